@@ -1,0 +1,44 @@
+"""Every error edgeemo raises on purpose: one root, thin subclasses.
+
+The message of each is one line for a person: what was got, what was expected, what to do.
+"""
+
+
+class EdgeEmoError(Exception):
+    """Root of all errors that edgeemo raises on purpose."""
+
+
+class ModelError(EdgeEmoError):
+    """A model file is missing, is not an edgeemo model, or its metadata does not fit its graph."""
+
+
+class AudioError(EdgeEmoError):
+    """An audio file or block cannot be read or has an impossible shape, rate or value."""
+
+
+class DeviceError(EdgeEmoError):
+    """PortAudio or a microphone is missing, refuses to open, or went away."""
+
+
+class CorpusError(EdgeEmoError):
+    """A corpus folder, a manifest or one of its clips is not what a loader expects."""
+
+
+class RecipeError(EdgeEmoError):
+    """A recipe file has an unknown, missing or impossible setting."""
+
+
+class TrainingError(EdgeEmoError):
+    """A training run cannot start or go on."""
+
+
+class ExportError(EdgeEmoError):
+    """A model cannot be exported, or its export failed a check."""
+
+
+class ParityError(ExportError):
+    """The exported graph does not compute what the source model computes."""
+
+
+class MissingExtraError(EdgeEmoError):
+    """A workstation command was called on a device-only installation."""

@@ -1,0 +1,185 @@
+"""What travels inside a model file: one JSON value under one key of ONNX `metadata_props`.
+
+Anything that can read `metadata_props` can read it; the device reads it with onnxruntime alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeemo.errors import ModelError
+
+KEY = "edgeemo"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Settings of the log-mel front end. They are the recipe's `[features]` table, word for word.
+
+    Frames are causal: frame `t` covers the `n_fft` samples that end at sample `(t + 1) * hop_samples`, with
+    zeros before the first sample, so that `hop_samples` new samples give exactly one new frame.
+
+    Attributes:
+        sample_rate: Hz.
+        n_fft: samples in a frame (a periodic Hann window over all of them).
+        hop_samples: samples from one frame to the next.
+        n_mels: mel bands (Slaney scale and area normalisation, as in librosa).
+        fmin_hz: lower edge of the lowest band.
+        fmax_hz: upper edge of the highest band.
+        level: `"none"` keeps absolute levels. `"running_peak"` makes the features independent of the
+            microphone's gain: from each frame it subtracts the level (mean power over the mel bands, in dB) of
+            the loudest frame of the last `level_frames` frames.
+        level_frames: how many frames `running_peak` looks back on, the current one included.
+        level_floor_db: a peak below this counts as this, so that silence is not amplified into noise.
+        range_db: with `running_peak`, values more than this below the peak are clipped to it.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 512
+    hop_samples: int = 160
+    n_mels: int = 64
+    fmin_hz: float = 0.0
+    fmax_hz: float = 8000.0
+    level: str = "running_peak"
+    level_frames: int = 320
+    level_floor_db: float = -60.0
+    range_db: float = 80.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no front end can compute.
+
+        Raises:
+            ValueError: one line: the setting, its value, what it must be.
+        """
+        checks = [
+            (self.sample_rate > 0, "sample_rate", self.sample_rate, "a positive number of Hz"),
+            (
+                0 < self.hop_samples <= self.n_fft,
+                "hop_samples",
+                self.hop_samples,
+                f"from 1 to n_fft ({self.n_fft})",
+            ),
+            (self.n_fft >= 2 and self.n_fft % 2 == 0, "n_fft", self.n_fft, "an even number of samples"),
+            (self.n_mels > 0, "n_mels", self.n_mels, "at least 1"),
+            (
+                0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate / 2,
+                "fmin_hz, fmax_hz",
+                (self.fmin_hz, self.fmax_hz),
+                f"rising, between 0 and half the sample rate ({self.sample_rate / 2:g} Hz)",
+            ),
+            (self.level in ("none", "running_peak"), "level", self.level, "'none' or 'running_peak'"),
+            (self.level_frames > 0, "level_frames", self.level_frames, "at least 1"),
+            (self.range_db > 0, "range_db", self.range_db, "positive"),
+        ]
+        for ok, name, got, expected in checks:
+            if not ok:
+                raise ValueError(f"{name} is {got!r}; it must be {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """Everything a device, or a person, needs to know of a model file.
+
+    Attributes:
+        name: the recipe's name, such as `cnn_lstm`.
+        summary: one line on the architecture.
+        labels: class names, in the order of the probabilities.
+        mode: `"window"`: each step recomputes `window_samples` of audio.
+        precision: `"fp32"`.
+        window_samples: samples of audio in one inference.
+        step_samples: new samples between two inferences of the live loop.
+        features: the front end's settings.
+        n_parameters: weights of the network (the front end has none).
+        licence: terms of the weights.
+        training: corpora, protocol, seeds and whatever else made the weights.
+        scores: rows of measured scores, each naming its protocol, seeds and number of speakers.
+        parity: how far the graph is from its source model: largest differences, tolerance, number of clips.
+        tools: versions of the libraries that made the file.
+        format: version of this structure.
+    """
+
+    name: str
+    summary: str
+    labels: tuple[str, ...]
+    window_samples: int
+    step_samples: int
+    features: Features
+    n_parameters: int
+    licence: str
+    mode: str = "window"
+    precision: str = "fp32"
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    parity: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of audio in one inference."""
+        return self.window_samples / self.features.sample_rate
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of audio between two inferences of the live loop."""
+        return self.step_samples / self.features.sample_rate
+
+    def to_json(self) -> str:
+        """The value to store under `KEY`."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> Metadata:
+        """Parse and check the value stored under `KEY`; fields that this version does not know are ignored.
+
+        Args:
+            text: the JSON text.
+            source: the file it came from, for the message.
+
+        Raises:
+            ModelError: it is not JSON, is of another format, or a field is missing or impossible.
+        """
+        try:
+            values = json.loads(text)
+            version = values["format"]
+            if version != FORMAT:
+                raise ModelError(
+                    f"{source}: model format {version}, this edgeemo reads format {FORMAT}; "
+                    "update edgeemo, or export the model again"
+                )
+            values["features"] = Features(**_known(Features, values["features"]))
+            values["labels"] = tuple(values["labels"])
+            metadata = cls(**_known(cls, values))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{source}: broken edgeemo metadata ({error}); export the model again"
+            ) from error
+        metadata._check(source)
+        return metadata
+
+    def _check(self, source: str) -> None:
+        checks = [
+            (len(self.labels) >= 2, "fewer than two labels"),
+            (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
+            (self.mode == "window", f"mode {self.mode!r}, known: 'window'"),
+            (
+                0 < self.step_samples <= self.window_samples,
+                f"step of {self.step_samples} samples, window of {self.window_samples}",
+            ),
+            (
+                self.step_samples % self.features.hop_samples == 0,
+                f"a step of {self.step_samples} samples is not a multiple of the hop",
+            ),
+        ]
+        for ok, problem in checks:
+            if not ok:
+                raise ModelError(f"{source}: broken edgeemo metadata ({problem}); export the model again")
+
+
+def _known(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(cls)}
+    return {name: value for name, value in values.items() if name in names}

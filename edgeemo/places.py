@@ -1,0 +1,59 @@
+"""Where the recipes (`export/`) and the shipped models (`models/`) are, in a checkout or in an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeemo.errors import ModelError, RecipeError
+
+_PACKAGE = Path(__file__).resolve().parent
+_BUNDLED = _PACKAGE / "bundled"
+_ROOT = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
+
+EXPORT_DIR = _ROOT / "export"
+MODELS_DIR = _ROOT / "models"
+
+DEFAULT_MODEL = "cnn_lstm"
+
+
+def recipe_path(name_or_path: str) -> Path:
+    """The TOML file of a recipe: a path as it is, or the name of one in `export/`.
+
+    Raises:
+        RecipeError: there is no such recipe.
+    """
+    return _find(name_or_path, EXPORT_DIR, ".toml", RecipeError, "recipe")
+
+
+def model_path(name_or_path: str) -> Path:
+    """The ONNX file of a model: a path as it is, or the name of a shipped one in `models/`.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    return _find(name_or_path, MODELS_DIR, ".onnx", ModelError, "model")
+
+
+def shipped_models() -> list[Path]:
+    """The shipped ONNX files, in alphabetical order."""
+    return sorted(MODELS_DIR.glob("*.onnx"))
+
+
+def sample_path() -> Path:
+    """The bundled sample of synthetic speech (16 kHz mono, no corpus licence)."""
+    return _PACKAGE / "sample" / "speech.flac"
+
+
+def _find(
+    name_or_path: str, folder: Path, suffix: str, error: type[ModelError] | type[RecipeError], what: str
+) -> Path:
+    path = Path(name_or_path)
+    if path.suffix == suffix or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise error(f"no {what} file at {path}; give an existing {suffix} file or a name")
+    path = folder / f"{name_or_path}{suffix}"
+    if path.is_file():
+        return path
+    known = ", ".join(sorted(p.stem for p in folder.glob(f"*{suffix}"))) or "none"
+    raise error(f"no {what} called {name_or_path!r}; known: {known}; or give the path of a {suffix} file")

@@ -1,0 +1,53 @@
+"""Which windows of audio a model sees: over a whole clip, and sliding over a stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Audio = npt.NDArray[np.float32]
+
+
+def clip_windows(audio: Audio, window_samples: int) -> Audio:
+    """Cut a clip into the windows by which it is scored.
+
+    Windows overlap by at least half; the first starts with the clip, the last ends with it. A clip shorter than
+    a window is preceded by silence, as at the start of a stream.
+
+    Args:
+        audio: mono float32, shape `(n_samples,)`.
+        window_samples: length of a window.
+
+    Returns:
+        shape `(n_windows, window_samples)`, at least one window.
+    """
+    missing = window_samples - len(audio)
+    if missing >= 0:
+        return np.pad(audio, (missing, 0))[np.newaxis]
+    n_windows = 1 - missing // (window_samples // 2)  # rounded up: `missing` is negative
+    starts = np.linspace(0, len(audio) - window_samples, n_windows).round().astype(int)
+    return np.stack([audio[start : start + window_samples] for start in starts])
+
+
+class SlidingWindow:
+    """The last `window_samples` of a stream, handed out every `step_samples`; silence before the start."""
+
+    def __init__(self, window_samples: int, step_samples: int) -> None:
+        self.window_samples = window_samples
+        self.step_samples = step_samples
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream: the next sample is the first."""
+        self._window: Audio = np.zeros(self.window_samples, np.float32)
+        self._pending: Audio = np.zeros(0, np.float32)
+
+    def push(self, audio: Audio) -> list[Audio]:
+        """Take new samples, shape `(n_samples,)` of any length; return one window per completed step."""
+        self._pending = np.concatenate([self._pending, audio])
+        windows = []
+        while len(self._pending) >= self.step_samples:
+            step, self._pending = self._pending[: self.step_samples], self._pending[self.step_samples :]
+            self._window = np.concatenate([self._window[self.step_samples :], step])
+            windows.append(self._window)
+        return windows
