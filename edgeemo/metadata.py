@@ -63,7 +63,7 @@ class Features:
                 self.hop_samples,
                 f"from 1 to n_fft ({self.n_fft})",
             ),
-            (self.n_fft >= 2 and self.n_fft % 2 == 0, "n_fft", self.n_fft, "an even number of samples"),
+            (self.n_fft > 0 and self.n_fft % 4 == 0, "n_fft", self.n_fft, "a multiple of 4 samples"),
             (self.n_mels > 0, "n_mels", self.n_mels, "at least 1"),
             (
                 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate / 2,

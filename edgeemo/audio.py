@@ -1,0 +1,201 @@
+"""Reading audio files, finding them in folders, and resampling a stream.
+
+Past this module audio is mono float32 in [-1, 1], shape `(n_samples,)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from edgeemo.errors import AudioError
+
+Audio = npt.NDArray[np.float32]
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64"})
+"""What counts as audio in a folder. A file that is named itself may have any suffix."""
+
+_QUALITY = "HQ"
+
+
+def find_audio(paths: Iterable[Path | str]) -> list[Path]:
+    """Find audio files.
+
+    Args:
+        paths: files, taken as they are, and folders, searched recursively for `SUFFIXES`; hidden files and
+            folders in them (such as macOS' `._name.wav`) are left out.
+
+    Returns:
+        the files, sorted, each once.
+
+    Raises:
+        AudioError: a path does not exist, or a folder holds no audio file.
+    """
+    found: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = {p for p in path.rglob("*") if _is_audio(p, path)}
+            if not inside:
+                raise AudioError(f"{path}: no audio file in this folder ({', '.join(sorted(SUFFIXES))})")
+            found |= inside
+        elif path.exists():
+            found.add(path)
+        else:
+            raise AudioError(f"{path}: no such file or folder")
+    return sorted(found)
+
+
+def native_rate(path: Path | str) -> int:
+    """The sample rate of an audio file, in Hz.
+
+    Raises:
+        AudioError: as `read_blocks`.
+    """
+    with _opened(Path(path)) as file:
+        return int(file.samplerate)
+
+
+def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
+    """Read a file block by block, at its own sample rate.
+
+    Args:
+        path: a WAV, FLAC, OGG, MP3 or other file that libsndfile reads, of any rate and number of channels.
+        block_samples: length of a block, in samples of the file.
+
+    Yields:
+        mono float32, shape `(block_samples,)`; the last one may be shorter.
+
+    Raises:
+        AudioError: the file is missing, a folder, not audio, empty, or holds a NaN or infinite sample.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        n_samples = 0
+        for block in file.blocks(blocksize=block_samples, dtype="float32", always_2d=True):
+            if not np.isfinite(block).all():
+                time_s = n_samples / file.samplerate
+                raise AudioError(f"{path}: holds NaN or infinite samples from about {time_s:.2f} s on")
+            n_samples += len(block)
+            yield to_mono(block)
+        if n_samples == 0:
+            raise AudioError(f"{path}: holds no audio, 0 samples")
+
+
+def read_audio(path: Path | str, sample_rate: int) -> Audio:
+    """Read a whole file.
+
+    Args:
+        path: as `read_blocks`.
+        sample_rate: the wanted rate, Hz. The result is what `Resampler` gives for the same audio as a stream.
+
+    Returns:
+        mono float32, shape `(n_samples,)`.
+
+    Raises:
+        AudioError: as `read_blocks`.
+    """
+    source_rate = native_rate(path)
+    audio = np.concatenate(list(read_blocks(path, 1 << 20)))
+    if source_rate == sample_rate:
+        return audio
+    resampled: Audio = soxr.resample(audio, source_rate, sample_rate, quality=_QUALITY)
+    return resampled
+
+
+def to_mono(block: npt.NDArray[Any]) -> Audio:
+    """Average the channels.
+
+    Args:
+        block: shape `(n_samples,)` or `(n_samples, n_channels)`.
+
+    Returns:
+        float32, shape `(n_samples,)`; never a view of `block` when there are several channels.
+
+    Raises:
+        AudioError: another shape.
+    """
+    if block.ndim == 1:
+        return block.astype(np.float32, copy=False)
+    if block.ndim != 2 or block.shape[1] == 0:
+        raise AudioError(f"block of shape {block.shape}, expected (n_samples,) or (n_samples, n_channels)")
+    if block.shape[1] == 1:
+        return block[:, 0].astype(np.float32, copy=False)
+    mono: Audio = block.mean(axis=1, dtype=np.float32)
+    return mono
+
+
+class Resampler:
+    """Resamples a stream with an anti-aliasing filter that keeps its state from block to block.
+
+    The output does not depend on how the stream is cut into blocks: it equals `read_audio`'s, bit for bit. It
+    lags behind the input by the filter's length (0.01 to 0.04 s) until `flush`.
+
+    Args:
+        source_rate: Hz of what is pushed.
+        target_rate: Hz of what is returned. Equal rates pass the audio through untouched.
+
+    Raises:
+        AudioError: a rate is not positive.
+    """
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        if source_rate <= 0 or target_rate <= 0:
+            raise AudioError(f"cannot resample from {source_rate} Hz to {target_rate} Hz; rates are positive")
+        self.source_rate = source_rate
+        self.target_rate = target_rate
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream: the next sample is the first."""
+        self._stream = (
+            None
+            if self.source_rate == self.target_rate
+            else soxr.ResampleStream(self.source_rate, self.target_rate, 1, dtype="float32", quality=_QUALITY)
+        )
+
+    def push(self, block: Audio) -> Audio:
+        """Take new audio, float32 `(n_samples,)` at `source_rate`; return what is ready at `target_rate`."""
+        if self._stream is None:
+            return block
+        ready: Audio = self._stream.resample_chunk(np.ascontiguousarray(block, np.float32))
+        return ready
+
+    def flush(self) -> Audio:
+        """End the stream: return the rest of it, shape `(n_samples,)`; the next `push` starts another."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        rest: Audio = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        self.reset()
+        return rest
+
+
+def _is_audio(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.exists():
+        raise AudioError(f"{path}: no such audio file")
+    if path.is_dir():
+        raise AudioError(f"{path}: a folder, expected an audio file")
+    if path.suffix.lower() == ".raw":
+        raise AudioError(f"{path}: headerless audio, its rate is unknown; expected WAV, FLAC, OGG or MP3")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: an empty file, 0 bytes")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.strip().rstrip(".")
+        raise AudioError(
+            f"{path}: libsndfile cannot read it as audio ({reason}); expected WAV, FLAC, OGG or MP3"
+        ) from error

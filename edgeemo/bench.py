@@ -1,0 +1,512 @@
+"""Latency of models on this machine, measured side by side.
+
+A *step* is what the live loop does per `step_samples` of audio: one `Listener.push` of that much microphone
+audio through the resampler, the sliding window and the model.
+
+The models take turns: in each round, each of them does a short block of steps, beginning with another model
+each time. Whatever else the machine does then slows all of them alike, and their ratios hold on a busy
+machine too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeemo import __version__, machine
+from edgeemo.errors import EdgeEmoError, ModelError
+from edgeemo.latency import Latency
+from edgeemo.listen import Listener
+from edgeemo.model import EmotionModel, session_options
+from edgeemo.windows import clip_windows
+
+Audio = npt.NDArray[np.float32]
+
+SOURCE_RATE = 48000
+BASELINE = "pure_cnn"
+BLOCK_STEPS = 25
+WARM_UP_STEPS = 25
+SETTLING_STEPS = 2
+PROFILED_STEPS = 100
+COLD_STARTS = 3
+FRONTEND_PREFIX = "frontend/"
+SEED = 2024
+_SIGNAL_S = 12.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """Fresh processes, each of which loads one model and classifies one window.
+
+    Attributes:
+        import_ms: importing edgeemo, numpy and onnxruntime.
+        load_ms: loading and checking the model file.
+        first_inference_ms: the first window; later ones are faster.
+        first_label_ms: from just before the process starts to its first label, the interpreter's start
+            included.
+        peak_memory_bytes: the process's largest resident set, per process; empty where the system does not
+            tell.
+    """
+
+    import_ms: Latency
+    load_ms: Latency
+    first_inference_ms: Latency
+    first_label_ms: Latency
+    peak_memory_bytes: tuple[int, ...]
+
+    @property
+    def peak_memory_mib(self) -> float | None:
+        """The median over the processes, in MiB."""
+        return float(np.median(self.peak_memory_bytes)) / 2**20 if self.peak_memory_bytes else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps."""
+        return {
+            "import_ms": self.import_ms.to_dict(),
+            "load_ms": self.load_ms.to_dict(),
+            "first_inference_ms": self.first_inference_ms.to_dict(),
+            "first_label_ms": self.first_label_ms.to_dict(),
+            "peak_memory_bytes": list(self.peak_memory_bytes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBench:
+    """What was measured of one model.
+
+    Attributes:
+        name: the file's name without its suffix.
+        n_parameters: weights of the network.
+        n_bytes: size of the file.
+        window_s: seconds of audio in one inference.
+        step_s: seconds of audio that one step has to keep up with.
+        step_ms: whole steps, warm.
+        warm_up_ms: the steps before those, counted nowhere else.
+        resample_ms: of each step, the part spent resampling.
+        model_ms: of each step, the part spent in onnxruntime.
+        frontend_share: the front end's part of the model's time, from 0 to 1, as onnxruntime's profiler sees
+            it; None where no node is named as the front end's.
+        cold: fresh processes.
+    """
+
+    name: str
+    n_parameters: int
+    n_bytes: int
+    window_s: float
+    step_s: float
+    step_ms: Latency
+    warm_up_ms: Latency
+    resample_ms: Latency
+    model_ms: Latency
+    frontend_share: float | None
+    cold: ColdStart
+
+    @property
+    def frontend_ms(self) -> float | None:
+        """The front end's share of the unprofiled median of the model's time."""
+        return None if self.frontend_share is None else self.frontend_share * self.model_ms.p50_ms
+
+    @property
+    def network_ms(self) -> float | None:
+        """The network's share of the unprofiled median of the model's time."""
+        return None if self.frontend_share is None else (1 - self.frontend_share) * self.model_ms.p50_ms
+
+    @property
+    def real_time_factor(self) -> float:
+        """Median step over the audio it has to keep up with; 0.01 leaves 99 % of a core idle."""
+        return self.step_ms.p50_ms / (1000 * self.step_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    """A whole run: every model, the machine, and how it was measured.
+
+    Attributes:
+        models: one result per model, in the order asked for.
+        machine: what `edgeemo.machine.describe` found.
+        settings: how it was measured: `n_steps`, `n_threads`, `source_rate` and the like.
+    """
+
+    models: tuple[ModelBench, ...]
+    machine: dict[str, str | int]
+    settings: dict[str, int | str]
+
+    @property
+    def baseline(self) -> ModelBench:
+        """The model that the others are compared with: `pure_cnn`, or the first where that is missing."""
+        return next((m for m in self.models if m.name == BASELINE), self.models[0])
+
+    def ratio(self, model: ModelBench) -> float:
+        """Median step of `model` over that of the baseline, from this same run."""
+        return model.step_ms.p50_ms / self.baseline.step_ms.p50_ms
+
+    def caption(self) -> str:
+        """How it was measured and where, in a few sentences."""
+        s = self.settings
+        return (
+            f"{s['n_steps']} steps per model after warm-up, onnxruntime threads: {s['n_threads']}, models in "
+            f"turn. A step resamples {s['source_rate']} Hz audio and classifies one window; front end and "
+            "network are the model's median split by onnxruntime's profiler. First inference, start (process "
+            f"to first label) and peak memory: medians of {s['n_cold_starts']} fresh processes. "
+            f"edgeemo {s['edgeemo']}. {machine.caption(self.machine)}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps: machine, settings, and per model the summary and all raw values."""
+        return {
+            "machine": self.machine,
+            "settings": self.settings,
+            "baseline": self.baseline.name,
+            "models": [
+                {
+                    "name": m.name,
+                    "n_parameters": m.n_parameters,
+                    "n_bytes": m.n_bytes,
+                    "window_s": m.window_s,
+                    "step_s": m.step_s,
+                    "real_time_factor": m.real_time_factor,
+                    "ratio_to_baseline": self.ratio(m),
+                    "frontend_share": m.frontend_share,
+                    "frontend_ms": m.frontend_ms,
+                    "network_ms": m.network_ms,
+                    "step_ms": m.step_ms.to_dict(),
+                    "warm_up_ms": m.warm_up_ms.to_dict(),
+                    "resample_ms": m.resample_ms.to_dict(),
+                    "model_ms": m.model_ms.to_dict(),
+                    "cold": m.cold.to_dict(),
+                }
+                for m in self.models
+            ],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """The table and its caption in Markdown."""
+        header = [
+            "model",
+            "parameters",
+            "KiB",
+            "resample ms",
+            "front end ms",
+            "network ms",
+            "step p50 ms",
+            "p90",
+            "p99",
+            "max",
+            f"x {self.baseline.name}",
+            "real-time factor",
+            "first inference ms",
+            "process to first label ms",
+            "peak MiB",
+        ]
+        lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+        lines += ["| " + " | ".join(self._row(m)) + " |" for m in self.models]
+        return "\n".join([*lines, "", self.caption(), ""])
+
+    def _row(self, m: ModelBench) -> list[str]:
+        return [
+            m.name,
+            f"{m.n_parameters}",
+            f"{m.n_bytes / 1024:.0f}",
+            f"{m.resample_ms.p50_ms:.3f}",
+            _decimals(m.frontend_ms, 3),
+            _decimals(m.network_ms, 3),
+            f"{m.step_ms.p50_ms:.3f}",
+            f"{m.step_ms.p90_ms:.3f}",
+            f"{m.step_ms.p99_ms:.3f}",
+            f"{m.step_ms.max_ms:.3f}",
+            f"{self.ratio(m):.2f}",
+            f"{m.real_time_factor:.4f}",
+            f"{m.cold.first_inference_ms.p50_ms:.2f}",
+            f"{m.cold.first_label_ms.p50_ms:.0f}",
+            _decimals(m.cold.peak_memory_mib, 0),
+        ]
+
+
+def bench(
+    paths: Sequence[Path],
+    *,
+    n_steps: int = 1000,
+    n_threads: int = 1,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> BenchReport:
+    """Measure models side by side on this machine.
+
+    Args:
+        paths: the model files.
+        n_steps: timed steps per model, after warm-up.
+        n_threads: onnxruntime's intra-op threads.
+        on_progress: called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        ModelError: no model, or one that cannot be loaded.
+        EdgeEmoError: a fresh process failed.
+        ValueError: less than one step or thread.
+    """
+    if n_steps < 1 or n_threads < 1:
+        raise ValueError(f"{n_steps} steps on {n_threads} threads; both must be at least 1")
+    if not paths:
+        raise ModelError("no model to measure: none is shipped here; give one with --model FILE")
+    report = on_progress or (lambda what, done, total: None)
+    benches = [_Runner(EmotionModel(path, n_threads=n_threads)) for path in paths]
+
+    cold: list[list[dict[str, float]]] = [[] for _ in paths]
+    for i in range(COLD_STARTS):
+        for j, path in enumerate(paths):
+            report("cold starts", i * len(paths) + j, COLD_STARTS * len(paths))
+            cold[j].append(_cold_start(path, n_threads))
+
+    for runner in benches:
+        runner.warm_up(WARM_UP_STEPS)
+    for done in range(0, n_steps, BLOCK_STEPS):
+        first = done // BLOCK_STEPS % len(benches)
+        for runner in benches[first:] + benches[:first]:
+            report("steps", done, n_steps)
+            runner.measure(min(BLOCK_STEPS, n_steps - done))
+
+    shares = []
+    for i, path in enumerate(paths):
+        report("profiling", i, len(paths))
+        shares.append(frontend_share(path, n_threads=n_threads))
+    report("profiling", len(paths), len(paths))
+    return BenchReport(
+        models=tuple(r.result(_cold(c), share) for r, c, share in zip(benches, cold, shares, strict=True)),
+        machine=machine.describe(),
+        settings={
+            "edgeemo": __version__,
+            "n_steps": n_steps,
+            "n_threads": n_threads,
+            "source_rate": SOURCE_RATE,
+            "n_warm_up_steps": WARM_UP_STEPS,
+            "n_block_steps": BLOCK_STEPS,
+            "n_settling_steps": SETTLING_STEPS,
+            "n_profiled_steps": PROFILED_STEPS,
+            "n_cold_starts": COLD_STARTS,
+            "seed": SEED,
+        },
+    )
+
+
+def speech_like(n_samples: int, sample_rate: int, *, seed: int = SEED) -> Audio:
+    """Noise with the spectrum and the rhythm of speech, never silent: digital silence would be timed too
+    well.
+
+    Args:
+        n_samples: its length.
+        sample_rate: Hz.
+        seed: of the noise.
+
+    Returns:
+        mono float32 in [-1, 1], shape `(n_samples,)`.
+    """
+    noise = np.random.default_rng(seed).standard_normal(n_samples)
+    spectrum = np.fft.rfft(noise)
+    frequencies = np.fft.rfftfreq(n_samples, 1 / sample_rate)
+    spectrum *= 1 / (1 + (frequencies / 500) ** 2) ** 0.75  # falls by 9 dB per octave above 500 Hz
+    shaped = np.fft.irfft(spectrum, n_samples)
+    shaped *= 0.55 + 0.45 * np.sin(
+        2 * np.pi * 4 * np.arange(n_samples) / sample_rate
+    )  # four syllables a second
+    result: Audio = np.clip(0.1 * shaped / shaped.std() + 1e-3 * noise, -1, 1).astype(np.float32)
+    return result
+
+
+def frontend_share(path: Path, *, n_threads: int = 1, n_steps: int = PROFILED_STEPS) -> float | None:
+    """The front end's part of a model's compute time, by onnxruntime's profiler in a session of its own.
+
+    The front end's nodes are those named `frontend/...`; a node that onnxruntime fused from several keeps a
+    name that contains one of theirs. Profiling adds some 3 us to every node and times whole microseconds: use
+    this share, not the profiler's times. It was within 0.07 of the front end timed alone (small networks).
+
+    Returns:
+        from 0 to 1: the median over `n_steps` inferences of front-end node time over all node time; None
+        where no node is named as the front end's.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeemo-bench-") as folder:
+        options = session_options(n_threads)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        model = EmotionModel(path, options=options)
+        n_samples, sample_rate = model.metadata.window_samples, model.metadata.features.sample_rate
+        windows = clip_windows(speech_like(4 * n_samples, sample_rate), n_samples)
+        for _, window in zip(range(SETTLING_STEPS + n_steps), cycle(windows), strict=False):
+            model.predict(window)
+        profile = Path(model.session.end_profiling())
+        events = json.loads(profile.read_text(encoding="utf-8"))
+        del model
+    return share_in_profile(events, skip=SETTLING_STEPS)
+
+
+def share_in_profile(events: list[dict[str, Any]], *, skip: int) -> float | None:
+    """The front end's share in the events of an onnxruntime profile.
+
+    Args:
+        events: the parsed profile.
+        skip: how many runs at its beginning count as warm-up.
+
+    Returns:
+        from 0 to 1: the median over the runs; None if no node is named as the front end's, or no run is left.
+    """
+    durations: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):
+            durations.setdefault(event["name"], []).append(float(event["dur"]))
+    runs = {name: np.array(values[skip:]) for name, values in durations.items()}
+    frontend = [values for name, values in runs.items() if FRONTEND_PREFIX in name]
+    if not frontend or not len(frontend[0]):
+        return None
+    total = np.sum(list(runs.values()), axis=0)
+    return float(np.median(np.sum(frontend, axis=0) / total))
+
+
+class _Runner:
+    """One model in the live loop, fed with the same endless signal as the others."""
+
+    def __init__(self, model: EmotionModel) -> None:
+        self._model = model
+        self._listener = Listener(model, SOURCE_RATE)
+        self._blocks = self._endless(round(model.metadata.step_s * SOURCE_RATE))
+        self._warm_up: list[float] = []
+        self._step: list[float] = []
+        self._resample: list[float] = []
+        self._network: list[float] = []
+
+    def warm_up(self, n_steps: int) -> None:
+        """Do `n_steps`, timed apart."""
+        self._warm_up += [whole for whole, _, _ in self._steps(n_steps)]
+
+    def measure(self, n_steps: int) -> None:
+        """Do `n_steps`; a few untimed ones first bring this model back into the caches."""
+        for _ in self._steps(SETTLING_STEPS):
+            pass
+        for whole, resample, network in self._steps(n_steps):
+            self._step.append(whole)
+            self._resample.append(resample)
+            self._network.append(network)
+
+    def result(self, cold: ColdStart, share: float | None) -> ModelBench:
+        m = self._model.metadata
+        return ModelBench(
+            name=self._model.path.stem,
+            n_parameters=m.n_parameters,
+            n_bytes=self._model.path.stat().st_size,
+            window_s=m.window_s,
+            step_s=m.step_s,
+            step_ms=Latency("step", np.array(self._step)),
+            warm_up_ms=Latency("warm-up step", np.array(self._warm_up)),
+            resample_ms=Latency("resample", np.array(self._resample)),
+            model_ms=Latency("model", np.array(self._network)),
+            frontend_share=share,
+            cold=cold,
+        )
+
+    def _steps(self, n_steps: int) -> Iterator[tuple[float, float, float]]:
+        """Milliseconds of `n_steps` pushes: whole, resampling, model.
+
+        The resampler gives its samples in chunks, so that now and then a push completes no step or two: those
+        are not one step, and are not counted.
+        """
+        counted = 0
+        for _ in range(10 * (n_steps + 10)):
+            block = next(self._blocks)
+            start_ns = time.perf_counter_ns()
+            steps = self._listener.push(block)
+            whole_ms = (time.perf_counter_ns() - start_ns) / 1e6
+            if len(steps) == 1:
+                yield whole_ms, steps[0].resample_ms, steps[0].model_ms
+                counted += 1
+                if counted == n_steps:
+                    return
+        raise EdgeEmoError(f"{self._model.path}: a push of one step of audio does not complete one step")
+
+    @staticmethod
+    def _endless(block_samples: int) -> Iterator[Audio]:
+        n_blocks = max(1, round(_SIGNAL_S * SOURCE_RATE / block_samples))
+        audio = speech_like(n_blocks * block_samples, SOURCE_RATE)
+        return cycle(np.split(audio, n_blocks))
+
+
+# Runs in a fresh interpreter. The clock is system-wide, so that the parent can read it first. On Linux the
+# peak is VmHWM: ru_maxrss there starts from the parent's peak at the moment of the fork.
+_COLD_START = """
+import sys, time
+start_s, path, n_threads = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+marks = [time.perf_counter()]
+import numpy as np
+from edgeemo.model import EmotionModel
+marks.append(time.perf_counter())
+model = EmotionModel(path, n_threads=n_threads)
+marks.append(time.perf_counter())
+window = (0.1 * np.sin(0.05 * np.arange(model.metadata.window_samples))).astype(np.float32)
+ready_s = time.perf_counter()
+label = model.labels[model.predict(window).argmax()]
+marks.append(time.perf_counter())
+try:
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+except (OSError, StopIteration):
+    try:
+        import resource
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    except ImportError:
+        peak = 0
+import json
+print(json.dumps({
+    "import": marks[1] - marks[0], "load": marks[2] - marks[1], "first_inference": marks[3] - ready_s,
+    "first_label": marks[3] - start_s, "peak": peak,
+}))
+"""
+
+
+def _cold_start(path: Path, n_threads: int) -> dict[str, float]:
+    """Seconds and bytes of one fresh process.
+
+    Raises:
+        EdgeEmoError: it failed; the message carries its last line.
+    """
+    package = str(Path(__file__).resolve().parent.parent)
+    search = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+    command = [sys.executable, "-c", _COLD_START, repr(time.perf_counter()), str(path), str(n_threads)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": search}, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EdgeEmoError(f"{path}: a fresh process could not load and run it ({reason})")
+    values: dict[str, float] = json.loads(done.stdout)
+    return values
+
+
+def _decimals(value: float | None, n: int) -> str:
+    return "" if value is None else f"{value:.{n}f}"
+
+
+def _cold(runs: list[dict[str, float]]) -> ColdStart:
+    def latency(name: str) -> Latency:
+        return Latency(f"cold {name.replace('_', ' ')}", np.array([1000 * run[name] for run in runs]))
+
+    return ColdStart(
+        import_ms=latency("import"),
+        load_ms=latency("load"),
+        first_inference_ms=latency("first_inference"),
+        first_label_ms=latency("first_label"),
+        peak_memory_bytes=tuple(int(run["peak"]) for run in runs if run["peak"]),
+    )

@@ -1,0 +1,132 @@
+"""`edgeemo bench`: latency of the shipped models on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeemo.places import model_path, shipped_models
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgeemo.bench import BenchReport, ModelBench
+
+_BAR_CELLS = 24
+
+
+def bench(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="A shipped model's name or an ONNX file; repeatable. Default: all shipped."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps per model, after warm-up.")] = 1000,
+    threads: Annotated[int, typer.Option(min=1, help="onnxruntime threads.")] = 1,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the table to this Markdown file.", show_default=False)
+    ] = None,
+    json_: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write all raw values to this JSON file.", show_default=False),
+    ] = None,
+) -> None:
+    """Measure models side by side: one step is what the live loop does per 160 ms of microphone audio.
+
+    The models take turns, so that their ratios hold on a busy machine too; for absolute times, let it be
+    idle.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edgeemo.bench import bench as measure
+    from edgeemo.files import write_text
+
+    paths = [model_path(name) for name in dict.fromkeys(model)] if model else shipped_models()
+    errors = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        tasks = {
+            what: progress.add_task(what, total=None, visible=False)
+            for what in ("cold starts", "steps", "profiling")
+        }
+
+        def show(what: str, done: int, total: int) -> None:
+            progress.update(tasks[what], completed=done, total=total, visible=done < total)
+
+        report = measure(paths, n_steps=steps, n_threads=threads, on_progress=show)
+
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    for table in tables(report):
+        console.print(table)
+        console.print()
+    console.print(report.caption(), style="dim", highlight=False, markup=False)
+    if markdown is not None:
+        write_text(markdown, report.to_markdown())
+    if json_ is not None:
+        write_text(json_, report.to_json())
+
+
+def tables(report: BenchReport) -> list[Table]:
+    """The report for the screen: the steps, then what else a model costs beside a bar of its median step."""
+    from rich.table import Table
+    from rich.text import Text
+
+    def started(*names: str) -> Table:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("model", no_wrap=True, style="bold")
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        return table
+
+    ratio = f"x {report.baseline.name}"
+    steps = started("front ms", "net ms", "p50 ms", "p90", "p99", "max", ratio, "RTF")
+    costs = started("parameters", "KiB", "1st ms", "start ms", "MiB")
+    legend = Text.assemble(("resample ", "green"), ("front end ", "cyan"), ("network", "magenta"))
+    costs.add_column(legend, no_wrap=True)
+    slowest_ms = max(m.step_ms.p50_ms for m in report.models)
+    for m in report.models:
+        steps.add_row(
+            Text(m.name),
+            *("" if part is None else f"{part:.3f}" for part in (m.frontend_ms, m.network_ms)),
+            Text(f"{m.step_ms.p50_ms:.3f}", style="bold"),
+            f"{m.step_ms.p90_ms:.3f}",
+            f"{m.step_ms.p99_ms:.3f}",
+            f"{m.step_ms.max_ms:.2f}",
+            f"{report.ratio(m):.2f}",
+            f"{m.real_time_factor:.4f}",
+        )
+        memory = m.cold.peak_memory_mib
+        costs.add_row(
+            Text(m.name),
+            f"{m.n_parameters:,}",
+            f"{m.n_bytes / 1024:,.0f}",
+            f"{m.cold.first_inference_ms.p50_ms:.1f}",
+            f"{m.cold.first_label_ms.p50_ms:.0f}",
+            "" if memory is None else f"{memory:.0f}",
+            _bar(m, slowest_ms),
+        )
+    return [steps, costs]
+
+
+def _bar(m: ModelBench, slowest_ms: float) -> Text:
+    from rich.text import Text
+
+    bar, drawn, end_ms = Text(), 0, 0.0
+    frontend_ms = m.frontend_ms or 0.0
+    parts = (
+        (m.resample_ms.p50_ms, "green"),
+        (frontend_ms, "cyan"),
+        (m.model_ms.p50_ms - frontend_ms, "magenta"),
+    )
+    for part_ms, style in parts:
+        end_ms += part_ms
+        cells = round(_BAR_CELLS * min(1.0, end_ms / slowest_ms))
+        bar.append("█" * (cells - drawn), style=style)
+        drawn = cells
+    return bar

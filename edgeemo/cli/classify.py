@@ -1,0 +1,174 @@
+"""`edgeemo classify`: score files and folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeemo.errors import AudioError
+from edgeemo.places import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeemo.classify import ClipFailure, ClipScore
+
+
+class Format(StrEnum):
+    """How the scores are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def classify(
+    files: Annotated[
+        list[Path], typer.Argument(help="Audio files, or folders to search for them.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A shipped model's name or an ONNX file.")
+    ] = DEFAULT_MODEL,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="Default: as the suffix of --output says, else a table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Score whole clips of any length and rate: the mean probabilities over each clip's windows.
+
+    A file that cannot be read is named and counted, and the rest goes on; the exit code is then 1.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edgeemo.classify import ClipFailure
+    from edgeemo.classify import classify as score
+    from edgeemo.files import write_text
+    from edgeemo.model import EmotionModel
+    from edgeemo.places import model_path
+
+    loaded = EmotionModel(model_path(model))
+    found = _find(files)
+    console = Console(stderr=True)
+    columns = (TextColumn("classify"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    results: list[ClipScore | ClipFailure] = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(found))
+        for item in found:
+            result = item if isinstance(item, ClipFailure) else next(score(loaded, [item]))
+            if isinstance(result, ClipFailure):
+                progress.console.print(
+                    result.error, style="red", markup=False, highlight=False, soft_wrap=True
+                )
+            results.append(result)
+            progress.advance(task)
+
+    format_ = format_ or _format_of(output)
+    if output is None and format_ is Format.TABLE and sys.stdout.isatty():
+        Console().print(_table(results, loaded.labels))
+    else:
+        write = {Format.TABLE: as_table, Format.CSV: as_csv, Format.JSON: as_json}[format_]
+        text = write(results, loaded.labels)
+        if output is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            write_text(output, text)
+    n_failed = sum(isinstance(result, ClipFailure) for result in results)
+    if n_failed:
+        typer.echo(f"{n_failed} of {len(results)} could not be scored", err=True)
+        raise typer.Exit(1)
+
+
+def as_csv(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
+    """CSV text: one row per file, one column `p_LABEL` per class; a file that failed has only its `error`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "duration_s", "n_windows", "label", *(f"p_{name}" for name in labels), "error"])
+    for result in results:
+        row = result.to_dict(labels)
+        probabilities = row["probabilities"] or dict.fromkeys(labels, "")
+        writer.writerow(
+            [
+                row["path"],
+                row["duration_s"],
+                row["n_windows"],
+                row["label"],
+                *probabilities.values(),
+                row["error"],
+            ]
+        )
+    return text.getvalue()
+
+
+def as_json(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
+    """JSON text: a list of one object per file, all with the same keys; `error` is null for a score."""
+    return json.dumps([result.to_dict(labels) for result in results], ensure_ascii=False, indent=1) + "\n"
+
+
+def as_table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
+    """A table as plain text, as wide as its content."""
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=1000)
+    with console.capture() as capture:
+        console.print(_table(results, labels))
+    return capture.get()
+
+
+def _table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    table.add_column("seconds", justify="right")
+    table.add_column("label")
+    for name in labels:
+        table.add_column(name, justify="right")
+    for result in results:
+        row = result.to_dict(labels)
+        if row["error"] is not None:
+            table.add_row(Text(row["path"]), "", Text("not read", style="red"))
+            continue
+        cells = [
+            Text(f"{p:.2f}", style="bold" if name == row["label"] else "dim")
+            for name, p in row["probabilities"].items()
+        ]
+        table.add_row(Text(row["path"]), f"{row['duration_s']:.2f}", Text(row["label"], style="bold"), *cells)
+    return table
+
+
+def _find(arguments: Sequence[Path]) -> list[Path | ClipFailure]:
+    """The files behind each argument, each once; an argument with none behind it fails in its place."""
+    from edgeemo.audio import find_audio
+    from edgeemo.classify import ClipFailure
+
+    found: dict[Path, Path | ClipFailure] = {}
+    for argument in arguments:
+        try:
+            paths = find_audio([argument])
+        except AudioError as error:
+            found.setdefault(argument, ClipFailure(argument, " ".join(str(error).split())))
+            continue
+        if not paths:
+            found.setdefault(argument, ClipFailure(argument, f"{argument}: no audio files in it"))
+        for path in paths:
+            found.setdefault(path, path)
+    return list(found.values())
+
+
+def _format_of(output: Path | None) -> Format:
+    suffix = output.suffix.lower().lstrip(".") if output is not None else ""
+    return Format(suffix) if suffix in ("csv", "json") else Format.TABLE

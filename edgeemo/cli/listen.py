@@ -1,0 +1,194 @@
+"""`edgeemo listen`: emotions from a microphone or a file, live."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from edgeemo.listen import LoopStatistics, Step
+    from edgeemo.model import EmotionModel
+    from edgeemo.sources import FileSource, MicrophoneSource
+
+
+def listen(
+    model: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="A shipped model's name, or an .onnx file.")
+    ] = DEFAULT_MODEL,
+    file: Annotated[
+        Path | None, typer.Option(metavar="CLIP", help="Listen to this file instead of a microphone.")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Listen to the bundled sample of speech.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="With --file or --sample: do not wait for real time.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(metavar="INDEX|NAME", help="The microphone; part of a name is enough.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="N", help="Stop after N seconds of the stream.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, for other programs.")
+    ] = False,
+    show_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones.")] = False,
+) -> None:
+    """Listen to a microphone (or a file, in real time) and show the emotion in the voice, step by step.
+
+    Ctrl-C ends with a summary. Into a pipe or a file: a line for each new label, and for each second.
+    """
+    if show_devices:
+        if sample or fast or any(value is not None for value in (file, device, seconds)):
+            raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
+        _show_devices(as_json)
+        return
+    if file is not None and sample:
+        raise typer.BadParameter("give --file or --sample, not both", param_hint="--sample")
+    clip = sample_path() if sample else file
+    if fast and clip is None:
+        raise typer.BadParameter("only a file can be faster than real time", param_hint="--fast")
+    if device is not None and clip is not None:
+        raise typer.BadParameter("give a microphone or a file, not both", param_hint="--device")
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
+
+    with _stop_signals() as stopped:
+        from edgeemo.listen import Listener, run
+        from edgeemo.model import EmotionModel
+
+        loaded = EmotionModel(model_path(model))
+        source = _source(clip, device, fast)
+        listener = Listener(loaded, source.sample_rate)
+        with _quiet_portaudio(clip is None):
+            if as_json:
+                statistics = run(source, listener, _write_json, seconds=seconds, stopped=stopped)
+            else:
+                with _view(source.name, loaded) as show:
+                    statistics = run(source, listener, show, seconds=seconds, stopped=stopped)
+    for line in statistics.summary().lines():
+        print(line, file=sys.stderr if as_json else sys.stdout)
+
+
+def _source(clip: Path | None, device: str | None, fast: bool) -> FileSource | MicrophoneSource:
+    from edgeemo.sources import FileSource, MicrophoneSource
+
+    if clip is not None:
+        return FileSource(clip, realtime=not fast)
+    return MicrophoneSource(int(device) if device is not None and device.isdecimal() else device)
+
+
+def _write_json(step: Step, statistics: LoopStatistics) -> None:
+    line = {
+        "time_s": round(step.time_s, 6),
+        "label": step.label,
+        "probabilities": {label: round(p, 6) for label, p in step.probabilities.items()},
+        "resample_ms": round(step.resample_ms, 4),
+        "model_ms": round(step.model_ms, 4),
+        "drops": statistics.drops,
+    }
+    print(json.dumps(line, allow_nan=False), flush=True)
+
+
+@contextmanager
+def _view(source_name: str, model: EmotionModel) -> Iterator[Callable[[Step, LoopStatistics], None]]:
+    from rich.console import Console
+
+    from edgeemo.view import Picture, view_for
+
+    with view_for(Console()) as view:
+
+        def show(step: Step, statistics: LoopStatistics) -> None:
+            view.show(
+                Picture(
+                    source=source_name,
+                    model=model.metadata.name,
+                    time_s=step.time_s,
+                    label=step.label,
+                    probabilities=step.probabilities,
+                    latency_p50_ms=statistics.latency_ms(50),
+                    latency_p99_ms=statistics.latency_ms(99),
+                    real_time_factor=statistics.real_time_factor,
+                    drops=statistics.drops,
+                )
+            )
+
+        yield show
+
+
+def _show_devices(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from edgeemo.errors import DeviceError
+    from edgeemo.sources import list_devices
+
+    devices = list_devices()
+    if as_json:
+        for device in devices:
+            print(json.dumps(asdict(device)))
+        return
+    if not devices:
+        raise DeviceError("no microphone found; plug one in, or listen to a file with --file")
+    for device in devices:
+        mark = "*" if device.is_default else " "
+        print(f"{mark}{device.index:3}  {device.name}  ({device.channels} channels, {device.sample_rate} Hz)")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask the loop to end; a second one ends the program as usual."""
+    received: list[int] = []
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield lambda: bool(received)
+    finally:
+        restore()
+
+
+@contextmanager
+def _quiet_portaudio(needed: bool) -> Iterator[None]:
+    """Keep what PortAudio and ALSA print from C out of stderr; Python's own stderr stays as it is.
+
+    They report there, in lines of C source, what edgeemo says in one line of its own.
+    """
+    sys.stderr.flush()
+    try:
+        is_native = needed and sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        is_native = False
+    if not is_native:
+        yield
+        return
+    python_stderr = sys.stderr
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        with os.fdopen(os.dup(kept), "w", buffering=1, encoding=python_stderr.encoding) as sys.stderr:
+            yield
+    finally:
+        sys.stderr = python_stderr
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,163 @@
+"""`edgeemo models` and `edgeemo info`: what is shipped, and what is inside a model file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeemo.model import EmotionModel
+
+_PIPE_COLUMNS = 1000
+_SCORE_ORDER = ("uar", "war", "macro_f1")
+
+
+def models() -> None:
+    """List the shipped models."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgeemo.model import EmotionModel
+    from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, shipped_models
+
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    paths = shipped_models()
+    if not paths:
+        console.print(f"no models in {MODELS_DIR}", markup=False, highlight=False)
+        return
+    table = Table(box=None, pad_edge=False, row_styles=["", "dim"])
+    for name in ("name", "what it is"):
+        table.add_column(name, overflow="fold")
+    for name in ("parameters", "KiB", "window"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("labels", "score"):
+        table.add_column(name, overflow="fold")
+    for path in paths:
+        m = EmotionModel(path).metadata
+        table.add_row(
+            Text(path.stem + (" *" if path.stem == DEFAULT_MODEL else ""), style="bold"),
+            Text(m.summary),
+            f"{m.n_parameters:,}",
+            f"{path.stat().st_size / 1024:,.0f}",
+            f"{m.window_s:g} s",
+            Text(", ".join(m.labels)),
+            Text(headline(m.scores)),
+        )
+    console.print(table)
+    console.print(
+        "* the default; `edgeemo info NAME` shows everything in a model", style="dim", highlight=False
+    )
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A shipped model's name or an ONNX file.", show_default=False)],
+    json_: Annotated[
+        bool,
+        typer.Option("--json", help="The metadata as it is in the file, and the facts on the file, as JSON."),
+    ] = False,
+) -> None:
+    """Show everything a model file says of itself."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from edgeemo.metadata import KEY
+    from edgeemo.model import EmotionModel
+    from edgeemo.places import model_path
+
+    loaded = EmotionModel(model_path(model))
+    metadata = json.loads(loaded.session.get_modelmeta().custom_metadata_map[KEY])
+    facts = _facts(loaded)
+    if json_:
+        typer.echo(json.dumps({"metadata": metadata, "file": facts}, ensure_ascii=False, indent=2))
+        return
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    console.print(Text(metadata["name"], style="bold"), Text(metadata["summary"]))
+    scores = metadata.pop("scores", [])
+    for title, values in {"file": facts, "model": metadata}.items():
+        console.print()
+        console.print(Text(title, style="bold"))
+        console.print(_pairs(values))
+    console.print()
+    console.print(Text("scores", style="bold"))
+    if not scores:
+        console.print("none in the file")
+    for row in scores:
+        console.print(_pairs(row))
+        console.print()
+
+
+def headline(scores: list[dict[str, Any]]) -> str:
+    """The first score of a model, which its recipe puts first, with the protocol it was measured by.
+
+    Returns:
+        such as `UAR 0.61 (speaker_independent, 24 speakers)`; `not scored` where there is none.
+    """
+    if not scores:
+        return "not scored"
+    row = scores[0]
+    name = next((key for key in _SCORE_ORDER if key in row), None)
+    value = f"{name.upper().replace('_', ' ')} {_number(row[name])}" if name else "scored"
+    speakers = next((row[key] for key in ("n_speakers", "speakers") if key in row), None)
+    details = [str(row[key]) for key in ("corpus", "corpora", "protocol") if row.get(key)]
+    if isinstance(speakers, int):
+        details.append(f"{speakers} speakers")
+    return f"{value} ({', '.join(details)})" if details else f"{value} (protocol not stated)"
+
+
+def _number(value: Any) -> str:
+    """A score as text: a number, or the `mean` of a table of statistics, with its `std` if there is one."""
+    if isinstance(value, dict):
+        spread = f" ± {value['std']:.3f}" if isinstance(value.get("std"), float) else ""
+        return _number(value.get("mean", "?")) + spread
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _facts(model: EmotionModel) -> dict[str, Any]:
+    import hashlib
+
+    with model.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def tensors(values: list[Any]) -> dict[str, str]:
+        return {v.name: f"{v.type.removeprefix('tensor(').removesuffix(')')} {v.shape}" for v in values}
+
+    return {
+        "path": str(model.path),
+        "bytes": model.path.stat().st_size,
+        "sha256": digest,
+        "inputs": tensors(model.session.get_inputs()),
+        "outputs": tensors(model.session.get_outputs()),
+    }
+
+
+def _pairs(values: dict[str, Any]) -> Table:
+    """Names and values; a table inside a table is indented under its name."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(overflow="fold")
+
+    def add(values: dict[str, Any], indent: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict) and value:
+                table.add_row(f"{indent}{name}", "")
+                add(value, indent + "  ")
+            else:
+                table.add_row(Text(f"{indent}{name}"), Text(_readable(value)))
+
+    add(values, "  ")
+    return table
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_readable, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,157 @@
+"""`edgeemo train`: train a recipe's model on corpora, under its protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeemo.cli.extras import workstation
+
+if TYPE_CHECKING:
+    from edgeemo.workstation.corpora.manifest import Manifest
+
+
+def train(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Recipe: a name in export/, or a TOML file.")
+    ] = "cnn_lstm",
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="Folder of corpora, or a manifest of `edgeemo data`.")
+    ] = Path("data"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder.  [default: runs/MODEL-PROTOCOL]")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="random, speaker or corpus instead of the recipe's.")
+    ] = None,
+    corpora: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Label map instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most, instead of the recipe's.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Only this fold, from 1; repeatable.  [default: all]")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any value of the recipe; repeatable."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of TensorFlow; 0: as many as cores.")] = 0,
+) -> None:
+    """Train a model; going on where an interrupted run of the same recipe stopped."""
+    overrides = list(override or [])
+    for key, value in (
+        ("protocol.kind", protocol),
+        ("data.corpora", corpora and _words(corpora)),
+        ("data.labels", labels),
+        ("training.epochs", epochs),
+        ("training.seeds", seeds and f"[{seeds}]"),
+    ):
+        if value is not None:
+            overrides.append(f"{key}={value}")
+
+    with workstation():
+        import tensorflow as tf
+
+        from edgeemo.places import recipe_path
+        from edgeemo.workstation.training.recipe import load_recipe
+        from edgeemo.workstation.training.run import planned_cells
+        from edgeemo.workstation.training.run import train as run_training
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    recipe = load_recipe(recipe_path(model), overrides)
+    manifest = find_clips(data)
+    folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
+    cells = planned_cells(recipe, manifest, folder, fold or ())
+    with _Bar(len(cells), recipe.training.epochs) as bar:
+        summary = run_training(recipe, manifest, folder, folds=fold or (), progress=bar.epoch)
+    _report(summary, folder)
+
+
+def find_clips(data: Path) -> Manifest:
+    """The clips of a folder (scanned) or of a manifest (read).
+
+    Raises:
+        CorpusError: neither, or no clip in it.
+    """
+    from edgeemo.workstation.corpora.manifest import read_csv, scan
+
+    return read_csv(data) if data.suffix.lower() == ".csv" else scan(data)
+
+
+def _words(text: str) -> str:
+    return "[" + ", ".join(f'"{word.strip()}"' for word in text.split(",")) + "]"
+
+
+class _Bar:
+    """A progress bar over all epochs of all cells, on stderr; early stopping makes it jump."""
+
+    def __init__(self, n_cells: int, n_epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._n_epochs = n_epochs
+        self._cells: list[Any] = []
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("starting", total=n_cells * n_epochs)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def epoch(self, cell: Any, epoch: int, row: dict[str, float]) -> None:
+        if cell.folder not in self._cells:
+            self._cells.append(cell.folder)
+        text = f"{cell.name}: loss {row['loss']:.3f}, validation loss {row['val_loss']:.3f}"
+        text += f" UAR {row['val_uar']:.3f}"
+        done = (len(self._cells) - 1) * self._n_epochs + epoch
+        self._progress.update(self._task, completed=done, description=text)
+        if not self._progress.console.is_terminal:
+            self._progress.console.print(f"epoch {epoch}, {text}", highlight=False)
+
+
+def _report(summary: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    seeds = ", ".join(str(seed) for seed in summary["seeds"])
+    table = Table(
+        title=f"{summary['name']}: {summary['protocol']} protocol, {' + '.join(summary['corpora'])}, "
+        f"{len(summary['labels'])} classes, seeds {seeds}, {summary['n_test_speakers']} test speakers"
+    )
+    for title in (
+        "fold",
+        "seed",
+        "epoch",
+        "val UAR",
+        "val loss",
+        "test UAR",
+        "test WAR",
+        "test F1",
+        "test loss",
+    ):
+        table.add_column(title, justify="left" if title == "fold" else "right")
+    for cell in summary["cells"]:
+        v, t = cell["validation"], cell["test"]
+        numbers = (v["uar"], v["loss"], t["uar"], t["war"], t["macro_f1"], t["loss"])
+        table.add_row(
+            cell["fold"], str(cell["seed"]), str(cell["best_epoch"]), *(f"{n:.3f}" for n in numbers)
+        )
+    table.add_section()
+    keys = ("validation_uar", "validation_loss", "test_uar", "test_war", "test_macro_f1", "test_loss")
+    table.add_row("mean", "", "", *(f"{summary[key]['mean']:.3f}" for key in keys))
+    Console().print(table)
+    typer.echo(f"curves, confusion matrices, scores and models: {folder}")

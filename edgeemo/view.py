@@ -1,0 +1,187 @@
+"""What a person sees of the live loop: a picture that is redrawn in a terminal, plain lines elsewhere.
+
+Nothing here knows the loop: a view is shown one `Picture` after another.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.align import Align
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 78
+_REDRAW_S = 0.1
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One moment of the live loop.
+
+    Attributes:
+        source: name of the microphone or file.
+        model: name of the model.
+        time_s: position in the stream.
+        label: the current one.
+        probabilities: label -> probability, in the order to show them.
+        latency_p50_ms: median latency of a step.
+        latency_p99_ms: its 99th percentile.
+        real_time_factor: processing time / audio time.
+        drops: blocks lost.
+    """
+
+    source: str
+    model: str
+    time_s: float
+    label: str
+    probabilities: Mapping[str, float]
+    latency_p50_ms: float
+    latency_p99_ms: float
+    real_time_factor: float
+    drops: int
+
+
+class View(Protocol):
+    """Shows pictures while it is entered."""
+
+    def show(self, picture: Picture) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def view_for(console: Console) -> View:
+    """A `LiveView` where `console` is a terminal, else a `PlainView`."""
+    return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(console)
+
+
+class LiveView:
+    """Redraws `render(picture)` in place, at most ten times a second; the last picture stays."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False)
+        self._last_s = -math.inf
+        self._waiting: Picture | None = None
+
+    def show(self, picture: Picture) -> None:
+        """Show a picture, or keep it until the next may be drawn."""
+        self._waiting = picture
+        if time.monotonic() - self._last_s >= _REDRAW_S:
+            self._draw()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._draw()
+        self._live.stop()
+
+    def _draw(self) -> None:
+        if self._waiting is not None:
+            self._live.update(render(self._waiting), refresh=True)
+            self._last_s = time.monotonic()
+            self._waiting = None
+
+
+class PlainView:
+    """A line for each new label, and for each second of the stream: for pipes and log files."""
+
+    def __init__(self, console: Console) -> None:
+        self._file = console.file
+        self._label: str | None = None
+        self._second = 0
+
+    def show(self, picture: Picture) -> None:
+        """Write the line of a picture, if it has one.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+        """
+        second = math.floor(picture.time_s)
+        if picture.label == self._label and second == self._second:
+            return
+        self._label, self._second = picture.label, second
+        drops = f"  drops {picture.drops}" if picture.drops else ""
+        p = picture.probabilities[picture.label]
+        self._file.write(f"{picture.time_s:8.2f} s  {picture.label:<12} {p:.2f}{drops}\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def render(picture: Picture, width: int = WIDTH) -> RenderableType:
+    """A picture for a terminal of at least `width` columns; 9 rows and one for each label.
+
+    For a README: `console = Console(record=True, width=80)`, `console.print(render(picture))`,
+    `console.export_svg()`.
+    """
+    name_width = max(map(len, picture.probabilities))
+    bar_width = max(10, width - name_width - 20)
+    bars = Table.grid(padding=(0, 2))
+    for label, p in picture.probabilities.items():
+        current = label == picture.label
+        style = "bold green" if current else "dim"
+        bars.add_row(
+            Text(label.rjust(name_width), style=style),
+            _bar(p, bar_width, "green" if current else "bright_black"),
+            Text(f"{100 * p:5.1f} %", style=style),
+        )
+    numbers = Table.grid(expand=True)
+    for _ in range(4):
+        numbers.add_column(justify="center")
+    numbers.add_row(
+        _number("stream", f"{_clock(picture.time_s)}"),
+        _number("step p50/p99", f"{picture.latency_p50_ms:.1f}/{picture.latency_p99_ms:.1f} ms"),
+        _number("real-time factor", f"{picture.real_time_factor:.3f}"),
+        _number("drops", f"{picture.drops}", "bold red" if picture.drops else "bold"),
+    )
+    heading = Text(picture.label, style="bold green")
+    return Panel(
+        Group(Text(), Align.center(heading), Text(), Align.center(bars), Text(), numbers),
+        title=Text.assemble(("edgeemo ", "bold"), (picture.model, "cyan")),
+        subtitle=Text(_shortened(picture.source, width - 8), style="dim"),
+        width=width,
+        border_style="bright_black",
+    )
+
+
+def _bar(p: float, width: int, style: str) -> Text:
+    eighths = round(8 * width * min(max(p, 0.0), 1.0))
+    full, rest = divmod(eighths, 8)
+    bar = "█" * full + (_EIGHTHS[rest] if rest else "")
+    return Text(bar.ljust(width), style=style)
+
+
+def _number(name: str, value: str, style: str = "bold") -> Text:
+    return Text.assemble((f"{name} ", "dim"), (value, style))
+
+
+def _clock(time_s: float) -> str:
+    minutes, seconds = divmod(time_s, 60)
+    return f"{int(minutes)}:{math.floor(seconds):02d}"
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else "…" + text[1 - width :]

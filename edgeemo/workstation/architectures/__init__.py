@@ -1,0 +1,53 @@
+"""The compared architectures: one Keras builder each, found by name.
+
+A builder takes `n_frames`, `n_mels` and `n_labels` first, and its own settings (the recipe's `[architecture]`
+table) as keyword-only arguments with defaults. It returns an uncompiled Keras model
+`features (n_frames, n_mels)` in dB -> `probabilities (n_labels,)` whose layer `normalisation` is still to be
+fitted on training features.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from edgeemo.errors import RecipeError
+from edgeemo.workstation.architectures.cnn_lstm import cnn_lstm
+from edgeemo.workstation.architectures.pure_cnn import pure_cnn
+from edgeemo.workstation.architectures.pure_lstm import pure_lstm
+
+ARCHITECTURES: dict[str, Callable[..., Any]] = {
+    "pure_cnn": pure_cnn,
+    "cnn_lstm": cnn_lstm,
+    "pure_lstm": pure_lstm,
+}
+
+
+def check_settings(builder: str, settings: dict[str, Any]) -> None:
+    """Refuse an unknown builder or a setting that it does not take.
+
+    Raises:
+        RecipeError: with the known names.
+    """
+    if builder not in ARCHITECTURES:
+        raise RecipeError(f"[architecture] builder is {builder!r}; known: {', '.join(ARCHITECTURES)}")
+    parameters = inspect.signature(ARCHITECTURES[builder]).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for name in settings:
+        if name not in known:
+            raise RecipeError(f"[architecture] {builder} has no setting {name!r}; known: {', '.join(known)}")
+
+
+def build(builder: str, settings: dict[str, Any], *, n_frames: int, n_mels: int, n_labels: int) -> Any:
+    """Build a Keras model.
+
+    Raises:
+        RecipeError: an unknown builder or setting, or settings that cannot be built for this many frames.
+    """
+    check_settings(builder, settings)
+    try:
+        return ARCHITECTURES[builder](n_frames, n_mels, n_labels, **settings)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"[architecture] {builder} cannot be built with {settings}: {reason}") from error

@@ -1,0 +1,54 @@
+"""The emotions of the corpora, and the explicit maps from them to the labels of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise", "boredom")
+"""Every emotion a manifest can hold, under one spelling for all corpora."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Which label of a model each emotion of a manifest is trained as."""
+
+    name: str
+    labels: tuple[str, ...]
+    """The labels in the order of the model's output."""
+    of: Mapping[str, str] = field(hash=False)
+    """Emotion -> label. An emotion that is not a key is left out."""
+
+    def index(self, emotion: str) -> int | None:
+        """The position in `labels` that `emotion` is trained as; None if the map leaves that emotion out."""
+        label = self.of.get(emotion)
+        return None if label is None else self.labels.index(label)
+
+
+_RAVDESS8 = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
+
+LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
+    {
+        # The eight classes of RAVDESS in the order of its emotion codes 01 to 08.
+        "ravdess8": LabelMap("ravdess8", _RAVDESS8, MappingProxyType({label: label for label in _RAVDESS8})),
+        # The published comparison mixes corpora, and only RAVDESS has "calm": it is merged with neutral.
+        "published7": LabelMap(
+            "published7",
+            ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise"),
+            MappingProxyType(
+                {
+                    "neutral": "neutral",
+                    "calm": "neutral",
+                    "angry": "angry",
+                    "disgust": "disgust",
+                    "fear": "fear",
+                    "happy": "happy",
+                    "sad": "sad",
+                    "surprise": "surprise",
+                }
+            ),
+        ),
+    }
+)
+"""The label maps by name. "boredom" (EmoDB) is in neither: such clips are left out, with a count."""

@@ -1,0 +1,401 @@
+"""Clip and Manifest: what is in a folder of corpora, and the CSV file that keeps it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+
+from edgeemo.errors import CorpusError
+from edgeemo.files import replacing
+from edgeemo.workstation.corpora.labels import EMOTIONS, LabelMap
+from edgeemo.workstation.corpora.names import CORPORA, Unwanted, recognise
+
+READ_SUFFIXES = frozenset({".wav", ".flac"})
+OTHER_AUDIO_SUFFIXES = frozenset({".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".aifc"})
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000
+
+COLUMNS = (
+    "path",
+    "corpus",
+    "emotion",
+    "speaker",
+    "sentence",
+    "intensity",
+    "sample_rate",
+    "n_samples",
+    "n_channels",
+    "sha256",
+)
+"""The columns of the CSV file, in order."""
+
+_BLOCK_SAMPLES = 1 << 16
+_LFS_POINTER = b"version https://git-lfs"
+_SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording of emotional speech: where it is, what its name says, what its audio is."""
+
+    path: Path
+    """Absolute."""
+    corpus: str
+    emotion: str
+    speaker: str
+    sentence: str
+    intensity: str
+    """Empty when unknown."""
+    sample_rate: int
+    """Hz, of the file."""
+    n_samples: int
+    """Per channel, at the rate of the file."""
+    n_channels: int
+    sha256: str
+    """Of the decoded audio: equal for two files that hold the same sound, see `scan`."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file (or a folder that cannot be listed) that gave no clip."""
+
+    path: Path
+    reason: str
+    broken: bool = False
+    """True: it should have been a clip, and `on_error="stop"` would have stopped at it."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of a folder in the order of their paths, and what was skipped on the way."""
+
+    clips: tuple[Clip, ...]
+    skipped: tuple[Skipped, ...] = field(default=())
+    """Not kept in the CSV file."""
+
+    def duplicates(self) -> list[tuple[Clip, ...]]:
+        """Groups of two or more clips that hold the same audio, in the order of their first clips."""
+        groups: dict[str, list[Clip]] = defaultdict(list)
+        for clip in self.clips:
+            groups[clip.sha256].append(clip)
+        return [tuple(group) for group in groups.values() if len(group) > 1]
+
+    def select(
+        self, *, corpora: Iterable[str] | None = None, label_map: LabelMap | None = None
+    ) -> tuple[Clip, ...]:
+        """The clips of `corpora` (None: of all) that have a label in `label_map` (None: all emotions).
+
+        Raises:
+            CorpusError: the manifest has no clip of one of `corpora`.
+        """
+        present = {clip.corpus for clip in self.clips}
+        wanted = present if corpora is None else set(corpora)
+        if absent := sorted(wanted - present):
+            have = ", ".join(sorted(present)) or "none"
+            raise CorpusError(f"the manifest has no clip of {', '.join(absent)}; it has corpora: {have}")
+        return tuple(
+            clip
+            for clip in self.clips
+            if clip.corpus in wanted and (label_map is None or label_map.index(clip.emotion) is not None)
+        )
+
+    def write_csv(self, path: Path) -> None:
+        """Write the clips to a CSV file, atomically.
+
+        A clip below the folder of the CSV file is written relative to that folder, any other as an absolute
+        path: corpora and a manifest beside them can move together, and a manifest elsewhere still finds its
+        clips. File names that are not UTF-8 are kept byte for byte.
+
+        Raises:
+            CorpusError: the file cannot be written.
+        """
+        path = Path(path)
+        folder = path.parent.resolve()
+        try:
+            with (
+                replacing(path) as temporary,
+                temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+            ):
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                for clip in self.clips:
+                    values = {name: getattr(clip, name) for name in COLUMNS}
+                    place = clip.path.absolute()
+                    values["path"] = (
+                        place.relative_to(folder) if place.is_relative_to(folder) else place
+                    ).as_posix()
+                    writer.writerow(values.values())
+        except OSError as error:
+            raise CorpusError(
+                f"cannot write the manifest {str(path)!r}: {error.strerror or error}"
+            ) from error
+
+
+def scan(
+    folder: Path,
+    *,
+    on_error: Literal["skip", "stop"] = "skip",
+    progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Find the clips of all known corpora in a folder, and read every one of them to its end.
+
+    Links to folders are followed, each folder once. Clips and skipped files come in the order of their
+    paths, so that the same folder gives the same manifest everywhere.
+
+    `Clip.sha256` is taken over the sample rate and the mean of the channels as little-endian float32, not
+    over the bytes of the file: the WAV and the FLAC file of a recording, or a mono one and its copy on two
+    channels, are then the same. float32 holds 8- to 24-bit PCM exactly; int16 would cut the one and clip
+    float files. The same sound at another sample rate counts as another recording.
+
+    Args:
+        folder: the folder, with any nesting below it.
+        on_error: what to do at a file whose name is that of a clip and whose content is not (empty, corrupt,
+            not audio, unreadable, outside 8 to 48 kHz or mono/stereo, NaN): skip it, or stop.
+        progress: called as `progress(n_done, n_files)` after every file.
+
+    Raises:
+        CorpusError: the folder does not exist or holds no clip; with "stop", at the first broken file.
+    """
+    if not Path(folder).is_dir():
+        raise CorpusError(f"no folder at {str(folder)!r}; give the folder that a corpus was unpacked in")
+    root = Path(folder).resolve()
+    paths, skipped = _find(root)
+    if on_error == "stop" and skipped:
+        raise _stopped(skipped[0])
+
+    clips = []
+    for n_done, path in enumerate(paths, start=1):
+        result = _examine(path, root)
+        if isinstance(result, Clip):
+            clips.append(result)
+        elif on_error == "stop" and result.broken:
+            raise _stopped(result)
+        else:
+            skipped.append(result)
+        if progress is not None:
+            progress(n_done, len(paths))
+    if not clips:
+        raise CorpusError(_nothing(root, skipped))
+    return Manifest(tuple(clips), tuple(sorted(skipped, key=lambda item: item.path)))
+
+
+def read_csv(path: Path) -> Manifest:
+    """Read a manifest that `Manifest.write_csv` wrote. The audio files are not opened.
+
+    Raises:
+        CorpusError: no such file, other columns, or a row with an impossible value (with its line number).
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    clips: dict[Path, Clip] = {}
+    try:
+        # utf-8-sig: a spreadsheet that saved the file may have put a byte order mark in front.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = tuple(next(reader, ()))
+            if header != COLUMNS:
+                got = ",".join(header) or "nothing"
+                raise CorpusError(
+                    f"{str(path)!r} is no manifest: its first line is {got!r}, "
+                    f"expected {','.join(COLUMNS)!r}; write one with `edgeemo data`"
+                )
+            for row in reader:
+                if not row:
+                    continue
+                try:
+                    clip = _clip_of(row, folder)
+                    if clip.path in clips:
+                        raise ValueError(f"path {row[0]!r} is there a second time")
+                except ValueError as error:
+                    raise CorpusError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
+                clips[clip.path] = clip
+    except csv.Error as error:
+        raise CorpusError(f"{str(path)!r}, line {reader.line_num}: not CSV ({error})") from error
+    except OSError as error:
+        cause = error.strerror or error
+        raise CorpusError(
+            f"cannot read the manifest {str(path)!r}: {cause}; write one with `edgeemo data`"
+        ) from error
+    if not clips:
+        raise CorpusError(f"the manifest {str(path)!r} has no rows; write one with `edgeemo data`")
+    return Manifest(tuple(clips.values()))
+
+
+def _clip_of(row: list[str], folder: Path) -> Clip:
+    """One row of the CSV file as a Clip. Raises ValueError saying which value is impossible."""
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"{len(row)} values, expected {len(COLUMNS)}")
+    values = dict(zip(COLUMNS, row, strict=True))
+    for name in ("path", "corpus", "speaker"):
+        if not values[name]:
+            raise ValueError(f"{name} is empty")
+    if values["emotion"] not in EMOTIONS:
+        raise ValueError(f"emotion {values['emotion']!r}, expected one of {', '.join(EMOTIONS)}")
+    if not re.fullmatch("[0-9a-f]{64}", values["sha256"]):
+        raise ValueError(f"sha256 {values['sha256']!r}, expected 64 hexadecimal digits")
+    numbers = {}
+    for name in ("sample_rate", "n_samples", "n_channels"):
+        if not re.fullmatch("[1-9][0-9]{0,14}", values[name]):
+            raise ValueError(f"{name} {values[name]!r}, expected a whole number above 0")
+        numbers[name] = int(values[name])
+    return Clip(
+        path=folder / values["path"],
+        corpus=values["corpus"],
+        emotion=values["emotion"],
+        speaker=values["speaker"],
+        sentence=values["sentence"],
+        intensity=values["intensity"],
+        sha256=values["sha256"],
+        **numbers,
+    )
+
+
+def _find(root: Path) -> tuple[list[Path], list[Skipped]]:
+    """All files with an audio suffix below `root`, sorted; and the folders that could not be listed."""
+    found: list[Path] = []
+    closed: list[Skipped] = []
+    seen: set[tuple[int, int]] = set()
+
+    def note(error: OSError) -> None:
+        closed.append(Skipped(Path(error.filename), f"folder cannot be read: {error.strerror}", broken=True))
+
+    for name, folders, files in os.walk(root, onerror=note, followlinks=True):
+        # People link corpora together from other discs; a link to a parent must not send the walk in circles.
+        status = Path(name).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found += [
+            Path(name, file)
+            for file in files
+            if Path(file).suffix.lower() in READ_SUFFIXES | OTHER_AUDIO_SUFFIXES
+        ]
+    return sorted(found), sorted(closed, key=lambda item: item.path)
+
+
+def _examine(path: Path, root: Path) -> Clip | Skipped:
+    """The clip at `path`, or why there is none."""
+    if path.suffix.lower() not in READ_SUFFIXES:
+        return Skipped(path, f"{path.suffix.lower()} is not read: convert it to .wav or .flac")
+    # The name of the root counts (`edgeemo data SAVEE/DC`), the folders above it do not.
+    parsed = recognise(Path(root.name) / path.relative_to(root))
+    if parsed is None:
+        return Skipped(path, "name of no known corpus")
+    if isinstance(parsed, Unwanted):
+        return Skipped(path, parsed.reason)
+    try:
+        sample_rate, n_samples, n_channels, sha256 = _read_audio(path)
+    except CorpusError as error:
+        return Skipped(path, str(error), broken=True)
+    return Clip(
+        path=path,
+        corpus=parsed.corpus,
+        emotion=parsed.emotion,
+        speaker=parsed.speaker,
+        sentence=parsed.sentence,
+        intensity=parsed.intensity,
+        sample_rate=sample_rate,
+        n_samples=n_samples,
+        n_channels=n_channels,
+        sha256=sha256,
+    )
+
+
+def _read_audio(path: Path) -> tuple[int, int, int, str]:
+    """Decode a file to its end: sample rate in Hz, samples per channel, channels, SHA-256 of the audio.
+
+    Raises:
+        CorpusError: what is wrong with the file, without its name.
+    """
+    try:
+        # First without libsndfile: it says "System error" to a missing permission, and would wait at a pipe.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CorpusError("not a regular file")
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise CorpusError(f"cannot be read: {error.strerror or error}") from error
+    if not start:
+        raise CorpusError("empty file")
+    if start == _LFS_POINTER:
+        raise CorpusError("a Git LFS pointer instead of audio: run `git lfs pull` in its repository")
+
+    try:
+        # As bytes, because soundfile cannot encode a name that is not UTF-8.
+        sound = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+    except soundfile.SoundFileError as error:
+        raise CorpusError(f"not audio: {_cause(error)}") from error
+    with sound:
+        sample_rate, n_channels = sound.samplerate, sound.channels
+        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+            raise CorpusError(f"{sample_rate} Hz, expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+        if n_channels > 2:
+            raise CorpusError(f"{n_channels} channels, expected mono or stereo")
+        if sound.frames == 0:
+            raise CorpusError("no samples")
+        _refuse_short_wav(sound)
+        digest = hashlib.sha256(f"{sample_rate} Hz\n".encode())
+        n_samples = 0
+        try:
+            while len(block := sound.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                if not np.isfinite(block).all():
+                    raise CorpusError("NaN or infinite samples")
+                digest.update(block.mean(axis=1).astype("<f4").tobytes())
+                n_samples += len(block)
+        except soundfile.SoundFileError as error:
+            raise CorpusError(f"corrupt audio: {_cause(error)}") from error
+        if n_samples != sound.frames:
+            raise CorpusError(f"cut short: {n_samples} of {sound.frames} samples")
+    return sample_rate, n_samples, n_channels, digest.hexdigest()
+
+
+def _refuse_short_wav(sound: soundfile.SoundFile) -> None:
+    """Raise CorpusError for a WAV file that ends before its header says; libsndfile just reads less.
+
+    A header that is wrong by a few bytes is a common slip of writers, and one that says about 2 or 4 GiB was
+    written to a pipe before the length was known: both are whole.
+    """
+    if not sound.format.startswith("WAV"):
+        return
+    match = _SHORT_WAV.search(sound.extra_info)
+    if match is None:
+        return
+    declared, there = int(match[1]), int(match[2])
+    if there < 0.99 * declared and declared < (1 << 31) - (1 << 16):
+        raise CorpusError(f"cut short: {there} of {declared} bytes of audio")
+
+
+def _cause(error: soundfile.SoundFileError) -> str:
+    """libsndfile's own words, without the path that soundfile puts in front."""
+    return str(getattr(error, "error_string", error)).rstrip(".")
+
+
+def _stopped(item: Skipped) -> CorpusError:
+    return CorpusError(
+        f"{str(item.path)!r}: {item.reason}; repair or remove it, or skip such files (on_error: skip)"
+    )
+
+
+def _nothing(root: Path, skipped: list[Skipped]) -> str:
+    """For a folder without a clip: what was there, which names are known, where the corpora come from."""
+    reasons = Counter(item.reason for item in skipped).most_common(3)
+    what = "; ".join(f"{n} x {reason}" for reason, n in reasons) or "no audio file at all"
+    known = ", ".join(f"{c.title} ({c.example}, from {c.source})" for c in CORPORA.values())
+    return f"no clip of a known corpus in {str(root)!r} ({what}); known: {known}"

@@ -1,0 +1,258 @@
+"""File name -> emotion, speaker, sentence: one function per corpus, and the registry of corpora.
+
+A corpus is recognised by the name of a file, whatever its folder, case or suffix: people unpack, nest and
+convert corpora in many ways, and rename the files in few. The functions are pure; they open nothing. Where a
+name alone does not say it all (SAVEE's `DC/a01.wav`), the nearest folder that does is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class ClipName:
+    """What the name of a clip says about it."""
+
+    corpus: str
+    """A key of `CORPORA`."""
+    emotion: str
+    """One of `labels.EMOTIONS`."""
+    speaker: str
+    """Unique over all corpora: the corpus, a hyphen, and the corpus' own name of the speaker."""
+    sentence: str
+    """The corpus' own code of what is said (TESS: the word after "Say the word")."""
+    intensity: str = ""
+    """"normal" or "strong" (RAVDESS), "low", "medium" or "high" (CREMA-D), empty when unknown."""
+
+
+@dataclass(frozen=True)
+class Unwanted:
+    """A name that is of a corpus, but of a part of it that is not emotional speech."""
+
+    corpus: str
+    reason: str
+
+
+Parsed = ClipName | Unwanted | None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One corpus: how its files are named, where it comes from and under which terms."""
+
+    name: str
+    title: str
+    example: str
+    source: str
+    licence: str
+    citation: str
+    parse: Callable[[PurePath], Parsed]
+    """The path of a file -> what its name says; None if the name is not of this corpus."""
+
+
+_RAVDESS = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])", re.ASCII)
+_RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
+
+
+def parse_ravdess(path: PurePath) -> Parsed:
+    """`03-01-06-01-02-01-12`: modality, channel, emotion, intensity, statement, repetition, actor."""
+    match = _RAVDESS.fullmatch(path.stem)
+    if match is None:
+        return None
+    modality, channel, emotion, intensity, statement, _, actor = match.groups()
+    if channel == "02":
+        # Sung emotion: other pitch and length than speech, six emotions only, and 23 of the 24 actors.
+        return Unwanted("ravdess", "RAVDESS song: only its speech (channel 01) is used")
+    if modality != "03":
+        # The sound of a video is the sound of the audio-only file: it would be in the manifest twice.
+        return Unwanted("ravdess", "RAVDESS video: only its audio-only files (modality 03) are used")
+    return ClipName(
+        "ravdess",
+        _RAVDESS_EMOTIONS[int(emotion) - 1],
+        f"ravdess-{actor}",
+        statement,
+        "strong" if intensity == "02" else "normal",
+    )
+
+
+_TESS_EMOTIONS = {
+    "angry": "angry",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "happy",
+    "neutral": "neutral",
+    "sad": "sad",
+    "ps": "surprise",
+    "surprise": "surprise",
+    "surprised": "surprise",
+    "pleasant_surprise": "surprise",
+    "pleasant_surprised": "surprise",
+}
+_TESS_EMOTION = "|".join(_TESS_EMOTIONS)
+# "OA_bite_neutral" is a slip in the original: the speaker is OAF.
+_TESS = re.compile(rf"(OAF?|YAF)_([a-z]+)(?:_({_TESS_EMOTION}))?", re.ASCII | re.IGNORECASE)
+_TESS_FOLDER = re.compile(rf"(?:OAF|YAF)_({_TESS_EMOTION})", re.ASCII | re.IGNORECASE)
+
+
+def parse_tess(path: PurePath) -> Parsed:
+    """`OAF_back_angry`: speaker, word, emotion; without an emotion, that of the folder `OAF_angry`."""
+    match = _TESS.fullmatch(path.stem)
+    if match is None:
+        return None
+    speaker, word, emotion = match.groups()
+    if emotion is None:
+        folders = [_TESS_FOLDER.fullmatch(parent.name) for parent in path.parents]
+        emotion = next((folder[1] for folder in folders if folder), None)
+        if emotion is None:
+            return None
+    speaker = "YAF" if speaker.upper() == "YAF" else "OAF"
+    return ClipName("tess", _TESS_EMOTIONS[emotion.lower()], f"tess-{speaker}", word.lower())
+
+
+_SAVEE = re.compile(r"(?:(DC|JE|JK|KL)_)?((sa|su|[adfhn])\d{2})", re.ASCII | re.IGNORECASE)
+_SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
+_SAVEE_EMOTIONS = {
+    "a": "angry",
+    "d": "disgust",
+    "f": "fear",
+    "h": "happy",
+    "n": "neutral",
+    "sa": "sad",
+    "su": "surprise",
+}
+
+
+def parse_savee(path: PurePath) -> Parsed:
+    """`DC_a01`, or `a01` inside a folder `DC`: speaker, emotion, number of the sentence in that emotion."""
+    match = _SAVEE.fullmatch(path.stem)
+    if match is None:
+        return None
+    speaker, sentence, emotion = match.groups()
+    if speaker is None:
+        folders = (parent.name.upper() for parent in path.parents)
+        speaker = next((folder for folder in folders if folder in _SAVEE_SPEAKERS), None)
+        if speaker is None:
+            return None
+    return ClipName("savee", _SAVEE_EMOTIONS[emotion.lower()], f"savee-{speaker.upper()}", sentence.lower())
+
+
+_EMODB = re.compile(r"(0[3-9]|1[0-6])([ab]\d{2})([WLEAFTN])[a-z]?", re.ASCII | re.IGNORECASE)
+# The letters are those of the German words: Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral.
+_EMODB_EMOTIONS = {
+    "W": "angry",
+    "L": "boredom",
+    "E": "disgust",
+    "A": "fear",
+    "F": "happy",
+    "T": "sad",
+    "N": "neutral",
+}
+
+
+def parse_emodb(path: PurePath) -> Parsed:
+    """`03a01Fa`: speaker, text, emotion, version."""
+    match = _EMODB.fullmatch(path.stem)
+    if match is None:
+        return None
+    speaker, text, emotion = match.groups()
+    return ClipName("emodb", _EMODB_EMOTIONS[emotion.upper()], f"emodb-{speaker}", text.lower())
+
+
+# One file of the release, 1040_ITH_SAD_X, has a single X.
+_CREMA_D = re.compile(
+    r"(10(?:0[1-9]|[1-8]\d|9[01]))_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)",
+    re.ASCII | re.IGNORECASE,
+)
+_CREMA_D_EMOTIONS = {
+    "ANG": "angry",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+_CREMA_D_INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high"}
+
+
+def parse_crema_d(path: PurePath) -> Parsed:
+    """`1001_DFA_ANG_XX`: actor, sentence, emotion, intensity (XX: not given)."""
+    match = _CREMA_D.fullmatch(path.stem)
+    if match is None:
+        return None
+    speaker, sentence, emotion, intensity = match.groups()
+    return ClipName(
+        "crema_d",
+        _CREMA_D_EMOTIONS[emotion.upper()],
+        f"crema_d-{speaker}",
+        sentence.upper(),
+        _CREMA_D_INTENSITIES.get(intensity.upper(), ""),
+    )
+
+
+_CORPORA = (
+    Corpus(
+        name="ravdess",
+        title="RAVDESS",
+        example="03-01-06-01-02-01-12.wav",
+        source="https://zenodo.org/record/1188976",
+        licence="CC BY-NC-SA 4.0",
+        citation="Livingstone & Russo 2018, PLoS ONE 13(5), e0196391",
+        parse=parse_ravdess,
+    ),
+    Corpus(
+        name="tess",
+        title="TESS",
+        example="OAF_back_angry.wav",
+        source="https://doi.org/10.5683/SP2/E8H2MF",
+        licence="CC BY-NC-ND 4.0",
+        citation="Pichora-Fuller & Dupuis 2020, Toronto emotional speech set (TESS)",
+        parse=parse_tess,
+    ),
+    Corpus(
+        name="savee",
+        title="SAVEE",
+        example="DC_a01.wav or DC/a01.wav",
+        source="http://kahlan.eps.surrey.ac.uk/savee",
+        licence="see its site",
+        citation="Haq & Jackson, Surrey Audio-Visual Expressed Emotion (SAVEE) database",
+        parse=parse_savee,
+    ),
+    Corpus(
+        name="emodb",
+        title="EmoDB",
+        example="03a01Fa.wav",
+        source="http://emodb.bilderbar.info",
+        licence="see its site",
+        citation="Burkhardt et al. 2005, A database of German emotional speech, Interspeech",
+        parse=parse_emodb,
+    ),
+    Corpus(
+        name="crema_d",
+        title="CREMA-D",
+        example="1001_DFA_ANG_XX.wav",
+        source="https://github.com/CheyneyComputerScience/CREMA-D",
+        licence="ODbL 1.0",
+        citation="Cao et al. 2014, IEEE Transactions on Affective Computing 5(4), 377-390",
+        parse=parse_crema_d,
+    ),
+)
+
+CORPORA: Mapping[str, Corpus] = MappingProxyType({corpus.name: corpus for corpus in _CORPORA})
+"""The known corpora by name."""
+
+
+def recognise(path: PurePath) -> Parsed:
+    """What the name of a file says, in the first corpus that knows it; None if no corpus does.
+
+    No name is of two corpora: a test holds that.
+    """
+    for corpus in CORPORA.values():
+        parsed = corpus.parse(path)
+        if parsed is not None:
+            return parsed
+    return None

@@ -1,0 +1,1 @@
+"""Training: recipes, protocols, examples, fitting, scores and plots."""

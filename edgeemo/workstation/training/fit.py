@@ -1,0 +1,234 @@
+"""One training: one fold, one seed; stops early, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeemo.errors import TrainingError
+from edgeemo.files import replacing, write_text
+from edgeemo.workstation.architectures import build
+from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training.examples import (
+    AudioCache,
+    FixedExamples,
+    TrainingExamples,
+    fixed_examples,
+    label_indices,
+)
+from edgeemo.workstation.training.plots import plot_confusion, plot_history
+from edgeemo.workstation.training.protocols import Split
+from edgeemo.workstation.training.recipe import Recipe
+from edgeemo.workstation.training.scores import scores
+
+_log = logging.getLogger(__name__)
+
+HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_uar", "learning_rate")
+_FINAL_RATE = 0.02  # of the first learning rate
+_N_NORMALISATION_CLIPS = 400
+
+Progress = Callable[[int, dict[str, float]], None]
+"""Called after each epoch: its number (from 1) and its row of the history."""
+
+
+def fit(
+    recipe: Recipe, split: Split, *, seed: int, folder: Path, cache: AudioCache, progress: Progress
+) -> dict[str, Any]:
+    """Train a model and score it.
+
+    Writes into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the lowest
+    validation loss), `history.png`, `confusion.png`, and last `metrics.json`'s values, which are returned. While
+    training, `epoch-NNN.keras` holds the state to go on from.
+
+    Args:
+        recipe: what to train.
+        split: the clips.
+        seed: of weights and augmentation.
+        folder: for this training alone.
+        cache: audio of the clips.
+        progress: told of every epoch.
+
+    Returns:
+        plain values: the fold, seed, epochs, the scores of validation and test, and per corpus of the test.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # One thread each: with two, tf.data and ONNX Runtime share the same cores and both become slower.
+    frontend = FrontEnd(recipe.features)
+    labels = recipe.label_map.labels
+    validation = fixed_examples(split.validation, cache, frontend, recipe)
+
+    keras.utils.set_random_seed(seed)
+    model = build(
+        recipe.architecture.builder,
+        recipe.architecture.settings,
+        n_frames=recipe.n_frames,
+        n_mels=recipe.features.n_mels,
+        n_labels=len(labels),
+    )
+    mean_db = _fit_normalisation(model, split, cache, frontend, recipe)
+    examples = TrainingExamples(split.train, cache, frontend, recipe, mask_db=mean_db, seed=seed)
+    _compile(model, recipe, len(examples))
+    history, model = _resume(folder, model)
+    best = _best(history)
+    _log.info("%s seed %d: %d clips, %d epochs done", split.name, seed, len(split.train), len(history))
+
+    while len(history) < recipe.training.epochs and len(history) - best <= recipe.training.patience:
+        epoch = len(history)
+        examples.start_epoch(epoch)
+        # Dropout's chance, too, depends on seed and epoch alone.
+        keras.utils.set_random_seed(seed * 10_000 + epoch)
+        row = _train_epoch(model, examples)
+        row |= _validate(model, validation, labels)
+        if not np.isfinite(row["loss"]):
+            raise TrainingError(
+                f"{folder}: the loss became {row['loss']} in epoch {epoch + 1}; lower learning_rate"
+            )
+        history.append({"epoch": epoch + 1, **row})
+        if _best(history) == len(history):
+            with replacing(folder / "model.keras") as temporary:
+                model.save(temporary)
+        _checkpoint(folder, model, history)
+        best = _best(history)
+        progress(len(history), history[-1])
+
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    metrics = _evaluate(model, recipe, split, validation, cache, frontend)
+    metrics |= {
+        "fold": split.name,
+        "seed": seed,
+        "best_epoch": best,
+        "epochs": len(history),
+        "n_parameters": n_parameters(model),
+        "n_train": len(split.train),
+        "train_speakers": _speakers(split.train),
+        "validation_speakers": _speakers(split.validation),
+        "test_speakers": _speakers(split.test),
+    }
+    plot_history(history, folder / "history.png", title=f"{recipe.name}, {split.name}, seed {seed}")
+    plot_confusion(
+        metrics["test"], labels, folder / "confusion.png", title=f"{recipe.name}, {split.name}: test"
+    )
+    for checkpoint in folder.glob("epoch-*.keras"):
+        checkpoint.unlink()
+    return metrics
+
+
+def predict(model: keras.Model, features: np.ndarray) -> np.ndarray:
+    """Probabilities `(n_windows, n_labels)` of features `(n_windows, n_frames, n_mels)` in dB."""
+    return model.predict(features, batch_size=64, verbose=0)
+
+
+def n_parameters(model: keras.Model) -> int:
+    """Weights of a model without the constants of its normalisation."""
+    return model.count_params() - model.get_layer("normalisation").count_params()
+
+
+def _fit_normalisation(
+    model: keras.Model, split: Split, cache: AudioCache, frontend: FrontEnd, recipe: Recipe
+) -> np.ndarray:
+    """Mean and variance per mel band over training clips (at most some hundreds, evenly chosen)."""
+    chosen = split.train[:: -(-len(split.train) // _N_NORMALISATION_CLIPS)]
+    features = fixed_examples(chosen, cache, frontend, recipe).features
+    model.get_layer("normalisation").adapt(features)
+    return features.mean(axis=(0, 1))
+
+
+def _compile(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
+    t = recipe.training
+    rate = keras.optimizers.schedules.CosineDecay(t.learning_rate, t.epochs * n_batches, alpha=_FINAL_RATE)
+    model.compile(
+        keras.optimizers.Adam(rate, clipnorm=1.0),
+        keras.losses.CategoricalCrossentropy(label_smoothing=t.label_smoothing),
+        weighted_metrics=[],
+        metrics=["accuracy"],
+    )
+
+
+def _train_epoch(model: keras.Model, examples: TrainingExamples) -> dict[str, float]:
+    model.reset_metrics()
+    values: dict[str, float] = {}
+    for index in range(len(examples)):
+        features, labels, weights = examples[index]
+        values = model.train_on_batch(features, labels, sample_weight=weights, return_dict=True)
+    return {
+        "loss": float(values["loss"]),
+        "accuracy": float(values["accuracy"]),
+        "learning_rate": float(model.optimizer.learning_rate),
+    }
+
+
+def _validate(model: keras.Model, validation: FixedExamples, labels: tuple[str, ...]) -> dict[str, float]:
+    probabilities = validation.clip_probabilities(predict(model, validation.features))
+    result = scores(validation.labels, probabilities, labels)
+    return {"val_loss": result["loss"], "val_accuracy": result["war"], "val_uar": result["uar"]}
+
+
+def _evaluate(
+    model: keras.Model,
+    recipe: Recipe,
+    split: Split,
+    validation: FixedExamples,
+    cache: AudioCache,
+    frontend: FrontEnd,
+) -> dict[str, Any]:
+    labels = recipe.label_map.labels
+    test = fixed_examples(split.test, cache, frontend, recipe)
+    probabilities = test.clip_probabilities(predict(model, test.features))
+    corpora = np.array([clip.corpus for clip in split.test])
+    held = validation.clip_probabilities(predict(model, validation.features))
+    held_corpora = np.array([clip.corpus for clip in split.validation])
+    return {
+        "test": scores(test.labels, probabilities, labels),
+        "validation": scores(validation.labels, held, labels),
+        "test_by_corpus": {
+            str(c): scores(test.labels[corpora == c], probabilities[corpora == c], labels)
+            for c in np.unique(corpora)
+        },
+        "validation_by_corpus": {
+            str(c): scores(validation.labels[held_corpora == c], held[held_corpora == c], labels)
+            for c in np.unique(held_corpora)
+        },
+        "test_probabilities": probabilities.round(5).tolist(),
+        "test_truth": label_indices(split.test, recipe.label_map).tolist(),
+    }
+
+
+def _best(history: list[dict[str, float]]) -> int:
+    """The epoch (from 1) with the lowest validation loss; 0 before the first."""
+    return min(range(len(history)), key=lambda i: history[i]["val_loss"]) + 1 if history else 0
+
+
+def _checkpoint(folder: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
+    """Model and optimiser first, then the history row that says they are there."""
+    with replacing(_checkpoint_path(folder, len(history))) as temporary:
+        model.save(temporary)
+    rows = [",".join(HISTORY)] + [",".join(f"{row[name]:.6g}" for name in HISTORY) for row in history]
+    write_text(folder / "history.csv", "\n".join(rows) + "\n")
+    _checkpoint_path(folder, len(history) - 1).unlink(missing_ok=True)
+
+
+def _checkpoint_path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:03d}.keras"
+
+
+def _resume(folder: Path, model: keras.Model) -> tuple[list[dict[str, float]], keras.Model]:
+    """The history and model that an interrupted training left in `folder`, or the new model."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        return [], model
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    checkpoint = _checkpoint_path(folder, len(rows))
+    if not checkpoint.is_file():
+        return [], model
+    return rows, keras.saving.load_model(checkpoint)
+
+
+def _speakers(clips: tuple[Any, ...]) -> list[str]:
+    return sorted({clip.speaker for clip in clips})

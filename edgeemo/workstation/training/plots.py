@@ -1,0 +1,56 @@
+"""Plots of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from edgeemo.files import replacing
+
+
+def plot_history(history: Sequence[dict[str, float]], path: Path, *, title: str) -> None:
+    """Loss on the left axis, accuracy on the right, over epochs; the kept epoch is marked."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    left = figure.subplots()
+    right = left.twinx()
+    for axis, name, colour in ((left, "loss", "tab:blue"), (right, "accuracy", "tab:orange")):
+        axis.plot(epochs, [row[name] for row in history], color=colour, alpha=0.45, label="training")
+        axis.plot(epochs, [row[f"val_{name}"] for row in history], color=colour, label="validation")
+        axis.set_ylabel(name, color=colour)
+        axis.tick_params(axis="y", labelcolor=colour)
+    best = min(history, key=lambda row: row["val_loss"])
+    left.axvline(best["epoch"], color="grey", linestyle=":", label="kept")
+    left.set_ylim(bottom=0)
+    right.set_ylim(0, 1)
+    left.set_xlabel("epoch")
+    left.set_title(f"{title} (pale: training, full: validation)", fontsize=10)
+    _save(figure, path)
+
+
+def plot_confusion(scores: dict[str, Any], labels: Sequence[str], path: Path, *, title: str) -> None:
+    """The confusion matrix, rows normalised to recall, with the number of clips in each cell."""
+    confusion = np.array(scores["confusion"])
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(1.8 + 0.7 * len(labels), 1.4 + 0.65 * len(labels)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), n in np.ndenumerate(confusion):
+        if n:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axis.text(column, row, str(n), ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(f"{title}\nUAR {scores['uar']:.3f}, {scores['n_clips']} clips", fontsize=10)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

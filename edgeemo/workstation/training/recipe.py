@@ -1,0 +1,338 @@
+"""A recipe: everything that makes one trained model, as one checked TOML file.
+
+The classes below are the tables of the file, their attributes its keys; a key that is left out has the default
+given here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeemo.errors import RecipeError
+from edgeemo.metadata import Features
+from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
+
+PROTOCOLS = ("random", "speaker", "corpus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """`[architecture]`: the builder, and every other key as a setting of it."""
+
+    builder: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """`[window]`: seconds of audio that a model sees, and from one inference of the live loop to the next."""
+
+    window_s: float = 3.2
+    step_s: float = 0.16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """`[data]`: corpora by name, and the label map."""
+
+    corpora: tuple[str, ...] = ("ravdess", "savee", "tess")
+    labels: str = "published7"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """`[protocol]`: which clips train, validate and test; see `edgeemo.workstation.training.protocols`.
+
+    Attributes:
+        kind: `random`, `speaker` or `corpus`.
+        folds: of the speaker protocol.
+        validation: share of the clips (random) or number of speakers (speaker, corpus) for validation.
+        test: share of the clips for the test (random).
+        seed: of the split; training seeds are another matter.
+    """
+
+    kind: str = "speaker"
+    folds: int = 5
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    validation_speakers: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """`[training]`: Adam with a cosine-decayed learning rate, early stopping on validation loss.
+
+    Attributes:
+        epochs: at most.
+        patience: epochs without a lower validation loss before training stops.
+        batch_size: windows.
+        learning_rate: at the start; it decays to 2 % of this over `epochs`.
+        class_weights: weigh the loss against class imbalance.
+        label_smoothing: in [0, 1).
+        clips_per_speaker: at most so many clips of a speaker in an epoch (drawn anew each epoch), so that a
+            corpus of two speakers does not outweigh one of twenty-four; 0 for all.
+        seeds: of the weights and the augmentation; one training each.
+    """
+
+    epochs: int = 60
+    patience: int = 15
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    class_weights: bool = True
+    label_smoothing: float = 0.0
+    clips_per_speaker: int = 0
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """`[augmentation]`: of training clips only, drawn anew for every clip and epoch; 0 switches a kind off.
+
+    Attributes:
+        speed: playback speed between `1 - speed` and `1 + speed` (pitch follows; Ko et al. 2015, "Audio
+            augmentation for speech recognition").
+        shift_s: seconds by which a window is moved at random beyond the clip's own slack.
+        gain_db: gain between minus and plus this many dB.
+        noise_share: share of the windows with noise added, white to brown.
+        noise_snr_db: lowest and highest signal-to-noise ratio of those.
+        time_masks, time_mask_frames: SpecAugment (Park et al. 2019): number and largest length.
+        mel_masks, mel_mask_bands: likewise over mel bands.
+        mixup: alpha of mixup (Zhang et al. 2018) on features.
+    """
+
+    speed: float = 0.0
+    shift_s: float = 0.0
+    gain_db: float = 0.0
+    noise_share: float = 0.0
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    time_masks: int = 0
+    time_mask_frames: int = 24
+    mel_masks: int = 0
+    mel_mask_bands: int = 8
+    mixup: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """`[export]`: largest difference of a probability from Keras' that parity allows, and the weights' terms."""
+
+    tolerance: float = 1e-4
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One recipe file."""
+
+    name: str
+    summary: str
+    architecture: Architecture
+    features: Features = Features()
+    window: Window = Window()
+    data: Data = Data()
+    protocol: Protocol = Protocol()
+    training: Training = Training()
+    augmentation: Augmentation = Augmentation()
+    export: Export = Export()
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window."""
+        return round(self.window.window_s * self.features.sample_rate)
+
+    @property
+    def step_samples(self) -> int:
+        """Samples from one inference of the live loop to the next."""
+        return round(self.window.step_s * self.features.sample_rate)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames in a window."""
+        return self.window_samples // self.features.hop_samples
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The label map by its name in `[data]`."""
+        return LABEL_MAPS[self.data.labels]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tables of the file as plain values."""
+        values = dataclasses.asdict(self)
+        architecture = values.pop("architecture")
+        return {**values, "architecture": {"builder": architecture["builder"], **architecture["settings"]}}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: a TOML file.
+        overrides: `section.key=value` each, the value as in TOML (a bare word counts as a string).
+
+    Raises:
+        RecipeError: not TOML; an unknown or missing key; a value of the wrong type or out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file ({error})") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return recipe_from_dict(values)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def recipe_from_dict(values: dict[str, Any]) -> Recipe:
+    """Check plain values, as `Recipe.to_dict` gives them.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    values = dict(values)
+    architecture = values.get("architecture")
+    if not isinstance(architecture, dict) or "builder" not in architecture:
+        raise RecipeError('[architecture] builder is missing; name one, such as builder = "cnn_lstm"')
+    settings = {k: v for k, v in architecture.items() if k != "builder"}
+    values["architecture"] = {"builder": architecture["builder"], "settings": settings}
+    recipe = _checked(Recipe, values, "")
+    _check_ranges(recipe)
+    return recipe
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot:
+        raise RecipeError(f"override {override!r}; expected section.key=value, such as training.epochs=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    values.setdefault(section, {})[name] = value
+
+
+def _checked(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    """Make a dataclass of plain values, refusing unknown, missing and wrongly typed ones."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for name in values:
+        if name not in fields:
+            raise RecipeError(f"{where}unknown key {name!r}; known: {', '.join(fields)}")
+    made = {}
+    for name, f in fields.items():
+        if name in values:
+            made[name] = _converted(values[name], hints[name], f"{where}{name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise RecipeError(f"{where}{name} is missing")
+    try:
+        return cls(**made)
+    except ValueError as error:
+        raise RecipeError(f"{where}{error}") from error
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise RecipeError(f"{where} is {value!r}, expected a table")
+        return _checked(hint, value, f"[{where}] ")
+    if typing.get_origin(hint) is tuple:
+        arguments = typing.get_args(hint)
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{where} is {value!r}, expected a list")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise RecipeError(f"{where} is {value!r}, expected {len(arguments)} values")
+        return tuple(_converted(v, arguments[0], where) for v in value)
+    if typing.get_origin(hint) is dict:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if isinstance(hint, types.GenericAlias) or type(value) is not hint:
+        raise RecipeError(f"{where} is {value!r}, expected {kinds.get(hint, hint)}")
+    return value
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    features, window, t = recipe.features, recipe.window, recipe.training
+    protocol, a = recipe.protocol, recipe.augmentation
+    hop_s = features.hop_samples / features.sample_rate
+    checks = [
+        (recipe.data.labels in LABEL_MAPS, "[data] labels", recipe.data.labels, " or ".join(LABEL_MAPS)),
+        (bool(recipe.data.corpora), "[data] corpora", recipe.data.corpora, "at least one corpus"),
+        (
+            recipe.step_samples > 0 and recipe.step_samples % features.hop_samples == 0,
+            "[window] step_s",
+            window.step_s,
+            f"a multiple of the hop ({hop_s:g} s)",
+        ),
+        (
+            recipe.window_samples > 0 and recipe.window_samples % recipe.step_samples == 0,
+            "[window] window_s",
+            window.window_s,
+            f"a multiple of step_s ({window.step_s:g} s)",
+        ),
+        (protocol.kind in PROTOCOLS, "[protocol] kind", protocol.kind, " or ".join(PROTOCOLS)),
+        (protocol.folds >= 2, "[protocol] folds", protocol.folds, "2 or more"),
+        (
+            protocol.validation_speakers >= 1,
+            "[protocol] validation_speakers",
+            protocol.validation_speakers,
+            ">= 1",
+        ),
+        (
+            0 < protocol.validation_share < 0.5,
+            "[protocol] validation_share",
+            protocol.validation_share,
+            "in (0, 0.5)",
+        ),
+        (0 < protocol.test_share < 0.5, "[protocol] test_share", protocol.test_share, "in (0, 0.5)"),
+        (t.epochs >= 1, "[training] epochs", t.epochs, "1 or more"),
+        (t.patience >= 1, "[training] patience", t.patience, "1 or more"),
+        (t.batch_size >= 1, "[training] batch_size", t.batch_size, "1 or more"),
+        (t.learning_rate > 0, "[training] learning_rate", t.learning_rate, "positive"),
+        (0 <= t.label_smoothing < 1, "[training] label_smoothing", t.label_smoothing, "in [0, 1)"),
+        (t.clips_per_speaker >= 0, "[training] clips_per_speaker", t.clips_per_speaker, "0 (all) or more"),
+        (bool(t.seeds), "[training] seeds", t.seeds, "at least one"),
+        (0 <= a.speed < 0.5, "[augmentation] speed", a.speed, "in [0, 0.5)"),
+        (0 <= a.noise_share <= 1, "[augmentation] noise_share", a.noise_share, "in [0, 1]"),
+        (
+            a.noise_snr_db[0] <= a.noise_snr_db[1],
+            "[augmentation] noise_snr_db",
+            a.noise_snr_db,
+            "lowest first",
+        ),
+        (
+            0 <= a.mel_mask_bands <= features.n_mels,
+            "[augmentation] mel_mask_bands",
+            a.mel_mask_bands,
+            "<= n_mels",
+        ),
+        (
+            0 <= a.time_mask_frames <= recipe.n_frames,
+            "[augmentation] time_mask_frames",
+            a.time_mask_frames,
+            "<= frames",
+        ),
+        (
+            min(a.shift_s, a.gain_db, a.mixup, a.time_masks, a.mel_masks) >= 0,
+            "[augmentation]",
+            "a value",
+            "not negative",
+        ),
+        (recipe.export.tolerance > 0, "[export] tolerance", recipe.export.tolerance, "positive"),
+    ]
+    for ok, name, got, expected in checks:
+        if not ok:
+            raise RecipeError(f"{name} is {got!r}, expected {expected}")

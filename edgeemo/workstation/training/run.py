@@ -1,0 +1,162 @@
+"""A whole `edgeemo train`: every fold and seed of a recipe, into one run folder that can be resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeemo.errors import CorpusError, TrainingError
+from edgeemo.files import write_text
+from edgeemo.workstation.corpora.manifest import Manifest
+from edgeemo.workstation.training.examples import AudioCache
+from edgeemo.workstation.training.fit import fit
+from edgeemo.workstation.training.protocols import Split, split
+from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
+
+RECIPE_FILE = "recipe.json"
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a run: a fold and a seed, in a folder of its own."""
+
+    split: Split
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Such as `fold-1, seed 0`."""
+        return f"{self.split.name}, seed {self.seed}"
+
+
+Progress = Callable[[Cell, int, dict[str, float]], None]
+
+
+def train(
+    recipe: Recipe,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    folds: Sequence[int] = (),
+    progress: Progress = lambda cell, epoch, row: None,
+) -> dict[str, Any]:
+    """Train all folds and seeds, or go on with a run that was interrupted; finished cells are not run again.
+
+    Args:
+        recipe: what to train.
+        manifest: clips to choose from.
+        folder: the run folder: `recipe.json`, `metrics.json`, and a folder per fold and seed.
+        folds: only these (numbered from 1); empty for all.
+        progress: told of every epoch of every cell.
+
+    Returns:
+        the values of `metrics.json`: mean and standard deviation over folds and seeds, and every cell's scores.
+
+    Raises:
+        CorpusError: the manifest lacks a corpus of the recipe or has too few clips for the protocol.
+        TrainingError: the folder holds a run of another recipe.
+    """
+    _claim(folder, recipe)
+    cache = AudioCache(recipe.features.sample_rate)
+    cells = planned_cells(recipe, manifest, folder, folds)
+    results = []
+    for cell in cells:
+        path = cell.folder / METRICS_FILE
+        if not path.is_file():
+            metrics = fit(
+                recipe,
+                cell.split,
+                seed=cell.seed,
+                folder=cell.folder,
+                cache=cache,
+                progress=lambda epoch, row, cell=cell: progress(cell, epoch, row),
+            )
+            write_text(path, json.dumps(metrics))
+        results.append(json.loads(path.read_text(encoding="utf-8")))
+    summary = summarise(recipe, results)
+    write_text(folder / METRICS_FILE, json.dumps(summary, indent=1))
+    return summary
+
+
+def planned_cells(recipe: Recipe, manifest: Manifest, folder: Path, folds: Sequence[int] = ()) -> list[Cell]:
+    """The trainings of a run, in order.
+
+    Raises:
+        CorpusError: as `train`, or `folds` names one that the protocol does not have.
+    """
+    clips = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
+    splits = split(clips, recipe.protocol, recipe.label_map)
+    for number in folds:
+        if not 1 <= number <= len(splits):
+            raise CorpusError(f"no fold {number}; the {recipe.protocol.kind} protocol has 1 to {len(splits)}")
+    chosen = [splits[number - 1] for number in folds] or splits
+    return [Cell(s, seed, folder / f"{s.name}_seed-{seed}") for seed in recipe.training.seeds for s in chosen]
+
+
+def load_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and metrics of a finished run.
+
+    Raises:
+        TrainingError: there is none in `folder`.
+    """
+    try:
+        recipe = recipe_from_dict(json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8")))
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{folder}: no finished run here ({error.strerror}: {error.filename})") from error
+    return recipe, metrics
+
+
+def best_cell(folder: Path, metrics: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Folder and metrics of the cell with the highest validation UAR: test speakers have no say in what ships."""
+    cell = max(metrics["cells"], key=lambda c: c["validation"]["uar"])
+    return folder / f"{cell['fold']}_seed-{cell['seed']}", cell
+
+
+def summarise(recipe: Recipe, cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Pool the folds of each seed, then take mean and standard deviation over the seeds.
+
+    Pooling first: a fold has few speakers, and the spread over folds is the spread over speakers, not over
+    trainings. It is given too.
+    """
+    seeds = sorted({cell["seed"] for cell in cells})
+    summary: dict[str, Any] = {
+        "name": recipe.name,
+        "protocol": recipe.protocol.kind,
+        "corpora": list(recipe.data.corpora),
+        "labels": list(recipe.label_map.labels),
+        "seeds": seeds,
+        "folds": sorted({cell["fold"] for cell in cells}),
+        "n_parameters": cells[0]["n_parameters"],
+        "n_test_speakers": len({s for cell in cells for s in cell["test_speakers"]}),
+    }
+    for part in ("validation", "test"):
+        for key in ("uar", "war", "macro_f1", "loss"):
+            by_seed = [float(np.mean([c[part][key] for c in cells if c["seed"] == seed])) for seed in seeds]
+            by_fold = [c[part][key] for c in cells]
+            summary[f"{part}_{key}"] = {
+                "mean": float(np.mean(by_seed)),
+                "std_over_seeds": float(np.std(by_seed, ddof=1)) if len(seeds) > 1 else None,
+                "std_over_folds": float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
+            }
+    keep = ("test_probabilities", "test_truth")
+    summary["cells"] = [{k: v for k, v in cell.items() if k not in keep} for cell in cells]
+    return summary
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Make the run folder this recipe's, or check that it is."""
+    path = folder / RECIPE_FILE
+    text = json.dumps(recipe.to_dict(), indent=1)
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise TrainingError(
+            f"{folder} holds a run of another recipe; give another --output or delete that folder"
+        )
+    write_text(path, text)

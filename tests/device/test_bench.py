@@ -1,0 +1,233 @@
+"""The bench and the machine's description. Nothing here depends on how fast the machine is."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgeemo import bench as bench_module
+from edgeemo import machine
+from edgeemo.bench import BenchReport, bench, frontend_share, share_in_profile, speech_like
+from edgeemo.cli import app
+from edgeemo.cli.bench import tables
+from edgeemo.errors import ModelError
+
+STEPS = 60  # two blocks and a part of one
+
+
+@pytest.fixture(scope="module")
+def two_models(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return [Path(shutil.copy(tiny_model_path, folder / name)) for name in ("other.onnx", "pure_cnn.onnx")]
+
+
+@pytest.fixture(scope="module")
+def report(two_models: list[Path]) -> BenchReport:
+    return bench(two_models, n_steps=STEPS)
+
+
+def test_every_step_is_kept_and_warm_up_is_apart(report: BenchReport) -> None:
+    kept = json.loads(report.to_json())
+    assert [m["name"] for m in kept["models"]] == ["other", "pure_cnn"]
+    for m in kept["models"]:
+        for series in ("step_ms", "resample_ms", "model_ms"):
+            assert m[series]["n"] == len(m[series]["values"]) == STEPS
+            assert m[series]["p99"] == np.percentile(m[series]["values"], 99)
+        assert m["warm_up_ms"]["n"] == bench_module.WARM_UP_STEPS
+        parts = np.array(m["resample_ms"]["values"]) + np.array(m["model_ms"]["values"])
+        assert (np.array(m["step_ms"]["values"]) >= parts).all(), "a step is shorter than its parts"
+        assert m["real_time_factor"] == pytest.approx(m["step_ms"]["p50"] / 1000 / m["step_s"])
+    assert kept["settings"]["n_steps"] == STEPS
+    assert kept["machine"] == machine.describe()
+
+
+def test_ratio_is_to_pure_cnn_or_else_the_first(report: BenchReport, two_models: list[Path]) -> None:
+    other, cnn = report.models
+    assert report.baseline is cnn
+    assert report.ratio(cnn) == 1
+    assert report.ratio(other) == other.step_ms.p50_ms / cnn.step_ms.p50_ms
+    without = BenchReport(models=(other,), machine=report.machine, settings=report.settings)
+    assert without.baseline is other
+
+
+def test_front_end_and_network_add_up_to_the_model(report: BenchReport) -> None:
+    for m in report.models:
+        assert m.frontend_share is not None, "the front end's nodes are not named as such"
+        assert 0 < m.frontend_share < 1
+        assert m.frontend_ms + m.network_ms == pytest.approx(m.model_ms.p50_ms)
+
+
+def test_cold_start_contains_its_parts(report: BenchReport) -> None:
+    for m in report.models:
+        cold = m.cold
+        parts = cold.import_ms.values_ms + cold.load_ms.values_ms + cold.first_inference_ms.values_ms
+        assert (cold.first_label_ms.values_ms > parts).all()
+        assert cold.first_label_ms.n == bench_module.COLD_STARTS
+
+
+def test_peak_memory_is_the_fresh_processs_own(tiny_model_path: Path) -> None:
+    """ru_maxrss of a child starts from its parent's peak on Linux; this must not show."""
+    ballast = np.ones(30_000_000)  # 240 MB, touched
+    found = bench_module._cold_start(tiny_model_path, 1)
+    if not found["peak"]:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert 10e6 < found["peak"] < ballast.nbytes
+
+
+def test_markdown_table_parses(report: BenchReport) -> None:
+    header, rule, *rows = [line for line in report.to_markdown().splitlines() if line.startswith("|")]
+    names = [cell.strip() for cell in header.strip("|").split("|")]
+    assert len(rule.strip("|").split("|")) == len(names)
+    assert len(rows) == 2
+    for row, m in zip(rows, report.models, strict=True):
+        cells = dict(zip(names, (cell.strip() for cell in row.strip("|").split("|")), strict=True))
+        assert cells["model"] == m.name
+        assert int(cells["parameters"]) == m.n_parameters
+        assert float(cells["step p50 ms"]) == pytest.approx(m.step_ms.p50_ms, abs=0.001)
+        assert float(cells["x pure_cnn"]) == pytest.approx(report.ratio(m), abs=0.01)
+    assert f"{STEPS} steps" in report.to_markdown()
+    assert str(report.machine["cpu"]) in report.to_markdown()
+
+
+def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[tuple[str, int]] = []
+    measure = bench_module._Runner.measure
+
+    def spy(self: Any, n_steps: int) -> None:
+        turns.append((self._model.path.stem, n_steps))
+        measure(self, n_steps)
+
+    monkeypatch.setattr(bench_module._Runner, "measure", spy)
+    monkeypatch.setattr(bench_module, "COLD_STARTS", 1)
+    bench(two_models, n_steps=STEPS)
+    block, rest = bench_module.BLOCK_STEPS, STEPS % bench_module.BLOCK_STEPS
+    assert turns == [
+        ("other", block),
+        ("pure_cnn", block),
+        ("pure_cnn", block),
+        ("other", block),
+        ("other", rest),
+        ("pure_cnn", rest),
+    ]
+
+
+def node(name: str, us: int) -> dict[str, Any]:
+    return {"cat": "Node", "name": f"{name}_kernel_time", "dur": us}
+
+
+def test_share_is_the_front_ends_part_of_node_time() -> None:
+    warm_up = [node("frontend/mel", 999), node("fused frontend/log", 999), node("net/conv", 1)]
+    run = [
+        {"cat": "Session", "name": "model_run", "dur": 10_000},
+        {"cat": "Node", "name": "frontend/mel_fence_before", "dur": 5_000},
+        node("frontend/mel", 20),
+        node("fused frontend/log", 10),
+        node("net/conv", 70),
+    ]
+    assert share_in_profile([*warm_up, *run, *run], skip=1) == pytest.approx(0.3)
+    assert share_in_profile([*run, *run, *warm_up], skip=0) == pytest.approx(0.3), "the median run"
+
+
+@pytest.mark.parametrize("events", [[], [node("net/conv", 3)], [node("frontend/mel", 3)]])
+def test_a_profile_without_front_end_or_runs_has_no_share(events: list[dict[str, Any]]) -> None:
+    assert share_in_profile(events, skip=1) is None
+
+
+def test_a_model_whose_front_end_is_unknown_is_measured_all_the_same(report: BenchReport) -> None:
+    model = dataclasses.replace(report.models[0], frontend_share=None)
+    without = dataclasses.replace(report, models=(model,))
+    assert json.loads(without.to_json())["models"][0]["frontend_ms"] is None
+    assert "|  |  |" in without.to_markdown()
+    assert all(table.row_count == 1 for table in tables(without))
+
+
+def test_profile_is_left_nowhere(
+    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frontend_share(tiny_model_path, n_steps=5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signal_is_loud_enough_never_silent_and_the_same_each_time() -> None:
+    audio = speech_like(48000, 48000)
+    assert audio.dtype == np.float32
+    assert np.abs(audio).max() <= 1
+    assert 0.05 < audio.std() < 0.2
+    frames = audio.reshape(-1, 480)
+    assert frames.std(axis=1).min() > 1e-3
+    np.testing.assert_array_equal(audio, speech_like(48000, 48000))
+    assert not np.array_equal(audio, speech_like(48000, 48000, seed=1))
+
+
+@pytest.mark.parametrize(("n_steps", "n_threads"), [(0, 1), (-5, 1), (10, 0)])
+def test_impossible_numbers_are_refused(tiny_model_path: Path, n_steps: int, n_threads: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        bench([tiny_model_path], n_steps=n_steps, n_threads=n_threads)
+
+
+def test_no_model_is_an_error() -> None:
+    with pytest.raises(ModelError, match="--model"):
+        bench([])
+
+
+def test_command_writes_what_it_shows(tiny_model_path: Path, tmp_path: Path) -> None:
+    markdown, raw = tmp_path / "bench.md", tmp_path / "bench.json"
+    arguments = ["bench", "--model", str(tiny_model_path), "--steps", "7"]
+    result = CliRunner().invoke(app, [*arguments, "--markdown", str(markdown), "--json", str(raw)])
+    assert result.exit_code == 0, result.output
+    kept = json.loads(raw.read_text(encoding="utf-8"))
+    (m,) = kept["models"]
+    assert m["step_ms"]["n"] == 7
+    for shown in (result.stdout, markdown.read_text(encoding="utf-8")):
+        assert tiny_model_path.stem in shown
+        assert f"{m['step_ms']['p50']:.3f}" in shown
+        assert "7 steps" in shown
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "0"], ["--threads", "0"], ["--steps", "many"]])
+def test_command_refuses_impossible_options(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["bench", *arguments])
+    assert result.exit_code == 2
+    assert arguments[0] in result.stderr
+
+
+def test_machine_is_described_without_names() -> None:
+    found = machine.describe()
+    assert {"cpu", "architecture", "cores", "ram_mib", "os", "python", "onnxruntime", "numpy"} <= set(found)
+    assert all(isinstance(value, str | int) for value in found.values())
+    text = json.dumps(found) + machine.caption(found)
+    assert platform.node() not in text or len(platform.node()) < 4
+    assert getpass.getuser() not in text or len(getpass.getuser()) < 5
+
+
+PI_4 = "".join(
+    f"processor\t: {i}\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\n" for i in range(4)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cpu", "clock_mhz"),
+    [
+        (PI_4, "4 x Cortex-A72", None),
+        ("CPU part\t: 0xd05\nCPU part\t: 0xfff\n", "1 x Cortex-A55 + 1 x ARM core 0xfff", None),
+        ("model name\t: Intel(R)  Core(TM) i5\ncpu MHz\t\t: 2100.500\n", "Intel(R) Core(TM) i5", 2100),
+        ("", None, None),
+    ],
+)
+def test_cpuinfo_of_other_machines(text: str, cpu: str | None, clock_mhz: int | None) -> None:
+    assert machine.cpu_in_cpuinfo(text) == cpu
+    assert machine.clock_in_cpuinfo(text) == clock_mhz
+
+
+def test_caption_does_without_what_is_unknown() -> None:
+    assert "None" not in machine.caption({"python": "CPython 3.11"})

@@ -1,0 +1,183 @@
+"""Scoring whole clips, as a library and as `edgeemo classify`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from edgeemo.audio import read_audio
+from edgeemo.bench import speech_like
+from edgeemo.classify import ClipFailure, ClipScore, classify, iter_windows, score_audio, score_clip
+from edgeemo.cli import app
+from edgeemo.errors import AudioError
+from edgeemo.model import EmotionModel
+from edgeemo.windows import clip_windows
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_path: Path) -> EmotionModel:
+    return EmotionModel(tiny_model_path)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Path]:
+    """Three clips of other lengths, rates and numbers of channels; their order is not alphabetical."""
+    made = []
+    for i, (name, seconds, rate) in enumerate(
+        [("c.wav", 9.3, 16000), ("a.flac", 0.4, 44100), ("b.wav", 5, 8000)]
+    ):
+        audio = speech_like(round(seconds * rate), rate, seed=i)
+        soundfile.write(tmp_path / name, np.stack([audio, 0.5 * audio], axis=1) if i == 1 else audio, rate)
+        made.append(tmp_path / name)
+    return made
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["classify", *map(str, arguments)])
+
+
+def test_score_is_the_mean_over_the_windows(model: EmotionModel) -> None:
+    window_samples = model.metadata.window_samples
+    audio = speech_like(round(3.3 * window_samples), model.metadata.features.sample_rate)
+    by_hand = [model.predict(window) for window in clip_windows(audio, window_samples)]
+    assert np.ptp(by_hand, axis=0).max() > 1e-6, "all windows score alike: the test cannot fail"
+    probabilities, n_windows = score_audio(model, audio)
+    np.testing.assert_allclose(probabilities, np.mean(by_hand, axis=0), atol=1e-6)
+    assert n_windows == len(by_hand)
+
+
+def test_clip_of_any_rate_is_scored_at_the_models_rate(model: EmotionModel, clips: list[Path]) -> None:
+    for path in clips:
+        score = score_clip(model, path)
+        audio = read_audio(path, model.metadata.features.sample_rate)
+        np.testing.assert_array_equal(score.probabilities, score_audio(model, audio)[0])
+        assert score.label == model.labels[int(np.argmax(score.probabilities))]
+        assert score.duration_s == pytest.approx(soundfile.info(path).duration, abs=0.001)
+        assert score.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(n_samples=st.integers(1, 3000), window_samples=st.integers(2, 40))
+def test_windows_one_at_a_time_are_those_of_clip_windows(n_samples: int, window_samples: int) -> None:
+    audio = np.arange(n_samples, dtype=np.float32)
+    one_at_a_time = np.stack(list(iter_windows(audio, window_samples)))
+    np.testing.assert_array_equal(one_at_a_time, clip_windows(audio, window_samples))
+
+
+def test_unreadable_file_does_not_stop_the_rest(
+    model: EmotionModel, clips: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"not audio at all")
+    with pytest.raises(AudioError):
+        score_clip(model, bad)
+    results = list(classify(model, [clips[0], bad, clips[1]]))
+    assert [type(result) for result in results] == [ClipScore, ClipFailure, ClipScore]
+    assert [result.path for result in results] == [clips[0], bad, clips[1]]
+    assert "bad.wav" in results[1].error
+
+
+def test_csv_has_a_row_per_file_in_the_order_given(
+    model: EmotionModel, tiny_model_path: Path, clips: list[Path]
+) -> None:
+    result = run("--model", tiny_model_path, "--format", "csv", *clips)
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [Path(row["path"]) for row in rows] == clips
+    for row in rows:
+        probabilities = {name: float(row[f"p_{name}"]) for name in model.labels}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert row["label"] == max(probabilities, key=probabilities.__getitem__)
+        assert row["error"] == ""
+
+
+def test_json_says_what_the_library_says(
+    model: EmotionModel, tiny_model_path: Path, clips: list[Path]
+) -> None:
+    rows = json.loads(run("-m", tiny_model_path, "-f", "json", *clips).stdout)
+    for row, path in zip(rows, clips, strict=True):
+        score = score_clip(model, path)
+        assert list(row["probabilities"]) == list(model.labels)
+        np.testing.assert_allclose(list(row["probabilities"].values()), score.probabilities, atol=1e-6)
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert (row["label"], row["n_windows"], row["error"]) == (score.label, score.n_windows, None)
+
+
+@pytest.mark.parametrize("format_", ["csv", "json"])
+def test_failures_are_rows_too_and_end_in_exit_code_1(
+    tiny_model_path: Path, clips: list[Path], tmp_path: Path, format_: str
+) -> None:
+    bad, missing = tmp_path / "bad.wav", tmp_path / "missing.wav"
+    bad.write_bytes(b"not audio at all")
+    result = run("-m", tiny_model_path, "-f", format_, clips[0], bad, missing, clips[1])
+    assert result.exit_code == 1
+    assert "bad.wav" in result.stderr
+    assert "missing.wav" in result.stderr
+    assert "2 of 4" in result.stderr
+    text = result.stdout
+    rows = json.loads(text) if format_ == "json" else list(csv.DictReader(io.StringIO(text)))
+    assert [Path(row["path"]) for row in rows] == [clips[0], bad, missing, clips[1]]
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert [bool(row["label"]) for row in rows] == [True, False, False, True]
+
+
+def test_folder_gives_its_files_and_a_file_named_twice_counts_once(
+    tiny_model_path: Path, clips: list[Path], tmp_path: Path
+) -> None:
+    rows = json.loads(run("-m", tiny_model_path, "-f", "json", clips[0], tmp_path).stdout)
+    assert [Path(row["path"]).name for row in rows] == ["c.wav", "a.flac", "b.wav"]
+
+
+def test_table_names_every_file_and_label(
+    tiny_model_path: Path, clips: list[Path], model: EmotionModel
+) -> None:
+    result = run("-m", tiny_model_path, *clips)
+    assert result.exit_code == 0, result.output
+    header, *rows = result.stdout.splitlines()
+    assert all(name in header for name in model.labels)
+    assert [row.split()[0] for row in rows] == [str(path) for path in clips]
+
+
+def test_output_file_takes_its_format_from_its_suffix(
+    tiny_model_path: Path, clips: list[Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "out" / "scores.json"
+    result = run("-m", tiny_model_path, "-o", target, clips[0])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(target.read_text(encoding="utf-8"))[0]["path"] == str(clips[0])
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_missing_model_is_one_line(clips: list[Path]) -> None:
+    result = run("-m", "no_such_model", clips[0])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "no_such_model" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_closed_pipe_ends_quietly(tiny_model_path: Path, clips: list[Path]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-c", "from edgeemo.cli import main; main()", "classify", "-f", "csv"]
+        arguments = ["-m", str(tiny_model_path), *map(str, clips)]
+        done = subprocess.run(
+            [*command, *arguments], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 0

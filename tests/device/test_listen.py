@@ -1,0 +1,335 @@
+"""The listener, the loop, what it counts, and what a person sees of it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from edgeemo.audio import read_audio
+from edgeemo.errors import AudioError
+from edgeemo.listen import Listener, LoopStatistics, Step, run
+from edgeemo.model import EmotionModel
+from edgeemo.sources import FileSource
+from edgeemo.view import LiveView, Picture, PlainView, render, view_for
+
+RATES = [8000, 16000, 22050, 44100, 48000]
+
+
+def noise(n_samples: int, seed: int = 0) -> np.ndarray:
+    return 0.2 * np.random.default_rng(seed).standard_normal(n_samples).astype(np.float32)
+
+
+def listened(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[Step]:
+    steps, start, n = [], 0, 0
+    while start < len(audio):
+        size = sizes[n % len(sizes)]
+        steps += listener.push(audio[start : start + size])
+        start, n = start + size, n + 1
+    return steps + listener.flush()
+
+
+def untimed(steps: list[Step]) -> list[Step]:
+    """What a step says, without how long it took."""
+    return [replace(step, resample_ms=0.0, model_ms=0.0) for step in steps]
+
+
+# --- Listener
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    rate=st.sampled_from(RATES),
+    duration_s=st.floats(0.0, 1.5),
+    sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=6).filter(lambda s: sum(s) >= 100 * len(s)),
+)
+def test_steps_do_not_depend_on_the_blocks(
+    tiny_model: EmotionModel, rate: int, duration_s: float, sizes: list[int]
+) -> None:
+    audio = noise(round(duration_s * rate))
+    listener = Listener(tiny_model, rate)
+    at_once = untimed(listened(listener, audio, [max(1, len(audio))]))
+    assert untimed(listened(listener, audio, sizes)) == at_once
+
+
+def hand_cut(model: EmotionModel, audio: np.ndarray) -> list[tuple[float, list[float]]]:
+    """The definition, without the sliding: window `i` ends with step `i`, silence before the stream."""
+    window, step = model.metadata.window_samples, model.metadata.step_samples
+    padded = np.concatenate([np.zeros(window, np.float32), audio])
+    return [
+        (end / model.metadata.features.sample_rate, model.predict(padded[end : end + window]).tolist())
+        for end in range(step, len(audio) + 1, step)
+    ]
+
+
+def test_steps_are_predictions_of_hand_cut_windows(tiny_model: EmotionModel) -> None:
+    rate = tiny_model.metadata.features.sample_rate
+    audio = noise(3 * rate + 17)
+    steps = listened(Listener(tiny_model, rate), audio, [rate // 50])
+    expected = hand_cut(tiny_model, audio)
+    assert [(s.time_s, list(s.probabilities.values())) for s in steps] == expected
+    assert all(tuple(s.probabilities) == tiny_model.labels for s in steps)
+    assert [s.label for s in steps] == [tiny_model.labels[int(np.argmax(p))] for _, p in expected]
+    assert len({s.label for s in steps} | {str(s.probabilities) for s in steps}) > 5, "the model must react"
+
+
+def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48k: Path) -> None:
+    statistics: list[Step] = []
+    source = FileSource(clip_48k, realtime=False)
+    run(source, Listener(tiny_model, source.sample_rate), lambda step, _: statistics.append(step))
+    audio = read_audio(clip_48k, tiny_model.metadata.features.sample_rate)
+    assert [(s.time_s, list(s.probabilities.values())) for s in statistics] == hand_cut(tiny_model, audio)
+
+
+@pytest.mark.parametrize("end", ["reset", "flush"])
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_new_stream_is_bit_identical(tiny_model: EmotionModel, rate: int, end: str) -> None:
+    audio = noise(2 * rate)
+    listener = Listener(tiny_model, rate)
+    first = untimed(listened(listener, audio, [rate // 50]))
+    listener.push(noise(rate + 123, seed=1))
+    getattr(listener, end)()
+    assert untimed(listened(listener, audio, [rate // 50])) == first
+
+
+def test_without_a_reset_the_old_stream_shows(tiny_model: EmotionModel) -> None:
+    """The test above can fail: state that stays is seen in the steps."""
+    audio = noise(32000)
+    listener = Listener(tiny_model, 16000)
+    first = untimed(listened(listener, audio, [320]))
+    listener.push(noise(16000, seed=1))
+    assert untimed(listened(listener, audio, [320])) != first
+
+
+def test_refused_blocks_leave_the_stream_as_it_was(tiny_model: EmotionModel) -> None:
+    audio = noise(32000)
+    listener = Listener(tiny_model, 16000)
+    expected = untimed(listened(listener, audio, [16000]))
+    steps = listener.push(audio[:16000])
+    for value in (np.nan, np.inf):
+        with pytest.raises(AudioError, match="NaN or infinite"):
+            listener.push(np.array([0.0, value], np.float32))
+    with pytest.raises(AudioError, match="expected mono"):
+        listener.push(np.zeros((320, 2), np.float32))
+    assert untimed(steps + listener.push(audio[16000:]) + listener.flush()) == expected
+
+
+def test_times_are_measured(tiny_model: EmotionModel) -> None:
+    steps = listened(Listener(tiny_model, 48000), noise(96000), [960])
+    assert all(s.model_ms > 0 and s.resample_ms > 0 for s in steps)
+    assert all(s.latency_ms == s.model_ms + s.resample_ms for s in steps)
+
+
+# --- The loop
+
+
+class Blocks:
+    """A source made of blocks, which notes what happens to it."""
+
+    name = "blocks"
+
+    def __init__(self, blocks: list[np.ndarray], error: Exception | None = None) -> None:
+        self.sample_rate = 16000
+        self.drops = 0
+        self.events: list[str] = []
+        self._blocks = blocks
+        self._error = error
+
+    def blocks(self) -> Any:
+        for block in self._blocks:
+            self.drops += 1
+            yield block
+        if self._error:
+            raise self._error
+
+    def __enter__(self) -> Blocks:
+        self.events.append("open")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.events.append("close")
+
+
+class Watched:
+    """A model that notes when it is used."""
+
+    def __init__(self, model: EmotionModel, events: list[str]) -> None:
+        self.metadata, self.labels, self._model, self._events = model.metadata, model.labels, model, events
+
+    def predict(self, window: np.ndarray) -> np.ndarray:
+        self._events.append("predict")
+        return self._model.predict(window)
+
+
+def test_the_model_is_warm_before_the_source_opens(tiny_model: EmotionModel) -> None:
+    source = Blocks([noise(2560)])
+    run(source, Listener(Watched(tiny_model, source.events), 16000), lambda *_: None)  # type: ignore[arg-type]
+    assert source.events == ["predict", "predict", "open", "predict", "close"]
+
+
+def test_the_source_closes_on_an_error(tiny_model: EmotionModel) -> None:
+    source = Blocks([noise(2560)], AudioError("broken"))
+    with pytest.raises(AudioError, match="broken"):
+        run(source, Listener(tiny_model, 16000), lambda *_: None)
+    assert source.events == ["open", "close"]
+
+
+def test_stopping(tiny_model: EmotionModel) -> None:
+    step_samples = tiny_model.metadata.step_samples
+    steps: list[Step] = []
+    source = Blocks([noise(step_samples, i) for i in range(9)])
+    statistics = run(
+        source, Listener(tiny_model, 16000), lambda s, _: steps.append(s), stopped=lambda: len(steps) == 4
+    )
+    assert (statistics.n_steps, len(steps), statistics.drops) == (4, 4, 5)
+    assert source.events == ["open", "close"]
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("block", [100, 320, 2560, 100_000])
+def test_seconds_are_those_of_a_file_of_this_length(
+    tiny_model: EmotionModel, n_steps: int, block: int
+) -> None:
+    step_samples = tiny_model.metadata.step_samples
+    audio = noise(10 * step_samples)
+    blocks = [audio[i : i + block] for i in range(0, len(audio), block)]
+    steps: list[Step] = []
+    listener = Listener(tiny_model, 16000)
+    run(Blocks(blocks), listener, lambda s, _: steps.append(s), seconds=n_steps * step_samples / 16000)
+    assert untimed(steps) == untimed(listened(listener, audio[: n_steps * step_samples], [block]))
+    assert len(steps) == n_steps
+
+
+def test_a_second_run_with_the_same_listener_is_the_same(tiny_model: EmotionModel) -> None:
+    blocks = [noise(320, i) for i in range(60)]
+    listener = Listener(tiny_model, 16000)
+    runs: list[list[Step]] = [[], []]
+    for steps in runs:
+        run(Blocks(blocks), listener, lambda s, _, steps=steps: steps.append(s), stopped=lambda: False)
+        listener.push(noise(700))  # what a stopped run leaves behind
+    assert untimed(runs[0]) == untimed(runs[1])
+
+
+# --- What it counts
+
+
+def step(i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0) -> Step:
+    other = {"a": "b", "b": "a"}[label]
+    return Step(0.5 * (i + 1), label, dict(sorted({label: p, other: 1 - p}.items())), 0.0, latency_ms)
+
+
+def test_statistics() -> None:
+    statistics = LoopStatistics()
+    for i in range(100):
+        statistics.add(step(i, "a" if i % 4 else "b", latency_ms=float(i + 1)), drops=i // 50)
+    summary = statistics.summary()
+    assert (summary.n_steps, summary.stream_s, summary.drops) == (100, 50.0, 1)
+    assert (summary.label, summary.label_steps) == ("a", 75)
+    assert summary.mean_probabilities == pytest.approx({"a": 0.75 * 0.75 + 0.25 * 0.25, "b": 0.375})
+    assert summary.latency_p50_ms == np.percentile(np.arange(1, 101), 50)
+    assert summary.latency_p99_ms == np.percentile(np.arange(1, 101), 99)
+    assert summary.real_time_factor == pytest.approx(5.05 / 50)
+    assert len(summary.lines()) == 3
+
+
+def test_statistics_use_bounded_memory() -> None:
+    statistics = LoopStatistics(capacity=10)
+    for i in range(1000):
+        statistics.add(step(i, latency_ms=1000.0 if i < 990 else 1.0 + i % 10))
+    assert statistics.latency_ms(100) == 10.0  # the last ten only
+    assert statistics.latency_ms(0) == 1.0
+    assert statistics.real_time_factor == pytest.approx((990 + 0.055) / 500)  # everything
+
+
+def test_of_equally_frequent_labels_the_more_probable() -> None:
+    statistics = LoopStatistics()
+    statistics.add(step(0, "a", 0.6))
+    statistics.add(step(1, "b", 0.9))
+    assert statistics.summary().label == "b"
+
+
+def test_no_step() -> None:
+    summary = LoopStatistics().summary()
+    assert summary.label is None
+    assert np.isnan([summary.latency_p50_ms, summary.real_time_factor]).all()
+    assert len(summary.lines()) == 1
+
+
+# --- What a person sees
+
+PICTURE = Picture(
+    source="USB Mic",
+    model="cnn_lstm",
+    time_s=83.2,
+    label="happy",
+    probabilities={
+        "neutral": 0.02,
+        "calm": 0.02,
+        "happy": 0.88,
+        "sad": 0.016,
+        "angry": 0.016,
+        "fearful": 0.016,
+        "disgust": 0.016,
+        "surprised": 0.016,
+    },
+    latency_p50_ms=1.84,
+    latency_p99_ms=123.45,
+    real_time_factor=0.012,
+    drops=3,
+)
+
+
+@pytest.mark.parametrize("source", ["USB Mic", "x" * 300])
+def test_the_picture_fits_a_small_terminal(source: str) -> None:
+    console = Console(width=80, height=24, file=io.StringIO(), record=True)
+    console.print(render(replace(PICTURE, source=source)))
+    text = console.export_text(clear=False)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 22
+    for part in ("happy", "88.0 %", "1.8/123.5 ms", "0.012", "1:23", "cnn_lstm", "surprised", "drops 3"):
+        assert part in text
+    assert "<svg" in console.export_svg(title="edgeemo listen")
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 0.5, 1e-9, 1.0000001])
+def test_bars_stay_inside(p: float) -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(render(replace(PICTURE, probabilities={"happy": p, "sad": 1 - p})))
+    assert {len(line) for line in console.export_text().splitlines()} == {78}
+
+
+def test_plain_lines_for_labels_and_seconds() -> None:
+    file = io.StringIO()
+    labels = ["a", "a", "b", "b", "b", "b", "b", "a"]
+    with PlainView(Console(file=file)) as view:
+        for i, label in enumerate(labels):
+            view.show(replace(PICTURE, time_s=0.4 * (i + 1), label=label, probabilities={"a": 0.5, "b": 0.5}))
+    times = [line.split()[0] for line in file.getvalue().splitlines()]
+    assert times == ["0.40", "1.20", "2.00", "3.20"]  # a; b; second 2; second 3 and a
+
+
+def test_the_view_fits_the_console() -> None:
+    assert isinstance(view_for(Console(file=io.StringIO())), PlainView)
+    assert isinstance(view_for(Console(file=io.StringIO(), force_terminal=True)), LiveView)
+
+
+def test_the_live_view_is_not_redrawn_too_often_and_ends_with_the_last(monkeypatch: Any) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("edgeemo.view.time.monotonic", lambda: now_s[0])
+    file = io.StringIO()
+    drawn: list[int] = []
+    with LiveView(Console(file=file, force_terminal=True, width=80, height=24)) as view:
+        for i in range(100):  # one second of stream, a hundred steps
+            now_s[0] += 0.01
+            view.show(replace(PICTURE, model=f"model{i}"))
+    drawn = [i for i in range(100) if f"model{i}\x1b" in file.getvalue()]
+    assert len(drawn) <= 12
+    assert drawn[-1] == 99

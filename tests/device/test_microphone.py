@@ -1,0 +1,318 @@
+"""Real capture without a sound card: a private PulseAudio, its null sink's monitor as the microphone.
+
+What is captured went from 48 kHz through PulseAudio's resampler (to the rate that PortAudio calls native) and
+through 16-bit samples, and starts at an unknown position between two steps. So a capture is compared with the
+file at the best of many shifts, with tolerances; the equalities are in `test_listen.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeemo.audio import read_audio
+from edgeemo.listen import Listener
+from edgeemo.model import EmotionModel
+from edgeemo.places import sample_path, shipped_models
+
+pytestmark = pytest.mark.microphone
+
+WAIT_S = 120  # only so that something that hangs ends the test
+N_SHIFTS = 16
+
+MIC_PA = """\
+load-module module-native-protocol-unix auth-anonymous=1
+load-module module-null-sink sink_name=mic_sink rate=48000 channels=1
+load-module module-remap-source source_name=virtual_mic master=mic_sink.monitor
+set-default-source virtual_mic
+"""
+PROGRAMS = ["pulseaudio", "paplay", "pactl"]
+
+
+class VirtualMicrophone:
+    """A PulseAudio daemon of its own, in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        home.chmod(0o700)
+        (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+        (home / "mic.pa").write_text(MIC_PA)
+        (home / "client.conf").write_text("autospawn = no\n")
+        unwanted = ("PULSE_", "ALSA_", "DBUS_")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | {
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(home),
+            "PULSE_CLIENTCONFIG": str(home / "client.conf"),
+        }
+        options = ["--daemonize=no", "--exit-idle-time=-1", "--disable-shm=1"]
+        self.daemon = subprocess.Popen(
+            ["pulseaudio", "-n", f"--file={home / 'mic.pa'}", *options],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(lambda: "virtual_mic" in self.pactl("list", "short", "sources"))
+
+    def pactl(self, *arguments: str) -> str:
+        command = ["pactl", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True).stdout
+
+    def play(self, clip: Path) -> None:
+        command = ["paplay", "-d", "mic_sink", str(clip)]
+        subprocess.run(command, env=self.environment, check=True, timeout=WAIT_S)
+
+    def kill(self) -> None:
+        self.daemon.terminate()
+        self.daemon.wait(WAIT_S)
+
+
+class Listening:
+    """`edgeemo listen --json` as a process, its lines read as they come."""
+
+    def __init__(self, command: list[str], model: Path, microphone: VirtualMicrophone) -> None:
+        self.process = subprocess.Popen(
+            [*command, "listen", "--json", "--model", str(model)],
+            env=microphone.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.steps: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.steps.append(json.loads(line))
+
+    def wait_for_steps(self, n: int) -> None:
+        """Wait for `n` more steps."""
+        wanted = len(self.steps) + n
+        wait_for(lambda: len(self.steps) >= wanted or self.process.poll() is not None)
+        assert len(self.steps) >= wanted, self.end()
+
+    def end(self) -> tuple[int, str]:
+        """The exit code and what stderr says, once the process has ended by itself."""
+        self._reader.join(WAIT_S)
+        assert self.process.stderr is not None
+        return self.process.wait(WAIT_S), self.process.stderr.read()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(WAIT_S)
+        self._reader.join(WAIT_S)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + WAIT_S
+    while not condition():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"waited {WAIT_S} s")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def microphone() -> Iterator[VirtualMicrophone]:
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: apt install pulseaudio pulseaudio-utils libasound2-plugins")
+    with tempfile.TemporaryDirectory(prefix="mic-", ignore_cleanup_errors=True) as home:
+        microphone = VirtualMicrophone(Path(home))
+        try:
+            yield microphone
+        finally:
+            microphone.kill()
+
+
+@pytest.fixture
+def listening(edgeemo: list[str], microphone: VirtualMicrophone) -> Iterator[Callable[[Path], Listening]]:
+    started: list[Listening] = []
+
+    def start(model: Path) -> Listening:
+        started.append(Listening(edgeemo, model, microphone))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+def rows(steps: list[dict[str, Any]]) -> np.ndarray:
+    return np.array([list(step["probabilities"].values()) for step in steps])
+
+
+def agreement(captured: np.ndarray, audio: np.ndarray, model: EmotionModel) -> tuple[float, float]:
+    """How well captured steps fit a file played meanwhile, at the best shift.
+
+    Args:
+        captured: probabilities of all steps, silence before and after the file included; `(n_steps, n_labels)`.
+        audio: the file at the model's rate.
+
+    Returns:
+        correlation of the probabilities with the file's, and the part of the steps with the file's label.
+    """
+    step_samples = model.metadata.step_samples
+    found = []
+    for shift in range(N_SHIFTS):
+        listener = Listener(model, model.metadata.features.sample_rate)
+        padded = np.pad(audio, (shift * step_samples // N_SHIFTS, step_samples))
+        played = np.array([list(s.probabilities.values()) for s in listener.push(padded)])
+        for start in range(len(captured) - len(played) + 1):
+            part = captured[start : start + len(played)]
+            correlation = np.corrcoef(part.ravel(), played.ravel())[0, 1]
+            found.append((float(correlation), float(np.mean(part.argmax(1) == played.argmax(1)))))
+    return max(found)
+
+
+def capture(listening: Listening, microphone: VirtualMicrophone, clip: Path) -> np.ndarray:
+    listening.wait_for_steps(2)
+    microphone.play(clip)
+    listening.wait_for_steps(20)  # what PulseAudio still holds
+    listening.process.send_signal(signal.SIGINT)
+    code, errors = listening.end()
+    assert code == 0, errors
+    assert "real-time factor" in errors
+    assert len(errors.splitlines()) == 3
+    times_s = [step["time_s"] for step in listening.steps]
+    np.testing.assert_allclose(np.diff(times_s), times_s[0], atol=1e-5)
+    assert listening.steps[-1]["drops"] == 0
+    return rows(listening.steps)
+
+
+def test_the_microphone_hears_what_the_file_holds(
+    listening: Callable[[Path], Listening],
+    microphone: VirtualMicrophone,
+    tiny_model: EmotionModel,
+    clip_48k: Path,
+) -> None:
+    captured = capture(listening(tiny_model.path), microphone, clip_48k)
+    audio = read_audio(clip_48k, tiny_model.metadata.features.sample_rate)
+    correlation, same_labels = agreement(captured, audio, tiny_model)
+    assert correlation > 0.9
+    assert same_labels > 0.75
+    # The comparison can fail: the same sound backwards is not what was heard.
+    assert agreement(captured, audio[::-1].copy(), tiny_model)[0] < correlation - 0.1
+
+
+@pytest.mark.skipif(
+    not shipped_models() or not sample_path().is_file(), reason="no shipped model or no sample"
+)
+def test_shipped_models_hear_the_sample(
+    listening: Callable[[Path], Listening], microphone: VirtualMicrophone
+) -> None:
+    model = EmotionModel(shipped_models()[0])
+    captured = capture(listening(model.path), microphone, sample_path())
+    audio = read_audio(sample_path(), model.metadata.features.sample_rate)
+    correlation, same_labels = agreement(captured, audio, model)
+    assert correlation > 0.9
+    assert same_labels > 0.75
+
+
+def test_opened_at_the_native_rate_in_mono(
+    edgeemo: list[str],
+    listening: Callable[[Path], Listening],
+    microphone: VirtualMicrophone,
+    tiny_model_path: Path,
+) -> None:
+    """What PulseAudio gives to is what PortAudio calls the device's rate; PulseAudio's own is the sink's."""
+    devices = subprocess.run(
+        [*edgeemo, "listen", "--list-devices", "--json"],
+        env=microphone.environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+    )
+    assert devices.stderr == ""
+    (default,) = (d for d in map(json.loads, devices.stdout.splitlines()) if d["is_default"])
+    process = listening(tiny_model_path)
+    process.wait_for_steps(1)
+    assert f"1ch {default['sample_rate']}Hz" in microphone.pactl("list", "source-outputs")
+    assert "1ch 48000Hz" in microphone.pactl("list", "sources")
+
+
+@pytest.mark.parametrize("how", ["the daemon ends", "the source is unloaded"])
+def test_unplugging_is_one_line(
+    listening: Callable[[Path], Listening], microphone: VirtualMicrophone, tiny_model_path: Path, how: str
+) -> None:
+    process = listening(tiny_model_path)
+    process.wait_for_steps(2)
+    if how == "the daemon ends":
+        microphone.kill()
+    else:
+        microphone.pactl("unload-module", "module-remap-source")
+    code, errors = process.end()
+    assert (code, errors.count("\n")) == (1, 1), errors
+    assert errors.startswith("edgeemo: the microphone 'default' ")
+
+
+def test_plugged_in_again(
+    listening: Callable[[Path], Listening], microphone: VirtualMicrophone, tiny_model_path: Path
+) -> None:
+    process = listening(tiny_model_path)
+    process.wait_for_steps(1)
+    microphone.pactl("unload-module", "module-remap-source")
+    assert process.end()[0] == 1
+    microphone.pactl(
+        "load-module", "module-remap-source", "source_name=virtual_mic", "master=mic_sink.monitor"
+    )
+    microphone.pactl("set-default-source", "virtual_mic")
+    listening(tiny_model_path).wait_for_steps(2)
+
+
+def test_no_daemon_is_no_microphone(
+    edgeemo: list[str], microphone: VirtualMicrophone, tiny_model_path: Path
+) -> None:
+    microphone.kill()
+    result = subprocess.run(
+        [*edgeemo, "listen", "--model", str(tiny_model_path)],
+        env=microphone.environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+    )
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.stderr
+
+
+def test_a_slow_reader_costs_counted_blocks_not_the_stream(
+    microphone: VirtualMicrophone, tiny_model_path: Path
+) -> None:
+    """A loop that does not keep up: blocks go missing, are counted, and the newest audio is there."""
+    code = """
+import time
+from edgeemo.sources import MicrophoneSource
+with MicrophoneSource(queue_s=0.2) as source:
+    blocks = source.blocks()
+    while not len(next(blocks)):
+        pass
+    while source.drops < 5:
+        time.sleep(0.05)
+    for _ in range(20):
+        next(blocks)
+    print("drops", source.drops)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=microphone.environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[1]) >= 5

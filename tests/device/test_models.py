@@ -1,0 +1,109 @@
+"""`edgeemo models` and `edgeemo info`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from edgeemo import places
+from edgeemo.cli import app
+from edgeemo.cli.models import headline
+from edgeemo.metadata import KEY
+from edgeemo.model import EmotionModel
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def shipped(tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A models folder with two models in it."""
+    names = ["alpha_net", "beta_net"]
+    for name in names:
+        shutil.copy(tiny_model_path, tmp_path / f"{name}.onnx")
+    monkeypatch.setattr(places, "MODELS_DIR", tmp_path)
+    return names
+
+
+def test_models_lists_each_with_its_facts(shipped: list[str], tiny_model_path: Path) -> None:
+    result = run("models")
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    metadata = EmotionModel(tiny_model_path).metadata
+    for name in shipped:
+        assert metadata.summary in rows[name]
+        assert f"{metadata.n_parameters:,}" in rows[name]
+        assert f"{metadata.window_s:g} s" in rows[name]
+        assert ", ".join(metadata.labels) in rows[name]
+        assert headline(metadata.scores) in rows[name]
+
+
+def test_models_says_where_it_looked_when_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "MODELS_DIR", tmp_path)
+    result = run("models")
+    assert result.exit_code == 0
+    assert str(tmp_path) in result.stdout
+
+
+def test_info_json_is_what_is_in_the_file(tiny_model_path: Path) -> None:
+    result = run("info", tiny_model_path, "--json")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    model = EmotionModel(tiny_model_path)
+    assert shown["metadata"] == json.loads(model.session.get_modelmeta().custom_metadata_map[KEY])
+    content = tiny_model_path.read_bytes()
+    assert shown["file"]["bytes"] == len(content)
+    assert shown["file"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert shown["file"]["inputs"] == {"audio": f"float [1, {model.metadata.window_samples}]"}
+    assert shown["file"]["outputs"] == {"probabilities": f"float [1, {len(model.labels)}]"}
+
+
+def test_info_shows_every_field(shipped: list[str], tiny_model_path: Path) -> None:
+    result = run("info", shipped[0])
+    assert result.exit_code == 0, result.output
+    shown = result.stdout
+    metadata = json.loads(EmotionModel(tiny_model_path).metadata.to_json())
+    for name in {*metadata, *metadata["features"]}:
+        assert name in shown
+    for value in (metadata["summary"], metadata["licence"], ", ".join(metadata["labels"])):
+        assert value in shown
+    assert hashlib.sha256(tiny_model_path.read_bytes()).hexdigest() in shown
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+def test_info_on_something_else_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "some.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    result = run("info", path)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "some.onnx" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([], "not scored"),
+        (
+            [
+                {"protocol": "speaker_independent", "n_speakers": 24, "uar": 0.61},
+                {"protocol": "x", "uar": 0.9},
+            ],
+            "UAR 0.610 (speaker_independent, 24 speakers)",
+        ),
+        ([{"protocol": "random", "uar": {"mean": 0.5, "std": 0.02}}], "UAR 0.500 ± 0.020 (random)"),
+        ([{"war": 0.7}], "WAR 0.700 (protocol not stated)"),
+    ],
+)
+def test_headline_names_its_protocol(scores: list[dict[str, Any]], expected: str) -> None:
+    assert headline(scores) == expected

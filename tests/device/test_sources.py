@@ -1,0 +1,267 @@
+"""File and microphone as sources; the microphone here is made of a PortAudio that a test drives."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgeemo import sources
+from edgeemo.audio import read_blocks
+from edgeemo.errors import AudioError, DeviceError
+from edgeemo.sources import DropOldestQueue, FileSource, InputDevice, MicrophoneSource, list_devices
+
+Install = Callable[..., Any]
+BLOCK = 960  # 0.02 s at 48 kHz
+
+
+class Clock:
+    """A clock that only sleeping, and a slow consumer, moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.oversleep_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, wait_s: float) -> None:
+        assert wait_s > 0
+        self.now_s += wait_s + self.oversleep_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(sources, "time", clock)
+    return clock
+
+
+# --- FileSource
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_a_file_source_gives_the_file(clip_48k: Path, clock: Clock, realtime: bool) -> None:
+    with FileSource(clip_48k, block_s=0.05, realtime=realtime) as source:
+        assert (source.sample_rate, source.drops, source.name) == (48000, 0, "clip.wav")
+        blocks = list(source.blocks())
+        again = list(source.blocks())
+    np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate(list(read_blocks(clip_48k, 999))))
+    np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate(again))
+    assert all(b.dtype == np.float32 and b.ndim == 1 for b in blocks)
+    assert {len(b) for b in blocks} == {2400}
+
+
+def test_pacing_keeps_absolute_deadlines(clip_48k: Path, clock: Clock) -> None:
+    clock.oversleep_s = 0.003  # every sleep is late; lateness must not add up
+    with FileSource(clip_48k) as source:
+        for i, _ in enumerate(source.blocks()):
+            assert clock.now_s - 100 == pytest.approx(0.02 * (i + 1) + 0.003)
+
+
+def test_pacing_catches_up_after_a_pause(clip_48k: Path, clock: Clock) -> None:
+    with FileSource(clip_48k) as source:
+        for i, _ in enumerate(source.blocks()):
+            if i == 50:
+                clock.now_s += 0.5  # a consumer that is slow once
+    assert clock.now_s - 100 == pytest.approx(4.0)
+
+
+def test_not_realtime_never_sleeps(clip_48k: Path, clock: Clock) -> None:
+    list(FileSource(clip_48k, realtime=False).blocks())
+    assert clock.now_s == 100
+
+
+def test_a_broken_file_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no such audio file"):
+        FileSource(tmp_path / "missing.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    with pytest.raises(AudioError, match="0 samples"):
+        list(FileSource(tmp_path / "empty.wav").blocks())
+
+
+# --- The queue
+
+
+def test_a_full_queue_drops_its_oldest_block_and_counts() -> None:
+    queue = DropOldestQueue(3)
+    for value in range(8):
+        queue.put(np.full(4, value, np.float32))
+    assert queue.drops == 5
+    assert [queue.get(0)[0] for _ in range(3)] == [5, 6, 7]
+    assert queue.get(0) is None
+    queue.clear()
+    assert queue.drops == 0
+
+
+def test_a_closed_queue_gives_the_rest_first() -> None:
+    queue = DropOldestQueue(3)
+    queue.put(np.zeros(1, np.float32))
+    queue.close()
+    assert queue.get(60) is not None
+    assert queue.get(60) is None  # at once: nothing will come
+    assert queue.closed
+
+
+def test_a_waiting_reader_is_woken() -> None:
+    queue = DropOldestQueue(3)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(queue.get(60)))
+    reader.start()
+    queue.put(np.ones(2, np.float32))
+    reader.join(60)
+    np.testing.assert_array_equal(found[0], [1, 1])
+
+
+# --- MicrophoneSource
+
+DEVICES = [("Speakers", 0, 44100.0), ("USB Mic", 1, 48000.0), ("Array Mic", 4, 96000.0)]
+
+
+def first(blocks: Iterator[np.ndarray], n: int) -> list[np.ndarray]:
+    return [next(blocks) for _ in range(n)]
+
+
+def test_opens_at_the_native_rate_in_mono(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, default=1)
+    with MicrophoneSource() as source:
+        (stream,) = portaudio.streams
+        assert stream.is_open
+        options = stream.options
+        assert (source.sample_rate, source.channels, source.name) == (48000, 1, "USB Mic")
+        assert (options["samplerate"], options["channels"], options["blocksize"]) == (48000, 1, BLOCK)
+        assert (options["device"], options["dtype"]) == (1, "float32")
+        sent = [np.full((BLOCK, 1), value, np.float32) for value in (0.1, 0.2, 0.3)]
+        for block in sent:
+            stream.capture(block)
+        got = first(source.blocks(), 3)
+        np.testing.assert_array_equal(np.stack(got), np.stack(sent)[..., 0])  # copied, in order, mono
+        assert source.drops == 0
+    assert not stream.is_open
+
+
+def test_averages_the_channels_of_a_device_without_mono(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, only_channels=4)
+    with MicrophoneSource("array") as source:
+        assert (source.channels, source.sample_rate) == (4, 96000)
+        block = np.random.default_rng(0).standard_normal((1920, 4)).astype(np.float32)
+        portaudio.streams[-1].capture(block)
+        np.testing.assert_allclose(next(source.blocks()), block.mean(axis=1), atol=1e-6)
+
+
+def test_overflow_drops_the_oldest_and_counts(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, default=1)
+    with MicrophoneSource(queue_s=0.1) as source:  # 5 blocks
+        for value in range(12):
+            portaudio.streams[0].capture(np.full((BLOCK, 1), value, np.float32))
+        assert source.drops == 7
+        assert [b[0] for b in first(source.blocks(), 5)] == [7, 8, 9, 10, 11]
+        portaudio.streams[0].capture(np.zeros((BLOCK, 1), np.float32), overflow=True)
+        assert source.drops == 8  # PortAudio's own overflow counts too
+    with source:
+        assert source.drops == 0  # opened again: counted anew
+
+
+def test_waiting_gives_empty_blocks(install_portaudio: Install) -> None:
+    install_portaudio(DEVICES, default=1)
+    with MicrophoneSource() as source:
+        assert next(source.blocks()).shape == (0,)
+
+
+def test_a_microphone_that_ends_is_an_error_after_its_last_block(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, default=1)
+    with MicrophoneSource() as source:
+        portaudio.streams[0].capture(np.ones((BLOCK, 1), np.float32))
+        portaudio.streams[0].finished()
+        blocks = source.blocks()
+        assert next(blocks)[0] == 1
+        with pytest.raises(DeviceError, match="'USB Mic' went away"):
+            next(blocks)
+
+
+def test_a_silent_microphone_is_an_error(install_portaudio: Install) -> None:
+    install_portaudio(DEVICES, default=1)
+    with MicrophoneSource(stall_s=0.2) as source, pytest.raises(DeviceError, match=r"no audio for 0\.2 s"):
+        list(source.blocks())
+
+
+def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    portaudio = install_portaudio(DEVICES, only_channels=4)
+    with MicrophoneSource(2) as source:
+        monkeypatch.setattr(sources, "to_mono", None)  # averaging is the reader's work
+        portaudio.streams[-1].capture(np.zeros((1920, 4), np.float32))
+        assert source.drops == 0
+
+
+# --- Choosing a device
+
+
+def test_list_devices(install_portaudio: Install) -> None:
+    install_portaudio(DEVICES, default=2)
+    usb, array = list_devices()
+    assert usb == InputDevice(1, "USB Mic", channels=1, sample_rate=48000, is_default=False)
+    assert array == InputDevice(2, "Array Mic", channels=4, sample_rate=96000, is_default=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"), [(2, 2), ("Array Mic", 2), ("array", 2), ("USB", 1), (1, 1), (None, 1)]
+)
+def test_devices_are_found(install_portaudio: Install, wanted: int | str | None, index: int) -> None:
+    install_portaudio(DEVICES, default=1)
+    assert MicrophoneSource(wanted).device.index == index
+
+
+def test_an_exact_name_beats_a_part(install_portaudio: Install) -> None:
+    install_portaudio([("Mic 2", 1, 48000.0), ("Mic", 1, 48000.0)])
+    assert MicrophoneSource("Mic").device.index == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "default", "message"),
+    [
+        ("nope", 1, "no input device 'nope'"),
+        (7, 1, "no input device 7"),
+        (0, 1, "no input device 0"),  # it only plays
+        ("mic", 1, "2 input devices match 'mic'"),
+        (None, None, "no default microphone"),
+    ],
+)
+def test_wrong_devices_name_the_right_ones(
+    install_portaudio: Install, wanted: int | str | None, default: int | None, message: str
+) -> None:
+    install_portaudio(DEVICES, default=default)
+    with pytest.raises(DeviceError, match=message) as caught:
+        MicrophoneSource(wanted)
+    assert "1 'USB Mic', 2 'Array Mic'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_microphone(install_portaudio: Install) -> None:
+    install_portaudio([("Speakers", 0, 44100.0)], default=None)
+    assert list_devices() == []
+    with pytest.raises(DeviceError, match="no microphone found"):
+        MicrophoneSource()
+
+
+def test_a_device_that_does_not_open(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, default=1, only_channels=99)
+    with pytest.raises(DeviceError, match=r"'USB Mic' does not open at 48000 Hz.*-9998") as caught:
+        MicrophoneSource().__enter__()
+    assert "\n" not in str(caught.value)
+    assert portaudio.streams == []
+
+
+def test_portaudio_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for call in (MicrophoneSource, list_devices):
+        with pytest.raises(DeviceError, match="sudo apt install libportaudio2") as caught:
+            call()
+        assert "\n" not in str(caught.value)
