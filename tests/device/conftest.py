@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def tiny_model_path() -> Path:
     """The committed test model: small weights, a real graph, real metadata."""
-    return Path("/tmp/live/tiny.onnx")
+    return HERE / "tiny.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from edgeemo.places import sample_path, shipped_models
 
 pytestmark = pytest.mark.microphone
 
-WAIT_S = 120  # only so that something that hangs ends the test
+WAIT_S = 60  # only so that something that hangs ends the test
 N_SHIFTS = 16
 
 MIC_PA = """\
@@ -162,7 +162,7 @@ def agreement(captured: np.ndarray, audio: np.ndarray, model: EmotionModel) -> t
     """How well captured steps fit a file played meanwhile, at the best shift.
 
     Args:
-        captured: probabilities of all steps, silence before and after the file included; `(n_steps, n_labels)`.
+        captured: probabilities `(n_steps, n_labels)` of all steps, also in the silence around the file.
         audio: the file at the model's rate.
 
     Returns:
@@ -256,10 +256,19 @@ def test_unplugging_is_one_line(
     if how == "the daemon ends":
         microphone.kill()
     else:
-        microphone.pactl("unload-module", "module-remap-source")
+        microphone.pactl("unload-module", "module-null-sink")  # and with it the source made of its monitor
     code, errors = process.end()
     assert (code, errors.count("\n")) == (1, 1), errors
     assert errors.startswith("edgeemo: the microphone 'default' ")
+
+
+def test_the_stream_goes_on_with_the_source_that_pulseaudio_moves_it_to(
+    listening: Callable[[Path], Listening], microphone: VirtualMicrophone, tiny_model_path: Path
+) -> None:
+    process = listening(tiny_model_path)
+    process.wait_for_steps(2)
+    microphone.pactl("unload-module", "module-remap-source")  # leaves mic_sink.monitor
+    process.wait_for_steps(10)
 
 
 def test_plugged_in_again(
@@ -267,8 +276,9 @@ def test_plugged_in_again(
 ) -> None:
     process = listening(tiny_model_path)
     process.wait_for_steps(1)
-    microphone.pactl("unload-module", "module-remap-source")
+    microphone.pactl("unload-module", "module-null-sink")
     assert process.end()[0] == 1
+    microphone.pactl("load-module", "module-null-sink", "sink_name=mic_sink", "rate=48000", "channels=1")
     microphone.pactl(
         "load-module", "module-remap-source", "source_name=virtual_mic", "master=mic_sink.monitor"
     )

@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.architectures.cnn_lstm import cnn_lstm
 from edgeemo.workstation.architectures.pure_cnn import pure_cnn
@@ -51,3 +53,9 @@ def build(builder: str, settings: dict[str, Any], *, n_frames: int, n_mels: int,
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"[architecture] {builder} cannot be built with {settings}: {reason}") from error
+
+
+def count_parameters(model: Any) -> int:
+    """Weights of a model without the constants of its normalisation layers."""
+    constants = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
+    return model.count_params() - sum(layer.count_params() for layer in constants)

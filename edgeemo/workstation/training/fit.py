@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing, write_text
-from edgeemo.workstation.architectures import build
+from edgeemo.workstation.architectures import build, count_parameters
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.examples import (
     AudioCache,
@@ -104,7 +104,7 @@ def fit(
         "seed": seed,
         "best_epoch": best,
         "epochs": len(history),
-        "n_parameters": n_parameters(model),
+        "n_parameters": count_parameters(model),
         "n_train": len(split.train),
         "train_speakers": _speakers(split.train),
         "validation_speakers": _speakers(split.validation),
@@ -122,11 +122,6 @@ def fit(
 def predict(model: keras.Model, features: np.ndarray) -> np.ndarray:
     """Probabilities `(n_windows, n_labels)` of features `(n_windows, n_frames, n_mels)` in dB."""
     return model.predict(features, batch_size=64, verbose=0)
-
-
-def n_parameters(model: keras.Model) -> int:
-    """Weights of a model without the constants of its normalisation."""
-    return model.count_params() - model.get_layer("normalisation").count_params()
 
 
 def _fit_normalisation(

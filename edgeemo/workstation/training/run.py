@@ -120,6 +120,47 @@ def best_cell(folder: Path, metrics: dict[str, Any]) -> tuple[Path, dict[str, An
     return folder / f"{cell['fold']}_seed-{cell['seed']}", cell
 
 
+def training_facts(recipe: Recipe, cell: dict[str, Any]) -> dict[str, Any]:
+    """How a cell's weights were made: the `training` of a model file's metadata."""
+    return {
+        "protocol": recipe.protocol.kind,
+        "fold": cell["fold"],
+        "seed": cell["seed"],
+        "corpora": list(recipe.data.corpora),
+        "label_map": recipe.data.labels,
+        "n_clips": cell["n_train"],
+        "train_speakers": cell["train_speakers"],
+        "validation_speakers": cell["validation_speakers"],
+        "test_speakers": cell["test_speakers"],
+        "epoch": cell["best_epoch"],
+        "recipe": recipe.to_dict(),
+    }
+
+
+def score_rows(recipe: Recipe, cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores of a cell's weights as rows of a model file's metadata: test first, then validation."""
+    rows = []
+    for part in ("test", "validation"):
+        for corpus, values in cell[f"{part}_by_corpus"].items():
+            speakers = [s for s in cell[f"{part}_speakers"] if s.startswith(f"{corpus}-")]
+            rows.append(
+                {
+                    "part": part,
+                    "protocol": recipe.protocol.kind,
+                    "corpus": corpus,
+                    "fold": cell["fold"],
+                    "seeds": [cell["seed"]],
+                    "n_speakers": len(speakers),
+                    "n_clips": values["n_clips"],
+                    "uar": values["uar"],
+                    "war": values["war"],
+                    "macro_f1": values["macro_f1"],
+                    "recall": values["recall"],
+                }
+            )
+    return rows
+
+
 def summarise(recipe: Recipe, cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Pool the folds of each seed, then take mean and standard deviation over the seeds.
 

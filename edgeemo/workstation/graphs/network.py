@@ -1,0 +1,103 @@
+"""Keras model to ONNX graph: native recurrent nodes, batch fixed at one, constants folded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import onnx_ir as ir
+import onnxscript.optimizer
+import tensorflow as tf
+import tf2onnx
+
+from edgeemo.errors import ExportError
+from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+
+_CONTROL_FLOW = ("Loop", "Scan", "If")
+
+
+def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
+    """Convert the network alone: `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)`.
+
+    tf2onnx gives native LSTM and GRU nodes only when the batch dimension is open, so it is fixed afterwards, and
+    the arithmetic on shapes that this leaves behind is folded away.
+
+    Raises:
+        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer
+            became a loop.
+    """
+    convert = _with_channel(model) if _takes_images(model, n_frames, n_mels) else model
+    _check_output(model, n_labels)
+    try:
+        proto, _ = tf2onnx.convert.from_function(
+            tf.function(lambda features: convert(features, training=False)),
+            input_signature=[tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")],
+            opset=OPSET,
+        )
+    except Exception as error:  # noqa: BLE001 - tf2onnx and TensorFlow raise what they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
+    converted = ir.from_proto(proto)
+    graph = converted.graph
+    # tf2onnx lists some constants as inputs too: a caller could overwrite them, and they would not be folded.
+    graph.inputs[:] = [value for value in graph.inputs if value.name not in graph.initializers]
+    _fix_batch(graph, n_frames, n_mels, n_labels)
+    converted.ir_version = IR_VERSION
+    onnxscript.optimizer.optimize(converted)
+    refuse_control_flow(graph)
+    return graph
+
+
+def refuse_control_flow(graph: ir.Graph) -> None:
+    """Refuse a graph with `Loop`, `Scan` or `If` nodes: several times slower than a native LSTM or GRU.
+
+    Raises:
+        ExportError: naming the nodes.
+    """
+    found = [f"{node.op_type} {node.name}" for node in graph if node.op_type in _CONTROL_FLOW]
+    if found:
+        raise ExportError(
+            f"the graph has {', '.join(found)} where a native LSTM or GRU node belongs; use keras.layers.LSTM or "
+            "GRU with their default activations, without initial_state, return_state or custom cells"
+        )
+
+
+def _takes_images(model: keras.Model, n_frames: int, n_mels: int) -> bool:
+    """Whether the model wants a channel axis after frames and bands."""
+    shape = tuple(model.input_shape) if len(model.inputs) == 1 else ()
+    for wanted in ((n_frames, n_mels), (n_frames, n_mels, 1)):
+        if len(shape) == len(wanted) + 1 and all(
+            have in (None, want) for have, want in zip(shape[1:], wanted, strict=True)
+        ):
+            return len(wanted) == 3
+    raise ExportError(
+        f"{model.name} takes {_shapes(model.inputs)}; the recipe's features are (batch, {n_frames}, {n_mels}), with "
+        "or without a last axis of 1: change the recipe's window or features"
+    )
+
+
+def _check_output(model: keras.Model, n_labels: int) -> None:
+    if len(model.outputs) != 1 or tuple(model.output_shape)[1:] != (n_labels,):
+        raise ExportError(
+            f"{model.name} gives {_shapes(model.outputs)}, expected (batch, {n_labels}): one probability a label"
+        )
+
+
+def _with_channel(model: keras.Model) -> Any:
+    return lambda features, training: model(features[..., tf.newaxis], training=training)
+
+
+def _fix_batch(graph: ir.Graph, n_frames: int, n_mels: int, n_labels: int) -> None:
+    for node in graph:
+        for output in node.outputs:
+            output.shape = None  # inferred anew, with the batch known
+    (features,), (probabilities,) = graph.inputs, graph.outputs
+    features.shape = ir.Shape((1, n_frames, n_mels))
+    probabilities.shape = ir.Shape((1, n_labels))
+
+
+def _shapes(tensors: list[Any]) -> str:
+    return " and ".join(
+        "(" + ", ".join("batch" if n is None and i == 0 else str(n) for i, n in enumerate(t.shape)) + ")"
+        for t in tensors
+    )

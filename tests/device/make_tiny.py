@@ -1,0 +1,49 @@
+"""Makes tiny.onnx, the small model of the device tests: `python tests/device/make_tiny.py` (extra `train`).
+
+A real front end, a small LSTM and random weights: its labels mean nothing, its graph is of the real kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from edgeemo.metadata import Features
+from edgeemo.workstation.export import export
+from edgeemo.workstation.training.recipe import Architecture, Recipe, Window
+
+LABELS = ("low", "middle", "high")
+
+
+def main() -> None:
+    """Write tiny.onnx beside this file."""
+    keras.utils.set_random_seed(1)
+    recipe = Recipe(
+        name="tiny",
+        summary="LSTM of random weights, for tests",
+        architecture=Architecture(builder="tiny"),
+        features=Features(n_mels=16, level_frames=64),
+        window=Window(window_s=0.64, step_s=0.16),
+    )
+    x = features = layers.Input((recipe.n_frames, recipe.features.n_mels))
+    x = layers.Rescaling(1 / 20, offset=1.5)(x)
+    x = layers.LSTM(8)(x)
+    # Large weights, so that the probabilities of different sounds differ.
+    x = layers.Dense(
+        len(LABELS), activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 3)
+    )(x)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    export(
+        keras.Model(features, x, name="tiny"),
+        recipe,
+        Path(__file__).parent / "tiny.onnx",
+        clips=[noise],
+        labels=LABELS,
+    )
+
+
+if __name__ == "__main__":
+    main()
