@@ -28,7 +28,7 @@ SETTINGS: dict[str, list[str]] = {
         CORPORA,
         "protocol.kind=random",
         "training.clips_per_speaker=0",
-        "training.epochs=40",
+        "training.epochs=30",
         "augmentation.mixup=0.0",
         "augmentation.noise_share=0.0",
     ],
@@ -39,23 +39,23 @@ FOLDS = {"shipped": [1]}
 
 def main() -> None:
     """Train what is missing, then write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with RAVDESS and TESS")
-    parser.add_argument("--runs", type=Path, default=Path("runs/three_models"), help="where trainings are kept")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/three_models"), help="where trainings are kept"
+    )
     parser.add_argument("--only", action="append", help="SETTING:MODEL; repeatable; writes no tables")
     parser.add_argument("--threads", type=int, default=0, help="TensorFlow's threads; 0: as many as cores")
     arguments = parser.parse_args()
 
-    import tensorflow as tf
-
     from edgeemo.places import recipe_path
     from edgeemo.workstation.corpora.manifest import scan
     from edgeemo.workstation.training.recipe import load_recipe
-    from edgeemo.workstation.training.run import train
+    from edgeemo.workstation.training.run import limit_threads, train
 
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    limit_threads(arguments.threads)
 
     manifest = scan(arguments.data)
     parts = arguments.only or [f"{setting}:{model}" for setting in SETTINGS for model in MODELS]

@@ -37,7 +37,7 @@ class EmotionModel:
             self.session = ort.InferenceSession(
                 str(self.path), options or session_options(n_threads), providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no public base class
+        except Exception as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{self.path}: onnxruntime cannot load it as a model ({reason})") from error
         value = self.session.get_modelmeta().custom_metadata_map.get(KEY)

@@ -52,15 +52,11 @@ def train(
             overrides.append(f"{key}={value}")
 
     with workstation():
-        import tensorflow as tf
-
         from edgeemo.places import recipe_path
         from edgeemo.workstation.training.recipe import load_recipe
-        from edgeemo.workstation.training.run import planned_cells
+        from edgeemo.workstation.training.run import limit_threads, planned_cells
         from edgeemo.workstation.training.run import train as run_training
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    limit_threads(threads)
 
     recipe = load_recipe(recipe_path(model), overrides)
     manifest = find_clips(data)

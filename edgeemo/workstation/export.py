@@ -36,7 +36,7 @@ def load_keras(path: Path) -> keras.Model:
         raise ExportError(f"no Keras model at {path}; train one with `edgeemo train`, or give --weights FILE")
     try:
         return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # noqa: BLE001 - Keras raises what its zip, JSON and HDF5 readers raise
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"{path}: Keras cannot load it ({reason})") from error
 

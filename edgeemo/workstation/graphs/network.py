@@ -34,7 +34,7 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
             input_signature=[tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")],
             opset=OPSET,
         )
-    except Exception as error:  # noqa: BLE001 - tf2onnx and TensorFlow raise what they like
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
     converted = ir.from_proto(proto)

@@ -146,14 +146,16 @@ def _compile(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
 
 
 def _train_epoch(model: keras.Model, examples: TrainingExamples) -> dict[str, float]:
-    model.reset_metrics()
-    values: dict[str, float] = {}
+    losses, accuracies, sizes = [], [], []
     for index in range(len(examples)):
         features, labels, weights = examples[index]
         values = model.train_on_batch(features, labels, sample_weight=weights, return_dict=True)
+        losses.append(values["loss"])
+        accuracies.append(values["accuracy"])
+        sizes.append(len(labels))
     return {
-        "loss": float(values["loss"]),
-        "accuracy": float(values["accuracy"]),
+        "loss": float(np.average(losses, weights=sizes)),
+        "accuracy": float(np.average(accuracies, weights=sizes)),
         "learning_rate": float(model.optimizer.learning_rate),
     }
 

@@ -82,7 +82,7 @@ class Training:
         seeds: of the weights and the augmentation; one training each.
     """
 
-    epochs: int = 60
+    epochs: int = 40
     patience: int = 15
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -135,13 +135,13 @@ class Recipe:
     name: str
     summary: str
     architecture: Architecture
-    features: Features = Features()
-    window: Window = Window()
-    data: Data = Data()
-    protocol: Protocol = Protocol()
-    training: Training = Training()
-    augmentation: Augmentation = Augmentation()
-    export: Export = Export()
+    features: Features = field(default_factory=Features)
+    window: Window = field(default_factory=Window)
+    data: Data = field(default_factory=Data)
+    protocol: Protocol = field(default_factory=Protocol)
+    training: Training = field(default_factory=Training)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    export: Export = field(default_factory=Export)
 
     @property
     def window_samples(self) -> int:

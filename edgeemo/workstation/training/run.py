@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from edgeemo.errors import CorpusError, TrainingError
 from edgeemo.files import write_text
@@ -83,6 +84,13 @@ def train(
     summary = summarise(recipe, results)
     write_text(folder / METRICS_FILE, json.dumps(summary, indent=1))
     return summary
+
+
+def limit_threads(n_threads: int) -> None:
+    """Let TensorFlow use so many threads in this process, before its first operation; 0: as many as it likes."""
+    if n_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def planned_cells(recipe: Recipe, manifest: Manifest, folder: Path, folds: Sequence[int] = ()) -> list[Cell]:
