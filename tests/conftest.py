@@ -1,11 +1,15 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and which of them must not be skipped."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+REQUIRABLE = ("corpora", "microphone")
+"""Markers; with EDGEEMO_REQUIRE_CORPORA=1 a skip of a test marked `corpora` is a failure, and so on."""
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,14 @@ def corpora_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"corpora absent: set EDGEEMO_CORPORA to the folder that holds them (looked at {folder})")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    for marker in REQUIRABLE:
+        variable = f"EDGEEMO_REQUIRE_{marker.upper()}"
+        if report.skipped and item.get_closest_marker(marker) and os.environ.get(variable):
+            report.outcome = "failed"
+            report.longrepr = f"must not be skipped where {variable} is set: {report.longrepr}"
+    return report

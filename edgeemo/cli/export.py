@@ -46,14 +46,16 @@ def export(
         Path | None, typer.Option("--output", "-o", help="File to write.  [default: models/MODEL.onnx]")
     ] = None,
 ) -> None:
-    """Export a model with its front end and metadata to one ONNX file, and compare it with Keras."""
+    """Export a model with its front end and metadata to one ONNX file (and a card), compared with Keras."""
     if weights and run:
         raise typer.BadParameter("give either --weights or --run, not both")
     if labels and not weights:
         raise typer.BadParameter("--labels goes with --weights; a trained run knows its labels")
 
     with workstation():
+        from edgeemo.files import write_text
         from edgeemo.places import EXPORT_DIR, recipe_path
+        from edgeemo.workstation.card import model_card
         from edgeemo.workstation.export import export as export_model
         from edgeemo.workstation.export import load_keras
         from edgeemo.workstation.training.recipe import load_recipe
@@ -80,6 +82,7 @@ def export(
         training=facts,
         scores=scores,
     )
+    write_text(target.with_suffix(".md"), model_card(metadata, n_bytes=target.stat().st_size))
     _report(metadata, target)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,8 +32,10 @@ def workstation() -> Iterator[None]:
     Raises:
         MissingExtraError: instead of the ImportError of one of `LIBRARIES`; any other error passes through.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        yield
+        with _quiet_stderr():
+            yield
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in LIBRARIES:
@@ -39,3 +43,18 @@ def workstation() -> Iterator[None]:
         raise MissingExtraError(
             f"this command needs the workstation side ({missing} is missing); pip install 'edgeemo[train]'"
         ) from error
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """TensorFlow writes notices to the terminal when it is imported, before any log level counts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

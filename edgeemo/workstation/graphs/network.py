@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import onnx_ir as ir
 import onnxscript.optimizer
 import tensorflow as tf
@@ -26,21 +27,19 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
         ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer
             became a loop.
     """
-    convert = _with_channel(model) if _takes_images(model, n_frames, n_mels) else model
+    call = _with_channel(model) if _takes_images(model, n_frames, n_mels) else model
     _check_output(model, n_labels)
+    function = tf.function(lambda features: call(features, training=False))
+    signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
     try:
-        proto, _ = tf2onnx.convert.from_function(
-            tf.function(lambda features: convert(features, training=False)),
-            input_signature=[tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")],
-            opset=OPSET,
-        )
+        captured = _captured_constants(function.get_concrete_function(*signature))
+        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
     converted = ir.from_proto(proto)
     graph = converted.graph
-    # tf2onnx lists some constants as inputs too: a caller could overwrite them, and they would not be folded.
-    graph.inputs[:] = [value for value in graph.inputs if value.name not in graph.initializers]
+    _make_constant(graph, captured)
     _fix_batch(graph, n_frames, n_mels, n_labels)
     converted.ir_version = IR_VERSION
     onnxscript.optimizer.optimize(converted)
@@ -85,6 +84,27 @@ def _check_output(model: keras.Model, n_labels: int) -> None:
 
 def _with_channel(model: keras.Model) -> Any:
     return lambda features, training: model(features[..., tf.newaxis], training=training)
+
+
+def _captured_constants(function: Any) -> dict[str, np.ndarray]:
+    """Constants that a layer holds as plain tensors (Normalization its mean and variance), by their name inside."""
+    return {
+        inside.name: outside.numpy()
+        for outside, inside in function.graph.captures
+        if outside.dtype != tf.resource
+    }
+
+
+def _make_constant(graph: ir.Graph, values: dict[str, np.ndarray]) -> None:
+    """tf2onnx freezes variables, but leaves captured tensors as graph inputs: give those their values."""
+    for value in list(graph.inputs):
+        if value.name in values:
+            graph.inputs.remove(value)
+            value.const_value = ir.tensor(values[value.name], name=value.name)
+            graph.register_initializer(value)
+    if len(graph.inputs) != 1:
+        names = ", ".join(str(value.name) for value in graph.inputs)
+        raise ExportError(f"the converted graph has the inputs {names}, expected one, the features")
 
 
 def _fix_batch(graph: ir.Graph, n_frames: int, n_mels: int, n_labels: int) -> None:

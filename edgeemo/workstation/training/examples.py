@@ -176,7 +176,7 @@ def augmented_window(
     """
     if augmentation.speed:
         speed = rng.uniform(1 - augmentation.speed, 1 + augmentation.speed)
-        audio = soxr.resample(audio, sample_rate * speed, sample_rate, quality="MQ")
+        audio = soxr.resample(audio, sample_rate * speed, sample_rate)
     # Anywhere from "ends with the clip" to "starts with it", whichever of clip and window is longer.
     slack = len(audio) - window_samples
     shift = round(augmentation.shift_s * sample_rate)
@@ -209,9 +209,9 @@ def mask(
 
 def _noise(window: np.ndarray, snr_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Noise with a spectrum from white to brown (power falling as 1/f^0 to 1/f^2), at a random ratio."""
-    spectrum = np.fft.rfft(rng.standard_normal(len(window)))
-    frequency = np.maximum(np.arange(len(spectrum)), 1)
-    noise = np.fft.irfft(spectrum / frequency ** rng.uniform(0, 1), len(window))
+    spectrum = np.fft.rfft(rng.standard_normal(len(window), dtype=np.float32))
+    frequency = np.maximum(np.arange(len(spectrum), dtype=np.float32), 1)
+    noise = np.fft.irfft(spectrum / frequency ** np.float32(rng.uniform(0, 1)), len(window))
     ratio = 10 ** (rng.uniform(*snr_db) / 20)
     loudness = np.sqrt(np.mean(window**2)) / max(float(np.sqrt(np.mean(noise**2))), 1e-12)
     return (noise * loudness / ratio).astype(np.float32)

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The one check command: `bash tests/check.sh`. Sets up what it needs, then stops at the first step that fails.
+# Needs Python 3.11 or newer, git and the package registries; microphone tests need apt-get as root, or PulseAudio.
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+
+MAX_BASE_MB=250
+work=$(mktemp -d)
+what=start
+trap 'rm -rf "$work"' EXIT
+trap 'echo "check.sh: FAILED at: $what" >&2' ERR
+step() { what=$1; printf '\n=== %s (%d s)\n' "$what" "$SECONDS"; }
+
+step "system packages"
+if ! [ -x "$(command -v apt-get)" ]; then
+    echo "no apt-get here: without PortAudio and PulseAudio the microphone tests will be skipped"
+else
+    missing=()
+    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins; do
+        dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    sudo=""; [ "$(id -u)" = 0 ] || sudo="sudo -n"
+    if [ ${#missing[@]} -gt 0 ] && ! { $sudo apt-get update && DEBIAN_FRONTEND=noninteractive $sudo \
+        apt-get install -y --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1; then
+        tail -n 3 "$work/apt.log"
+        echo "cannot install ${missing[*]}: the microphone tests will be skipped"
+    fi
+fi
+
+step "uv sync"
+if ! [ -x "$(command -v uv)" ]; then
+    [ -x .venv-tools/bin/uv ] || { python3 -m venv .venv-tools && .venv-tools/bin/pip install --quiet uv; }
+    echo '*' >.venv-tools/.gitignore
+    export PATH="$PWD/.venv-tools/bin:$PATH"
+fi
+uv sync --quiet --locked --all-extras --python '>=3.11,<3.14' # what TensorFlow has wheels for
+run() { uv run --no-sync "$@"; }
+
+step "ruff check";          run ruff check
+step "ruff format --check"; run ruff format --check
+step "mypy";                run mypy
+step "lint-imports";        run lint-imports
+step "pytest";              run pytest
+
+step "the base wheel alone: install"
+uv build --quiet --wheel --out-dir "$work/dist"
+uv export --quiet --locked --all-extras --no-hashes --no-emit-project --output-file "$work/locked.txt"
+uv venv --quiet --python .venv/bin/python "$work/venv"
+pip() { uv pip install --quiet --python "$work/venv/bin/python" --constraints "$work/locked.txt" "$@"; }
+pip "$work"/dist/*.whl
+base_mb=$(du -sm "$work"/venv/lib/python*/site-packages | cut -f1)
+echo "the base environment (the wheel and its dependencies) is $base_mb MB; at most $MAX_BASE_MB"
+[ "$base_mb" -le "$MAX_BASE_MB" ]
+
+step "the base wheel alone: tests/device"
+pip pytest hypothesis
+mkdir "$work/tests"
+cp -r tests/conftest.py tests/device "$work/tests/"
+cp pyproject.toml "$work/" # pytest's settings; no edgeemo beside it, so what is tested is the wheel
+cd "$work"
+venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"
+venv/bin/python -m pytest tests/device
