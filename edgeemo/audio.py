@@ -23,6 +23,7 @@ SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", 
 """What counts as audio in a folder. A file that is named itself may have any suffix."""
 
 _QUALITY = "HQ"
+_READ_SAMPLES = 1 << 18
 
 
 def find_audio(paths: Iterable[Path | str]) -> list[Path]:
@@ -89,11 +90,11 @@ def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
 
 
 def read_audio(path: Path | str, sample_rate: int) -> Audio:
-    """Read a whole file.
+    """Read a whole file; a long one is never held at its own, higher rate.
 
     Args:
         path: as `read_blocks`.
-        sample_rate: the wanted rate, Hz. The result is what `Resampler` gives for the same audio as a stream.
+        sample_rate: the wanted rate, Hz.
 
     Returns:
         mono float32, shape `(n_samples,)`.
@@ -101,12 +102,9 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     Raises:
         AudioError: as `read_blocks`.
     """
-    source_rate = native_rate(path)
-    audio = np.concatenate(list(read_blocks(path, 1 << 20)))
-    if source_rate == sample_rate:
-        return audio
-    resampled: Audio = soxr.resample(audio, source_rate, sample_rate, quality=_QUALITY)
-    return resampled
+    resampler = Resampler(native_rate(path), sample_rate)
+    pieces = [resampler.push(block) for block in read_blocks(path, _READ_SAMPLES)]
+    return np.concatenate([*pieces, resampler.flush()])
 
 
 def to_mono(block: npt.NDArray[Any]) -> Audio:
@@ -134,7 +132,7 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
 class Resampler:
     """Resamples a stream with an anti-aliasing filter that keeps its state from block to block.
 
-    The output does not depend on how the stream is cut into blocks: it equals `read_audio`'s, bit for bit. It
+    The output does not depend on how the stream is cut into blocks: it equals soxr's of the whole, bit for bit. It
     lags behind the input by the filter's length (0.01 to 0.04 s) until `flush`.
 
     Args:

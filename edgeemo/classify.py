@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import Resampler, native_rate, read_blocks
+from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
 from edgeemo.model import EmotionModel
-from edgeemo.windows import clip_windows
+from edgeemo.windows import iter_windows
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
-
-_BLOCK_SAMPLES = 1 << 18
-_LONG_WINDOWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +77,7 @@ class ClipFailure:
 
 
 def score_audio(model: EmotionModel, audio: Audio) -> tuple[Probabilities, int]:
-    """Score a clip: the mean of the model's probabilities over `edgeemo.windows.clip_windows`.
+    """Score a clip: the mean of the model's probabilities over `edgeemo.windows.iter_windows`.
 
     Args:
         model: the model.
@@ -104,7 +101,7 @@ def score_clip(model: EmotionModel, path: Path) -> ClipScore:
         AudioError: it cannot be read, or holds no audio.
     """
     sample_rate = model.metadata.features.sample_rate
-    audio = _read(path, sample_rate)
+    audio = read_audio(path, sample_rate)
     if len(audio) == 0:
         raise AudioError(f"{path}: no audio in it; expected at least one sample")
     probabilities, n_windows = score_audio(model, audio)
@@ -119,24 +116,3 @@ def classify(model: EmotionModel, paths: Iterable[Path]) -> Iterator[ClipScore |
             yield score_clip(model, path)
         except AudioError as error:
             yield ClipFailure(path, " ".join(str(error).split()))
-
-
-def iter_windows(audio: Audio, window_samples: int) -> Iterator[Audio]:
-    """The windows of `edgeemo.windows.clip_windows`, those of a long clip one at a time.
-
-    Stacked, the windows of an hour take twice the memory of the hour itself.
-    """
-    excess = len(audio) - window_samples
-    if excess <= _LONG_WINDOWS * window_samples:
-        yield from clip_windows(audio, window_samples)
-        return
-    n_windows = 1 + -(-excess // (window_samples // 2))
-    for start in np.linspace(0, excess, n_windows).round().astype(int):
-        yield audio[start : start + window_samples]
-
-
-def _read(path: Path, sample_rate: int) -> Audio:
-    """What `edgeemo.audio.read_audio` gives, without ever holding a long file at its own, higher rate."""
-    resampler = Resampler(native_rate(path), sample_rate)
-    pieces = [resampler.push(block) for block in read_blocks(path, _BLOCK_SAMPLES)]
-    return np.concatenate([*pieces, resampler.flush()])

@@ -130,80 +130,54 @@ class Listener:
         )
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a whole run of the loop came to.
-
-    Attributes:
-        n_steps: inferences.
-        stream_s: seconds of audio up to the end of the last step.
-        label: the most frequent one, of equals the more probable; None without a step.
-        label_steps: how many steps it was.
-        mean_probabilities: label -> mean over all steps, in the model's order.
-        latency_p50_ms: median latency of the last steps; NaN without a step.
-        latency_p99_ms: its 99th percentile.
-        real_time_factor: processing time / audio time; below 1 the loop keeps up. NaN without a step.
-        drops: blocks lost.
-    """
-
-    n_steps: int
-    stream_s: float
-    label: str | None
-    label_steps: int
-    mean_probabilities: dict[str, float]
-    latency_p50_ms: float
-    latency_p99_ms: float
-    real_time_factor: float
-    drops: int
-
-    def lines(self) -> list[str]:
-        """The summary for a person, at most 3 lines."""
-        if self.label is None:
-            return [f"no step: the stream ended before the first one was complete; drops {self.drops}"]
-        means = "  ".join(
-            f"{label} {p:.2f}"
-            for label, p in sorted(self.mean_probabilities.items(), key=lambda item: -item[1])
-        )
-        return [
-            f"{self.n_steps} steps, {self.stream_s:.2f} s of stream, "
-            f"most frequent: {self.label} ({self.label_steps} of {self.n_steps} steps)",
-            f"mean probabilities: {means}",
-            f"latency p50 {self.latency_p50_ms:.2f} ms, p99 {self.latency_p99_ms:.2f} ms; "
-            f"real-time factor {self.real_time_factor:.4f}; drops {self.drops}",
-        ]
-
-
 class LoopStatistics:
     """What the loop counts, in memory that does not grow with the stream.
 
     Args:
+        source_rate: Hz at which the source captures.
         capacity: how many of the last latencies the percentiles are taken over.
 
     Attributes:
+        source_rate: as given.
         n_steps: inferences so far.
         stream_s: seconds of audio up to the end of the last step.
+        label_steps: label -> how many steps it was, of the labels that were any.
         drops: blocks lost so far.
     """
 
-    def __init__(self, capacity: int = 10_000) -> None:
-        self._latencies_ms = np.zeros(capacity)
-        self._total_ms = 0.0
-        self._label_steps: Counter[str] = Counter()
-        self._probability_sums: dict[str, float] = {}
+    def __init__(self, source_rate: int, capacity: int = 10_000) -> None:
+        self.source_rate = source_rate
         self.n_steps = 0
         self.stream_s = 0.0
+        self.label_steps: Counter[str] = Counter()
         self.drops = 0
+        self._latencies_ms = np.zeros(capacity)
+        self._total_ms = 0.0
+        self._probability_sums: dict[str, float] = {}
 
-    def add(self, step: Step, drops: int = 0) -> None:
-        """Count a step; `drops` is the source's count so far."""
+    def add(self, step: Step) -> None:
+        """Count a step."""
         self._latencies_ms[self.n_steps % len(self._latencies_ms)] = step.latency_ms
         self._total_ms += step.latency_ms
-        self._label_steps[step.label] += 1
+        self.label_steps[step.label] += 1
         for label, p in step.probabilities.items():
             self._probability_sums[label] = self._probability_sums.get(label, 0.0) + p
         self.n_steps += 1
         self.stream_s = step.time_s
-        self.drops = drops
+
+    @property
+    def label(self) -> str | None:
+        """The most frequent one, of equals the more probable; None without a step."""
+        return max(
+            self.label_steps,
+            key=lambda label: (self.label_steps[label], self._probability_sums[label]),
+            default=None,
+        )
+
+    @property
+    def mean_probabilities(self) -> dict[str, float]:
+        """label -> mean over all steps, in the model's order; empty without a step."""
+        return {label: total / self.n_steps for label, total in self._probability_sums.items()}
 
     def latency_ms(self, percentile: float) -> float:
         """A percentile (0 to 100) of the last latencies, in ms; NaN without a step."""
@@ -212,37 +186,33 @@ class LoopStatistics:
 
     @property
     def real_time_factor(self) -> float:
-        """Processing time / audio time, over the whole run; NaN without a step."""
+        """Processing time / audio time over the whole run, below 1 if the loop keeps up; NaN without a step."""
         return self._total_ms / 1000 / self.stream_s if self.n_steps else float("nan")
 
-    def summary(self) -> Summary:
-        """Everything so far, as values."""
-        label, label_steps = max(
-            self._label_steps.items(),
-            key=lambda item: (item[1], self._probability_sums[item[0]]),
-            default=(None, 0),
-        )
-        return Summary(
-            n_steps=self.n_steps,
-            stream_s=self.stream_s,
-            label=label,
-            label_steps=label_steps,
-            mean_probabilities={k: total / self.n_steps for k, total in self._probability_sums.items()},
-            latency_p50_ms=self.latency_ms(50),
-            latency_p99_ms=self.latency_ms(99),
-            real_time_factor=self.real_time_factor,
-            drops=self.drops,
-        )
+    def summary(self) -> list[str]:
+        """Everything so far for a person, in at most 3 lines."""
+        label = self.label
+        if label is None:
+            return [f"no step: the stream ended before the first one was complete; drops {self.drops}"]
+        means = sorted(self.mean_probabilities.items(), key=lambda item: -item[1])
+        return [
+            f"{self.n_steps} steps, {self.stream_s:.2f} s of stream at {self.source_rate} Hz, "
+            f"most frequent: {label} ({self.label_steps[label]} of {self.n_steps} steps)",
+            "mean probabilities: " + "  ".join(f"{label} {p:.2f}" for label, p in means),
+            f"latency p50 {self.latency_ms(50):.2f} ms, p99 {self.latency_ms(99):.2f} ms; "
+            f"real-time factor {self.real_time_factor:.4f}; drops {self.drops}",
+        ]
 
 
 def run(
     source: Source,
     listener: Listener,
-    on_step: Callable[[Step, LoopStatistics], None],
+    statistics: LoopStatistics,
+    on_step: Callable[[Step], None],
     *,
     seconds: float | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> LoopStatistics:
+) -> None:
     """The live loop, the same for a file and a microphone.
 
     The model is warm before the source opens, so that no audio waits for it.
@@ -250,29 +220,27 @@ def run(
     Args:
         source: opened here, and closed whatever happens.
         listener: made for `source.sample_rate`; reset before the loop.
-        on_step: called with each step and the statistics that include it.
+        statistics: counts the steps; after an error it holds those before it.
+        on_step: called with each step, once it is counted.
         seconds: end after this much of the stream; the steps are those of a file of this length.
         stopped: asked before each block; True ends the loop at once.
-
-    Returns:
-        the statistics.
 
     Raises:
         AudioError: the source gave something that is no audio.
         DeviceError: the microphone does not open, or went away.
     """
-    statistics = LoopStatistics()
     listener.reset()
     listener.warm_up()
     left = None if seconds is None else round(seconds * source.sample_rate)
 
     def count(steps: list[Step]) -> None:
         for step in steps:
-            statistics.add(step, source.drops)
-            on_step(step, statistics)
+            statistics.add(step)
+            on_step(step)
 
     with source:
         for block in source.blocks():
+            statistics.drops = source.drops
             if stopped():
                 break
             if left is not None:
@@ -284,5 +252,3 @@ def run(
                 break
         else:
             count(listener.flush())
-        statistics.drops = source.drops
-    return statistics

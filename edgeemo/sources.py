@@ -21,6 +21,7 @@ Audio = npt.NDArray[np.float32]
 
 _STALL_S = 5.0  # PulseAudio's null sinks need up to 2.4 s for the first block
 _POLL_S = 0.1
+_RATE = 48_000
 
 
 class Source(Protocol):
@@ -103,8 +104,7 @@ class InputDevice:
         index: PortAudio's number of it.
         name: PortAudio's name of it.
         channels: how many it captures at most.
-        sample_rate: its native rate, Hz. PortAudio reports 44100 for ALSA's `pulse` and `default`, which take
-            any rate.
+        sample_rate: its default rate, Hz, as PortAudio reports it.
         is_default: whether it is the one used when none is named.
     """
 
@@ -140,7 +140,7 @@ def list_devices() -> list[InputDevice]:
 
 
 class MicrophoneSource:
-    """A microphone, opened at its native rate while the source is entered.
+    """A microphone, open while the source is entered: at 48 kHz if it takes that, else at its default rate.
 
     PortAudio's callback only copies a block into a bounded queue. When the queue is full the oldest block
     goes, and is counted in `drops`, as is every overflow that PortAudio reports.
@@ -153,7 +153,7 @@ class MicrophoneSource:
 
     Attributes:
         device: what was found.
-        channels: captured, then averaged: 1 if the device does that, else all it has; 0 until entered.
+        channels: captured, then averaged: 1 if the device does that, else all it has.
 
     Raises:
         DeviceError: PortAudio is missing, there is no microphone, or no such one.
@@ -169,8 +169,7 @@ class MicrophoneSource:
     ) -> None:
         self.device = _find_device(device)
         self.name = self.device.name
-        self.sample_rate = self.device.sample_rate
-        self.channels = 0
+        self.sample_rate, self.channels = _capture_settings(self.device)
         self._block_samples = _block_samples(block_s, self.sample_rate)
         self._queue = DropOldestQueue(max(1, round(queue_s / block_s)))
         self._stall_s = stall_s
@@ -214,29 +213,25 @@ class MicrophoneSource:
         sounddevice = _import_sounddevice()
         self._queue.clear()
         self._n_overflows = 0
-        for channels in dict.fromkeys((1, self.device.channels)):
-            try:
-                self._stream = sounddevice.InputStream(
-                    device=self.device.index,
-                    samplerate=self.sample_rate,
-                    channels=channels,
-                    blocksize=self._block_samples,
-                    dtype="float32",
-                    callback=self._callback,
-                    finished_callback=self._queue.close,
-                )
-                self._stream.start()
-            except sounddevice.PortAudioError as error:
-                reason = error
-                self._close()
-            else:
-                self.channels = channels
-                return self
-        text = " ".join(str(reason).split())
-        raise DeviceError(
-            f"the microphone {self.name!r} does not open at {self.sample_rate} Hz ({text}); "
-            "is it in use? `edgeemo listen --list-devices` shows the others"
-        ) from reason
+        try:
+            self._stream = sounddevice.InputStream(
+                device=self.device.index,
+                samplerate=self.sample_rate,
+                channels=self.channels,
+                blocksize=self._block_samples,
+                dtype="float32",
+                callback=self._callback,
+                finished_callback=self._queue.close,
+            )
+            self._stream.start()
+        except sounddevice.PortAudioError as error:
+            self._close()
+            reason = " ".join(str(error).split())
+            raise DeviceError(
+                f"the microphone {self.name!r} does not open at {self.sample_rate} Hz ({reason}); "
+                "is it in use? `edgeemo listen --list-devices` shows the others"
+            ) from error
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -310,6 +305,26 @@ def _import_sounddevice() -> Any:
             f"sudo apt install libportaudio2 ({error})"
         ) from error
     return sounddevice
+
+
+def _capture_settings(device: InputDevice) -> tuple[int, int]:
+    """The first sample rate and number of channels that the device takes.
+
+    If it takes none of them now, they are its default rate and all channels: opening will then say why.
+    """
+    sounddevice = _import_sounddevice()
+    # 48 kHz before the default rate: nearly every USB microphone and sound server runs at it, and it is three times
+    # the models' rate; PortAudio's default for a sound server (44100) would have the server resample to it first.
+    for rate in (_RATE, device.sample_rate):
+        for channels in (1, device.channels):
+            try:
+                sounddevice.check_input_settings(
+                    device=device.index, samplerate=rate, channels=channels, dtype="float32"
+                )
+            except sounddevice.PortAudioError:
+                continue
+            return rate, channels
+    return rate, channels
 
 
 def _find_device(wanted: int | str | None) -> InputDevice:

@@ -1,6 +1,6 @@
 """What a person sees of the live loop: a picture that is redrawn in a terminal, plain lines elsewhere.
 
-Nothing here knows the loop: a view is shown one `Picture` after another.
+A view is shown one `Picture` after another.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from edgeemo.listen import LoopStatistics, Step
+
 WIDTH = 78
 _REDRAW_S = 0.1
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -29,7 +31,7 @@ class Picture:
     """One moment of the live loop.
 
     Attributes:
-        source: name of the microphone or file.
+        source: name of the microphone or file, and its rate.
         model: name of the model.
         time_s: position in the stream.
         label: the current one.
@@ -49,6 +51,21 @@ class Picture:
     latency_p99_ms: float
     real_time_factor: float
     drops: int
+
+    @classmethod
+    def of(cls, source: str, model: str, step: Step, statistics: LoopStatistics) -> Self:
+        """The picture after a step that `statistics` has counted."""
+        return cls(
+            source=f"{source}, {statistics.source_rate} Hz",
+            model=model,
+            time_s=step.time_s,
+            label=step.label,
+            probabilities=step.probabilities,
+            latency_p50_ms=statistics.latency_ms(50),
+            latency_p99_ms=statistics.latency_ms(99),
+            real_time_factor=statistics.real_time_factor,
+            drops=statistics.drops,
+        )
 
 
 class View(Protocol):
@@ -134,8 +151,7 @@ class PlainView:
 def render(picture: Picture, width: int = WIDTH) -> RenderableType:
     """A picture for a terminal of at least `width` columns; 9 rows and one for each label.
 
-    For a README: `console = Console(record=True, width=80)`, `console.print(render(picture))`,
-    `console.export_svg()`.
+    `benchmarks/listen_picture.py` makes one for the README.
     """
     name_width = max(map(len, picture.probabilities))
     bar_width = max(10, width - name_width - 20)
@@ -152,7 +168,7 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
     for _ in range(4):
         numbers.add_column(justify="center")
     numbers.add_row(
-        _number("stream", f"{_clock(picture.time_s)}"),
+        _number("stream", _clock(picture.time_s)),
         _number("step p50/p99", f"{picture.latency_p50_ms:.1f}/{picture.latency_p99_ms:.1f} ms"),
         _number("real-time factor", f"{picture.real_time_factor:.3f}"),
         _number("drops", f"{picture.drops}", "bold red" if picture.drops else "bold"),

@@ -162,8 +162,6 @@ def _find(arguments: Sequence[Path]) -> list[Path | ClipFailure]:
         except AudioError as error:
             found.setdefault(argument, ClipFailure(argument, " ".join(str(error).split())))
             continue
-        if not paths:
-            found.setdefault(argument, ClipFailure(argument, f"{argument}: no audio files in it"))
         for path in paths:
             found.setdefault(path, path)
     return list(found.values())

@@ -8,18 +8,19 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from edgeemo.listen import LoopStatistics, Step
-    from edgeemo.model import EmotionModel
     from edgeemo.sources import FileSource, MicrophoneSource
 
 
@@ -65,20 +66,31 @@ def listen(
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
     with _stop_signals() as stopped:
-        from edgeemo.listen import Listener, run
+        from edgeemo.listen import Listener, LoopStatistics, run
         from edgeemo.model import EmotionModel
 
         loaded = EmotionModel(model_path(model))
-        source = _source(clip, device, fast)
-        listener = Listener(loaded, source.sample_rate)
         with _quiet_portaudio(clip is None):
-            if as_json:
-                statistics = run(source, listener, _write_json, seconds=seconds, stopped=stopped)
-            else:
-                with _view(source.name, loaded) as show:
-                    statistics = run(source, listener, show, seconds=seconds, stopped=stopped)
-    for line in statistics.summary().lines():
-        print(line, file=sys.stderr if as_json else sys.stdout)
+            source = _source(clip, device, fast)
+            statistics = LoopStatistics(source.sample_rate)
+            listener = Listener(loaded, source.sample_rate)
+            loop = partial(run, source, listener, statistics, seconds=seconds, stopped=stopped)
+            try:
+                if as_json:
+                    loop(lambda step: _write_json(step, statistics.drops))
+                else:
+                    from rich.console import Console
+
+                    from edgeemo.view import Picture, view_for
+
+                    with view_for(Console()) as view:
+                        name = loaded.metadata.name
+                        loop(lambda step: view.show(Picture.of(source.name, name, step, statistics)))
+            except EdgeEmoError:
+                if statistics.n_steps:
+                    _write_summary(statistics, as_json)
+                raise
+    _write_summary(statistics, as_json)
 
 
 def _source(clip: Path | None, device: str | None, fast: bool) -> FileSource | MicrophoneSource:
@@ -89,48 +101,26 @@ def _source(clip: Path | None, device: str | None, fast: bool) -> FileSource | M
     return MicrophoneSource(int(device) if device is not None and device.isdecimal() else device)
 
 
-def _write_json(step: Step, statistics: LoopStatistics) -> None:
+def _write_json(step: Step, drops: int) -> None:
     line = {
         "time_s": round(step.time_s, 6),
         "label": step.label,
         "probabilities": {label: round(p, 6) for label, p in step.probabilities.items()},
         "resample_ms": round(step.resample_ms, 4),
         "model_ms": round(step.model_ms, 4),
-        "drops": statistics.drops,
+        "drops": drops,
     }
     print(json.dumps(line, allow_nan=False), flush=True)
 
 
-@contextmanager
-def _view(source_name: str, model: EmotionModel) -> Iterator[Callable[[Step, LoopStatistics], None]]:
-    from rich.console import Console
-
-    from edgeemo.view import Picture, view_for
-
-    with view_for(Console()) as view:
-
-        def show(step: Step, statistics: LoopStatistics) -> None:
-            view.show(
-                Picture(
-                    source=source_name,
-                    model=model.metadata.name,
-                    time_s=step.time_s,
-                    label=step.label,
-                    probabilities=step.probabilities,
-                    latency_p50_ms=statistics.latency_ms(50),
-                    latency_p99_ms=statistics.latency_ms(99),
-                    real_time_factor=statistics.real_time_factor,
-                    drops=statistics.drops,
-                )
-            )
-
-        yield show
+def _write_summary(statistics: LoopStatistics, as_json: bool) -> None:
+    for line in statistics.summary():
+        print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 
 def _show_devices(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from edgeemo.errors import DeviceError
     from edgeemo.sources import list_devices
 
     devices = list_devices()

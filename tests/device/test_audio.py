@@ -119,7 +119,11 @@ def test_blocks_are_the_file(tmp_path: Path, block_samples: int) -> None:
     assert {len(b) for b in blocks[:-1]} <= {block_samples}
 
 
-def test_read_audio_is_the_resampled_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read_samples", [1000, 1 << 18])
+def test_read_audio_is_the_resampled_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_samples: int
+) -> None:
+    monkeypatch.setattr("edgeemo.audio._READ_SAMPLES", read_samples)
     audio = noise(44100)
     soundfile.write(tmp_path / "a.wav", audio, 44100, subtype="FLOAT")
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", 16000), soxr.resample(audio, 44100, 16000))

@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from edgeemo.audio import read_audio
 from edgeemo.bench import speech_like
-from edgeemo.classify import ClipFailure, ClipScore, classify, iter_windows, score_audio, score_clip
+from edgeemo.classify import ClipFailure, ClipScore, classify, score_audio, score_clip
 from edgeemo.cli import app
 from edgeemo.errors import AudioError
 from edgeemo.model import EmotionModel
@@ -66,14 +64,6 @@ def test_clip_of_any_rate_is_scored_at_the_models_rate(model: EmotionModel, clip
         assert score.label == model.labels[int(np.argmax(score.probabilities))]
         assert score.duration_s == pytest.approx(soundfile.info(path).duration, abs=0.001)
         assert score.probabilities.sum() == pytest.approx(1, abs=1e-5)
-
-
-@settings(deadline=None, max_examples=60)
-@given(n_samples=st.integers(1, 3000), window_samples=st.integers(2, 40))
-def test_windows_one_at_a_time_are_those_of_clip_windows(n_samples: int, window_samples: int) -> None:
-    audio = np.arange(n_samples, dtype=np.float32)
-    one_at_a_time = np.stack(list(iter_windows(audio, window_samples)))
-    np.testing.assert_array_equal(one_at_a_time, clip_windows(audio, window_samples))
 
 
 def test_unreadable_file_does_not_stop_the_rest(

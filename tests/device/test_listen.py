@@ -17,7 +17,7 @@ from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
 from edgeemo.listen import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
-from edgeemo.sources import FileSource
+from edgeemo.sources import FileSource, Source
 from edgeemo.view import LiveView, Picture, PlainView, render, view_for
 
 RATES = [8000, 16000, 22050, 44100, 48000]
@@ -39,6 +39,14 @@ def listened(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[St
 def untimed(steps: list[Step]) -> list[Step]:
     """What a step says, without how long it took."""
     return [replace(step, resample_ms=0.0, model_ms=0.0) for step in steps]
+
+
+def collected(source: Source, listener: Listener, **options: Any) -> tuple[list[Step], LoopStatistics]:
+    """What `run` gives for a source."""
+    steps: list[Step] = []
+    statistics = LoopStatistics(source.sample_rate)
+    run(source, listener, statistics, steps.append, **options)
+    return steps, statistics
 
 
 # --- Listener
@@ -81,11 +89,10 @@ def test_steps_are_predictions_of_hand_cut_windows(tiny_model: EmotionModel) -> 
 
 
 def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48k: Path) -> None:
-    statistics: list[Step] = []
     source = FileSource(clip_48k, realtime=False)
-    run(source, Listener(tiny_model, source.sample_rate), lambda step, _: statistics.append(step))
+    steps, _ = collected(source, Listener(tiny_model, source.sample_rate))
     audio = read_audio(clip_48k, tiny_model.metadata.features.sample_rate)
-    assert [(s.time_s, list(s.probabilities.values())) for s in statistics] == hand_cut(tiny_model, audio)
+    assert [(s.time_s, list(s.probabilities.values())) for s in steps] == hand_cut(tiny_model, audio)
 
 
 @pytest.mark.parametrize("end", ["reset", "flush"])
@@ -170,24 +177,26 @@ class Watched:
 
 def test_the_model_is_warm_before_the_source_opens(tiny_model: EmotionModel) -> None:
     source = Blocks([noise(2560)])
-    run(source, Listener(Watched(tiny_model, source.events), 16000), lambda *_: None)  # type: ignore[arg-type]
+    collected(source, Listener(Watched(tiny_model, source.events), 16000))  # type: ignore[arg-type]
     assert source.events == ["predict", "predict", "open", "predict", "close"]
 
 
-def test_the_source_closes_on_an_error(tiny_model: EmotionModel) -> None:
-    source = Blocks([noise(2560)], AudioError("broken"))
+def test_an_error_closes_the_source_and_keeps_what_was_counted(tiny_model: EmotionModel) -> None:
+    source = Blocks([noise(2560), noise(5120)], AudioError("broken"))
+    statistics = LoopStatistics(source.sample_rate)
     with pytest.raises(AudioError, match="broken"):
-        run(source, Listener(tiny_model, 16000), lambda *_: None)
+        run(source, Listener(tiny_model, 16000), statistics, lambda _: None)
     assert source.events == ["open", "close"]
+    assert (statistics.n_steps, statistics.drops) == (3, 2)
 
 
 def test_stopping(tiny_model: EmotionModel) -> None:
     step_samples = tiny_model.metadata.step_samples
     steps: list[Step] = []
     source = Blocks([noise(step_samples, i) for i in range(9)])
-    statistics = run(
-        source, Listener(tiny_model, 16000), lambda s, _: steps.append(s), stopped=lambda: len(steps) == 4
-    )
+    statistics = LoopStatistics(source.sample_rate)
+    listener = Listener(tiny_model, 16000)
+    run(source, listener, statistics, steps.append, stopped=lambda: len(steps) == 4)
     assert (statistics.n_steps, len(steps), statistics.drops) == (4, 4, 5)
     assert source.events == ["open", "close"]
 
@@ -200,9 +209,8 @@ def test_seconds_are_those_of_a_file_of_this_length(
     step_samples = tiny_model.metadata.step_samples
     audio = noise(10 * step_samples)
     blocks = [audio[i : i + block] for i in range(0, len(audio), block)]
-    steps: list[Step] = []
     listener = Listener(tiny_model, 16000)
-    run(Blocks(blocks), listener, lambda s, _: steps.append(s), seconds=n_steps * step_samples / 16000)
+    steps, _ = collected(Blocks(blocks), listener, seconds=n_steps * step_samples / 16000)
     assert untimed(steps) == untimed(listened(listener, audio[: n_steps * step_samples], [block]))
     assert len(steps) == n_steps
 
@@ -210,11 +218,10 @@ def test_seconds_are_those_of_a_file_of_this_length(
 def test_a_second_run_with_the_same_listener_is_the_same(tiny_model: EmotionModel) -> None:
     blocks = [noise(320, i) for i in range(60)]
     listener = Listener(tiny_model, 16000)
-    runs: list[list[Step]] = [[], []]
-    for steps in runs:
-        run(Blocks(blocks), listener, lambda s, _, steps=steps: steps.append(s), stopped=lambda: False)
-        listener.push(noise(700))  # what a stopped run leaves behind
-    assert untimed(runs[0]) == untimed(runs[1])
+    first, _ = collected(Blocks(blocks), listener)
+    listener.push(noise(700))  # what a stopped run leaves behind
+    second, _ = collected(Blocks(blocks), listener)
+    assert untimed(first) == untimed(second)
 
 
 # --- What it counts
@@ -226,21 +233,25 @@ def step(i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0) -> 
 
 
 def test_statistics() -> None:
-    statistics = LoopStatistics()
+    statistics = LoopStatistics(44100)
     for i in range(100):
-        statistics.add(step(i, "a" if i % 4 else "b", latency_ms=float(i + 1)), drops=i // 50)
-    summary = statistics.summary()
-    assert (summary.n_steps, summary.stream_s, summary.drops) == (100, 50.0, 1)
-    assert (summary.label, summary.label_steps) == ("a", 75)
-    assert summary.mean_probabilities == pytest.approx({"a": 0.75 * 0.75 + 0.25 * 0.25, "b": 0.375})
-    assert summary.latency_p50_ms == np.percentile(np.arange(1, 101), 50)
-    assert summary.latency_p99_ms == np.percentile(np.arange(1, 101), 99)
-    assert summary.real_time_factor == pytest.approx(5.05 / 50)
-    assert len(summary.lines()) == 3
+        statistics.add(step(i, "a" if i % 4 else "b", latency_ms=float(i + 1)))
+    statistics.drops = 7
+    assert (statistics.n_steps, statistics.stream_s) == (100, 50.0)
+    assert (statistics.label, statistics.label_steps) == ("a", {"a": 75, "b": 25})
+    assert statistics.mean_probabilities == pytest.approx({"a": 0.75 * 0.75 + 0.25 * 0.25, "b": 0.375})
+    assert statistics.latency_ms(50) == np.percentile(np.arange(1, 101), 50)
+    assert statistics.latency_ms(99) == np.percentile(np.arange(1, 101), 99)
+    assert statistics.real_time_factor == pytest.approx(5.05 / 50)
+    assert statistics.summary() == [
+        "100 steps, 50.00 s of stream at 44100 Hz, most frequent: a (75 of 100 steps)",
+        "mean probabilities: a 0.62  b 0.38",
+        "latency p50 50.50 ms, p99 99.01 ms; real-time factor 0.1010; drops 7",
+    ]
 
 
 def test_statistics_use_bounded_memory() -> None:
-    statistics = LoopStatistics(capacity=10)
+    statistics = LoopStatistics(16000, capacity=10)
     for i in range(1000):
         statistics.add(step(i, latency_ms=1000.0 if i < 990 else 1.0 + i % 10))
     assert statistics.latency_ms(100) == 10.0  # the last ten only
@@ -249,17 +260,18 @@ def test_statistics_use_bounded_memory() -> None:
 
 
 def test_of_equally_frequent_labels_the_more_probable() -> None:
-    statistics = LoopStatistics()
+    statistics = LoopStatistics(16000)
     statistics.add(step(0, "a", 0.6))
     statistics.add(step(1, "b", 0.9))
-    assert statistics.summary().label == "b"
+    assert statistics.label == "b"
 
 
 def test_no_step() -> None:
-    summary = LoopStatistics().summary()
-    assert summary.label is None
-    assert np.isnan([summary.latency_p50_ms, summary.real_time_factor]).all()
-    assert len(summary.lines()) == 1
+    statistics = LoopStatistics(16000)
+    assert statistics.label is None
+    assert statistics.mean_probabilities == {}
+    assert np.isnan([statistics.latency_ms(50), statistics.real_time_factor]).all()
+    assert len(statistics.summary()) == 1
 
 
 # --- What a person sees
@@ -284,6 +296,24 @@ PICTURE = Picture(
     real_time_factor=0.012,
     drops=3,
 )
+
+
+def test_the_picture_of_a_step() -> None:
+    statistics = LoopStatistics(48000)
+    for i in range(10):
+        statistics.add(step(i, latency_ms=float(i + 1)))
+    statistics.drops = 2
+    assert Picture.of("USB Mic", "cnn_lstm", step(9), statistics) == Picture(
+        source="USB Mic, 48000 Hz",
+        model="cnn_lstm",
+        time_s=5.0,
+        label="a",
+        probabilities={"a": 0.75, "b": 0.25},
+        latency_p50_ms=5.5,
+        latency_p99_ms=pytest.approx(9.91),
+        real_time_factor=pytest.approx(0.011),
+        drops=2,
+    )
 
 
 @pytest.mark.parametrize("source", ["USB Mic", "x" * 300])

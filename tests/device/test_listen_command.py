@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from edgeemo.cli import app
 from edgeemo.cli.extras import workstation
 from edgeemo.errors import MissingExtraError
-from edgeemo.listen import Listener, Step, run
+from edgeemo.listen import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.sources import FileSource
 
@@ -66,7 +66,8 @@ def test_json_lines_are_the_listeners_steps(
     assert result.exit_code == 0
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     steps: list[Step] = []
-    run(FileSource(clip_48k, realtime=False), Listener(tiny_model, 48000), lambda s, _: steps.append(s))
+    source = FileSource(clip_48k, realtime=False)
+    run(source, Listener(tiny_model, 48000), LoopStatistics(48000), steps.append)
     assert len(lines) == len(steps) == int(4 * 16000 / tiny_model.metadata.step_samples)
     for line, step in zip(lines, steps, strict=True):
         assert list(line) == ["time_s", "label", "probabilities", "resample_ms", "model_ms", "drops"]
@@ -77,14 +78,21 @@ def test_json_lines_are_the_listeners_steps(
     assert result.stderr.splitlines()[0].startswith(f"{len(steps)} steps")
 
 
-def test_real_time_gives_the_steps_of_fast(listen: Callable[..., Any], clip_48k: Path) -> None:
-    def said(*arguments: str) -> list[tuple[float, str, dict[str, float]]]:
-        result = listen("--file", clip_48k, "--json", "--seconds", "1", *arguments)
-        lines = map(json.loads, result.stdout.splitlines())
-        return [(line["time_s"], line["label"], line["probabilities"]) for line in lines]
+TIMINGS = {"resample_ms", "model_ms"}
 
-    assert said() == said("--fast")
-    assert said()[-1][0] <= 1
+
+@pytest.mark.parametrize(("seconds", "end_s"), [([], 4.0), (["--seconds", "1"], 0.96)])
+def test_real_time_says_what_fast_says(
+    listen: Callable[..., Any], clip_48k: Path, seconds: list[str], end_s: float
+) -> None:
+    def said(*arguments: str) -> list[dict[str, Any]]:
+        result = listen("--file", clip_48k, "--json", *seconds, *arguments)
+        lines = map(json.loads, result.stdout.splitlines())
+        return [{key: value for key, value in line.items() if key not in TIMINGS} for line in lines]
+
+    in_real_time = said()
+    assert in_real_time == said("--fast")
+    assert in_real_time[-1]["time_s"] == end_s
 
 
 def test_each_line_is_flushed(start: Callable[..., subprocess.Popen[str]], long_clip: Path) -> None:
@@ -147,7 +155,7 @@ def test_summary_of_a_file(listen: Callable[..., Any], clip_48k: Path, tiny_mode
     result = listen("--file", clip_48k, "--fast")
     assert result.exit_code == 0
     first, means, cost = result.stdout.splitlines()[-3:]
-    assert "4.00 s of stream" in first
+    assert "4.00 s of stream at 48000 Hz" in first
     assert all(label in means for label in tiny_model.labels)
     assert all(word in cost for word in ("p50", "p99", "real-time factor", "drops 0"))
 
@@ -159,23 +167,51 @@ def test_a_clip_shorter_than_a_step(listen: Callable[..., Any], tmp_path: Path) 
     assert result.stdout.startswith("no step")
 
 
+def capture_and_vanish(n_blocks: int) -> Callable[[Any], None]:
+    """What `InputStream.start` is made to do: capture `n_blocks` of 0.02 s, then end."""
+
+    def start(stream: Any) -> None:
+        for _ in range(n_blocks):
+            stream.capture(np.zeros((960, 1), np.float32))
+        stream.finished()
+
+    return start
+
+
 def test_a_microphone(
     listen: Callable[..., Any], install_portaudio: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portaudio = install_portaudio([("USB Mic", 2, 48000.0)])
-
-    def capture_and_vanish(stream: Any) -> None:
-        for _ in range(50):
-            stream.capture(np.zeros((960, 1), np.float32))
-        stream.finished()
-
-    monkeypatch.setattr(portaudio.InputStream, "start", capture_and_vanish)
+    monkeypatch.setattr(portaudio.InputStream, "start", capture_and_vanish(50))
     result = listen("--device", "usb", "--json", "--seconds", "1")
     assert result.exit_code == 0
     assert json.loads(result.stdout.splitlines()[-1])["time_s"] <= 1
-    result = listen("--device", "0", "--json", "--seconds", "1.5")
+
+
+@pytest.mark.parametrize("mode", [["--json"], []])
+@pytest.mark.parametrize("n_blocks", [50, 1, 0])
+def test_a_microphone_that_goes_away_leaves_the_summary(
+    listen: Callable[..., Any],
+    install_portaudio: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    mode: list[str],
+    n_blocks: int,
+) -> None:
+    portaudio = install_portaudio([("USB Mic", 2, 48000.0)])
+    monkeypatch.setattr(portaudio.InputStream, "start", capture_and_vanish(n_blocks))
+    result = listen("--device", "0", *mode)
     assert result.exit_code == 1
-    assert result.stderr == "edgeemo: the microphone 'USB Mic' went away; plug it in and start again\n"
+    *summary, error = result.stderr.splitlines()
+    assert error == "edgeemo: the microphone 'USB Mic' went away; plug it in and start again"
+    output = result.stdout.splitlines()
+    if not mode:
+        assert summary == []
+        summary = output[-3:]
+    if n_blocks == 50:  # a second: 6 steps of 0.16 s
+        assert summary[0].startswith("6 steps, 0.96 s of stream at 48000 Hz, most frequent: ")
+        assert "real-time factor" in summary[2]
+    else:
+        assert (summary, output) == ([], [])
 
 
 def test_list_devices(install_portaudio: Callable[..., Any]) -> None:

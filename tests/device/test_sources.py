@@ -128,7 +128,7 @@ def first(blocks: Iterator[np.ndarray], n: int) -> list[np.ndarray]:
     return [next(blocks) for _ in range(n)]
 
 
-def test_opens_at_the_native_rate_in_mono(install_portaudio: Install) -> None:
+def test_captures_in_mono(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, default=1)
     with MicrophoneSource() as source:
         (stream,) = portaudio.streams
@@ -146,8 +146,35 @@ def test_opens_at_the_native_rate_in_mono(install_portaudio: Install) -> None:
     assert not stream.is_open
 
 
+@pytest.mark.parametrize(
+    ("native", "only_rates", "opened"),
+    [
+        (44100.0, None, 48000),  # a sound server takes any rate
+        (44100.0, (44100, 48000), 48000),
+        (44100.0, (44100,), 44100),
+        (96000.0, (44100, 96000), 96000),
+        (16000.0, (16000,), 16000),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_opens_at_48_khz_where_the_device_takes_it(
+    install_portaudio: Install,
+    native: float,
+    only_rates: tuple[int, ...] | None,
+    opened: int,
+    channels: int,
+) -> None:
+    devices = [("USB Mic", 2, native)]
+    portaudio = install_portaudio(devices, only_channels=channels, only_rates=only_rates)
+    with MicrophoneSource() as source:
+        options = portaudio.streams[0].options
+        assert (source.sample_rate, source.channels) == (opened, channels)
+        assert (options["samplerate"], options["channels"]) == (opened, channels)
+        assert options["blocksize"] == round(0.02 * opened)
+
+
 def test_averages_the_channels_of_a_device_without_mono(install_portaudio: Install) -> None:
-    portaudio = install_portaudio(DEVICES, only_channels=4)
+    portaudio = install_portaudio(DEVICES, only_channels=4, only_rates=(96000,))
     with MicrophoneSource("array") as source:
         assert (source.channels, source.sample_rate) == (4, 96000)
         block = np.random.default_rng(0).standard_normal((1920, 4)).astype(np.float32)
@@ -195,7 +222,7 @@ def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytes
     portaudio = install_portaudio(DEVICES, only_channels=4)
     with MicrophoneSource(2) as source:
         monkeypatch.setattr(sources, "to_mono", None)  # averaging is the reader's work
-        portaudio.streams[-1].capture(np.zeros((1920, 4), np.float32))
+        portaudio.streams[-1].capture(np.zeros((BLOCK, 4), np.float32))
         assert source.drops == 0
 
 

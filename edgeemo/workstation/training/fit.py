@@ -97,7 +97,10 @@ def fit(
         best = _best(history)
         progress(len(history), history[-1])
 
+    # Kept without its optimiser: a third of the size.
     model = keras.saving.load_model(folder / "model.keras", compile=False)
+    with replacing(folder / "model.keras") as temporary:
+        model.save(temporary)
     metrics = _evaluate(model, recipe, split, validation, cache, frontend)
     metrics |= {
         "fold": split.name,

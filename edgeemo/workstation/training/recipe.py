@@ -7,6 +7,7 @@ given here.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -20,6 +21,7 @@ from edgeemo.metadata import Features
 from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
 
 PROTOCOLS = ("random", "speaker", "corpus")
+_MAX_SEED = 100_000  # `fit` seeds each epoch from it, and numpy takes 32 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    values.setdefault(section, {})[name] = value
+    table = values.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise RecipeError(f"override {override!r}: {section} is not a table of the recipe")
+    table[name] = value
 
 
 def _checked(cls: type[Any], values: dict[str, Any], where: str) -> Any:
@@ -261,6 +266,8 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
     kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     if isinstance(hint, types.GenericAlias) or type(value) is not hint:
         raise RecipeError(f"{where} is {value!r}, expected {kinds.get(hint, hint)}")
+    if hint is float and not math.isfinite(value):
+        raise RecipeError(f"{where} is {value!r}, expected a finite number")
     return value
 
 
@@ -278,7 +285,7 @@ def _check_ranges(recipe: Recipe) -> None:
             f"a multiple of the hop ({hop_s:g} s)",
         ),
         (
-            recipe.window_samples > 0 and recipe.window_samples % recipe.step_samples == 0,
+            recipe.window_samples > 0 and recipe.window_samples % max(recipe.step_samples, 1) == 0,
             "[window] window_s",
             window.window_s,
             f"a multiple of step_s ({window.step_s:g} s)",
@@ -298,6 +305,7 @@ def _check_ranges(recipe: Recipe) -> None:
             "in (0, 0.5)",
         ),
         (0 < protocol.test_share < 0.5, "[protocol] test_share", protocol.test_share, "in (0, 0.5)"),
+        (protocol.seed >= 0, "[protocol] seed", protocol.seed, "0 or more"),
         (t.epochs >= 1, "[training] epochs", t.epochs, "1 or more"),
         (t.patience >= 1, "[training] patience", t.patience, "1 or more"),
         (t.batch_size >= 1, "[training] batch_size", t.batch_size, "1 or more"),
@@ -305,6 +313,12 @@ def _check_ranges(recipe: Recipe) -> None:
         (0 <= t.label_smoothing < 1, "[training] label_smoothing", t.label_smoothing, "in [0, 1)"),
         (t.clips_per_speaker >= 0, "[training] clips_per_speaker", t.clips_per_speaker, "0 (all) or more"),
         (bool(t.seeds), "[training] seeds", t.seeds, "at least one"),
+        (
+            len(set(t.seeds)) == len(t.seeds) and all(0 <= seed <= _MAX_SEED for seed in t.seeds),
+            "[training] seeds",
+            t.seeds,
+            f"different ones from 0 to {_MAX_SEED}",
+        ),
         (0 <= a.speed < 0.5, "[augmentation] speed", a.speed, "in [0, 0.5)"),
         (0 <= a.noise_share <= 1, "[augmentation] noise_share", a.noise_share, "in [0, 1]"),
         (
@@ -314,22 +328,20 @@ def _check_ranges(recipe: Recipe) -> None:
             "lowest first",
         ),
         (
-            0 <= a.mel_mask_bands <= features.n_mels,
+            not a.mel_masks or 0 <= a.mel_mask_bands <= features.n_mels,
             "[augmentation] mel_mask_bands",
             a.mel_mask_bands,
             "<= n_mels",
         ),
         (
-            0 <= a.time_mask_frames <= recipe.n_frames,
+            not a.time_masks or 0 <= a.time_mask_frames <= recipe.n_frames,
             "[augmentation] time_mask_frames",
             a.time_mask_frames,
             "<= frames",
         ),
-        (
-            min(a.shift_s, a.gain_db, a.mixup, a.time_masks, a.mel_masks) >= 0,
-            "[augmentation]",
-            "a value",
-            "not negative",
+        *(
+            (getattr(a, name) >= 0, f"[augmentation] {name}", getattr(a, name), "0 or more")
+            for name in ("shift_s", "gain_db", "mixup", "time_masks", "mel_masks")
         ),
         (recipe.export.tolerance > 0, "[export] tolerance", recipe.export.tolerance, "positive"),
     ]

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from edgeemo.errors import CorpusError, TrainingError
 from edgeemo.files import write_text
+from edgeemo.workstation.architectures import check_settings
 from edgeemo.workstation.corpora.manifest import Manifest
 from edgeemo.workstation.training.examples import AudioCache
 from edgeemo.workstation.training.fit import fit
@@ -62,11 +63,13 @@ def train(
 
     Raises:
         CorpusError: the manifest lacks a corpus of the recipe or has too few clips for the protocol.
+        RecipeError: an unknown builder or setting.
         TrainingError: the folder holds a run of another recipe.
     """
+    check_settings(recipe.architecture.builder, recipe.architecture.settings)
+    cells = planned_cells(recipe, manifest, folder, folds)
     _claim(folder, recipe)
     cache = AudioCache(recipe.features.sample_rate)
-    cells = planned_cells(recipe, manifest, folder, folds)
     results = []
     for cell in cells:
         path = cell.folder / METRICS_FILE

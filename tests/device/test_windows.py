@@ -1,0 +1,38 @@
+"""Which windows a clip is cut into; the sliding ones are tested with the listener."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeemo.windows import clip_windows, iter_windows
+
+
+@settings(deadline=None, max_examples=200)
+@given(window_samples=st.integers(2, 40), n_samples=st.integers(2, 3000))
+def test_windows_cover_the_clip_and_overlap_by_half(window_samples: int, n_samples: int) -> None:
+    audio = np.arange(1, max(n_samples, window_samples) + 1, dtype=np.float32)
+    windows = list(iter_windows(audio, window_samples))
+    starts = np.array([window[0] - 1 for window in windows]).astype(int)
+    for start, window in zip(starts, windows, strict=True):
+        np.testing.assert_array_equal(window, audio[start : start + window_samples])
+        assert np.shares_memory(window, audio)
+    assert (starts[0], windows[-1][-1]) == (0, audio[-1])
+    hop = window_samples // 2
+    assert len(windows) == 1 + math.ceil((len(audio) - window_samples) / hop)  # no more than that needs
+    assert (np.diff(starts) <= hop).all()
+    assert (np.diff(starts) > 0).all()
+    np.testing.assert_array_equal(clip_windows(audio, window_samples), np.stack(windows))
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 7, 9])
+def test_a_short_clip_follows_silence(n_samples: int) -> None:
+    audio = np.arange(1, n_samples + 1, dtype=np.float32)
+    (window,) = clip_windows(audio, 10)
+    assert window.dtype == np.float32
+    np.testing.assert_array_equal(window[10 - n_samples :], audio)
+    assert (window[: 10 - n_samples] == 0).all()

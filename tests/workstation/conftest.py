@@ -1,0 +1,164 @@
+"""What the workstation's tests share: audio, the shipped recipes, and models built and exported once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from edgeemo.metadata import Features, Metadata
+from edgeemo.places import EXPORT_DIR
+from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
+
+SHIPPED = tuple(sorted(path.stem for path in EXPORT_DIR.glob("*.toml")))
+
+
+def noise(n_samples: int, *, seed: int = 0, peak: float = 0.5) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-peak, peak, n_samples).astype(np.float32)
+
+
+def speech_like(n_samples: int, sample_rate: int = 16000, *, seed: int = 0) -> np.ndarray:
+    """Gliding harmonics in syllables over a little noise: 40 dB between loud and quiet frames."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(n_samples) / sample_rate
+    pitch_hz = rng.uniform(100, 250) + 50 * np.sin(2 * np.pi * rng.uniform(0.2, 1.0) * time_s)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / sample_rate
+    voice = sum(np.sin(k * phase) * rng.uniform(0.3, 1) / k for k in range(1, 16))
+    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2, 5) * time_s + rng.uniform(0, 6)), 0, 1)
+    return (0.15 * voice * syllables + 0.003 * rng.standard_normal(n_samples)).astype(np.float32)
+
+
+def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:
+    """Mel power by librosa in double precision, shape `(n_frames, n_mels)`: what the front end must equal."""
+    import librosa
+
+    return librosa.feature.melspectrogram(
+        y=np.pad(audio.astype(np.float64), (features.n_fft - features.hop_samples, 0)),
+        sr=features.sample_rate,
+        n_fft=features.n_fft,
+        hop_length=features.hop_samples,
+        n_mels=features.n_mels,
+        fmin=features.fmin_hz,
+        fmax=features.fmax_hz,
+        center=False,
+        dtype=np.float64,
+    ).T
+
+
+def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
+    """The whole front end in librosa and plain numpy, shape `(n_frames, n_mels)`."""
+    import librosa
+
+    power = librosa_power(audio, features)
+    logmel = librosa.power_to_db(power, top_db=None)
+    if features.level == "none":
+        return logmel
+    level = 10 * np.log10(np.maximum(power.mean(axis=1), 1e-10))
+    peak = np.array([
+        max(level[max(0, t - features.level_frames + 1) : t + 1].max(), features.level_floor_db)
+        for t in range(len(level))
+    ])  # fmt: skip
+    return np.maximum(logmel - peak[:, np.newaxis], -features.range_db)
+
+
+def randomise(model: Any, *, seed: int = 0) -> Any:
+    """Give every bias, batch statistic and normalisation constant a random value: none is trivially zero or one."""
+    import keras
+
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.adapt(rng.normal(-30, 15, (4, *model.input_shape[1:])).astype(np.float32))
+            continue
+        for weight in layer.weights:
+            shape, name = tuple(weight.shape), weight.path.rpartition("/")[2]
+            if name == "bias":
+                weight.assign(rng.normal(0, 0.2, shape))
+            elif name in ("beta", "moving_mean"):
+                weight.assign(rng.normal(0, 0.3, shape))
+            elif name in ("gamma", "moving_variance"):
+                weight.assign(rng.uniform(0.5, 2, shape))
+            elif isinstance(layer, keras.layers.Dense):  # larger than at the start of a training: a clear answer
+                weight.assign(rng.normal(0, (6 if layer.name == "probabilities" else 2) / np.sqrt(shape[0]), shape))
+    return model
+
+
+@pytest.fixture(scope="session")
+def shipped_recipe() -> Callable[[str], Recipe]:
+    """The recipe `export/NAME.toml` by its name."""
+    return functools.cache(lambda name: load_recipe(EXPORT_DIR / f"{name}.toml"))
+
+
+@pytest.fixture(scope="session")
+def random_model(shipped_recipe: Callable[[str], Recipe]) -> Callable[[str], Any]:
+    """The Keras model of a shipped recipe with random weights, by the recipe's name; not to be changed."""
+
+    @functools.cache
+    def make(name: str) -> Any:
+        import keras
+
+        from edgeemo.workstation.architectures import build
+
+        recipe = shipped_recipe(name)
+        keras.utils.set_random_seed(len(name))
+        model = build(
+            recipe.architecture.builder,
+            recipe.architecture.settings,
+            n_frames=recipe.n_frames,
+            n_mels=recipe.features.n_mels,
+            n_labels=len(recipe.label_map.labels),
+        )
+        return randomise(model, seed=len(name))
+
+    return make
+
+
+class Exported(NamedTuple):
+    recipe: Recipe
+    keras: Any
+    path: Path
+    metadata: Metadata
+
+
+@pytest.fixture(scope="session")
+def exported(
+    shipped_recipe: Callable[[str], Recipe],
+    random_model: Callable[[str], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Exported]:
+    """The exported file of `random_model(name)`."""
+
+    @functools.cache
+    def make(name: str) -> Exported:
+        from edgeemo.workstation.export import export
+
+        recipe, model = shipped_recipe(name), random_model(name)
+        path = tmp_path_factory.mktemp("exported") / f"{name}.onnx"
+        metadata = export(
+            model,
+            recipe,
+            path,
+            clips=[speech_like(60000, seed=1), noise(20000, seed=1)],
+            training={"seed": 3, "train_speakers": ["ravdess-01", "täss-Ä"]},
+            scores=[{"protocol": "speaker", "uar": 0.5}],
+        )
+        return Exported(recipe, model, path, metadata)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Recipe:
+    """Sixteen frames of eight bands: quick to build, train and export."""
+    return recipe_from_dict({
+        "name": "small",
+        "summary": "for tests",
+        "architecture": {"builder": "pure_cnn"},
+        "features": {"sample_rate": 8000, "n_fft": 256, "hop_samples": 128, "n_mels": 8, "fmax_hz": 4000.0},
+        "window": {"window_s": 0.256, "step_s": 0.032},
+        "augmentation": {"time_mask_frames": 4, "mel_mask_bands": 2},
+    })  # fmt: skip

@@ -1,0 +1,372 @@
+"""Export: users' own models, what is refused without touching the old file, metadata, and loading it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from conftest import randomise, speech_like
+from keras import layers
+from typer.testing import CliRunner
+
+from edgeemo.cli import app
+from edgeemo.errors import ExportError, ModelError, ParityError
+from edgeemo.metadata import KEY, Metadata
+from edgeemo.model import EmotionModel
+from edgeemo.workstation import export as export_module
+from edgeemo.workstation.architectures import ARCHITECTURES
+from edgeemo.workstation.export import export, load_keras
+from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training.recipe import Recipe
+
+LABELS = ("yes", "no", "peut-être")
+CLIPS = [speech_like(9000, 8000, seed=1), speech_like(3000, 8000, seed=2)]
+OLD = b"the model that was here before"
+
+
+def finish(features: Any, x: Any, *, n_labels: int = 3, activation: str | None = "softmax") -> keras.Model:
+    return keras.Model(features, layers.Dense(n_labels, activation=activation, name="probabilities")(x), name="mine")
+
+
+def lstm_model(*, n_frames: int = 16, n_labels: int = 3, activation: str | None = "softmax") -> keras.Model:
+    features = layers.Input((n_frames, 8))
+    x = layers.Normalization()(features)
+    x = layers.LSTM(6)(x)
+    return randomise(finish(features, x, n_labels=n_labels, activation=activation))
+
+
+def bidirectional_model() -> keras.Model:
+    features = layers.Input((16, 8))
+    x = layers.Bidirectional(layers.LSTM(6, return_sequences=True))(features)
+    return randomise(finish(features, layers.LSTM(5, use_bias=False)(x)))
+
+
+def gru_model() -> keras.Model:
+    features = layers.Input((16, 8))
+    x = layers.GRU(6, return_sequences=True)(layers.Normalization()(features))
+    return randomise(finish(features, layers.Bidirectional(layers.GRU(5))(x)))
+
+
+def image_model() -> keras.Model:
+    features = layers.Input((16, 8, 1))
+    x = layers.Rescaling(1 / 40)(features)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return randomise(finish(features, x))
+
+
+class SlowCell(keras.layers.Layer):
+    """A recurrent cell of one's own."""
+
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.units = self.state_size = self.output_size = units
+        self.dense = layers.Dense(units, activation="tanh")
+
+    def build(self, shape: Any) -> None:
+        self.dense.build((None, shape[-1] + self.units))
+
+    def call(self, x: Any, states: Any) -> Any:
+        output = self.dense(keras.ops.concatenate([x, states[0]], axis=-1))
+        return output, [output]
+
+
+def custom_cell_model() -> keras.Model:
+    features = layers.Input((16, 8))
+    return finish(features, layers.RNN(SlowCell(4))(features))
+
+
+def initial_state_model() -> keras.Model:
+    features = layers.Input((16, 8))
+    state = layers.Dense(4, activation="tanh")(layers.GlobalAveragePooling1D()(features))
+    return randomise(finish(features, layers.LSTM(4)(layers.Rescaling(0.1)(features), initial_state=[state, state])))
+
+
+def elu_lstm_model() -> keras.Model:
+    features = layers.Input((16, 8))
+    return finish(features, layers.LSTM(4, activation="elu")(features))
+
+
+def nan_model() -> keras.Model:
+    model = lstm_model()
+    model.layers[-1].bias.assign([np.nan, 0, 0])
+    return model
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(OLD)
+    return path
+
+
+def assert_untouched(path: Path) -> None:
+    assert path.read_bytes() == OLD
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "left something behind"
+
+
+# --- users' own models ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "native"),
+    [
+        (lstm_model, {"LSTM": 1}),
+        (bidirectional_model, {"LSTM": 2}),
+        (initial_state_model, {"LSTM": 1}),
+        (gru_model, {"GRU": 2}),
+        (image_model, {}),
+    ],
+)
+def test_own_model(
+    make: Callable[[], keras.Model], native: dict[str, int], small_recipe: Recipe, old_file: Path
+) -> None:
+    model = make()
+    metadata = export(model, small_recipe, old_file, clips=CLIPS, labels=LABELS)
+    loaded = EmotionModel(old_file)
+    assert loaded.labels == metadata.labels == LABELS
+    assert metadata.parity["n_clips"] == 2
+    assert metadata.parity["same_label"] == 1
+    window = speech_like(small_recipe.window_samples, 8000, seed=9)
+    features = FrontEnd(small_recipe.features)(window[np.newaxis])
+    expected = model.predict(features.reshape(1, *model.input_shape[1:]), verbose=0)[0]
+    np.testing.assert_allclose(loaded.predict(window), expected, rtol=0, atol=1e-5)
+    count = Counter(node.op_type for node in onnx.load(old_file).graph.node)
+    assert {op: count[op] for op in ("LSTM", "GRU", "RNN", "Loop", "Scan", "If") if count[op]} == native
+
+
+def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
+    recipe, weights, audio, output = (tmp_path / n for n in ("r.toml", "w.keras", "a.wav", "sub/mine.onnx"))
+    recipe.write_text(
+        'name = "mine"\nsummary = "an LSTM"\n[architecture]\nbuilder = "pure_cnn"\n'
+        "[features]\nsample_rate = 8000\nn_fft = 256\nhop_samples = 128\nn_mels = 8\nfmax_hz = 4000\n"
+        "[window]\nwindow_s = 0.256\nstep_s = 0.032\n[augmentation]\nmel_mask_bands = 2\ntime_mask_frames = 2\n"
+    )
+    lstm_model().save(weights)
+    soundfile.write(audio, speech_like(48000, 16000), 16000)
+    arguments = ["export", "-m", recipe, "--weights", weights, "--data", audio, "-o", output]
+    runner = CliRunner()
+    result = runner.invoke(app, [*map(str, arguments), "--labels", "yes, no,maybe"])
+    assert result.exit_code == 0, result.output
+    assert "largest difference" in result.output
+    assert EmotionModel(output).labels == ("yes", "no", "maybe")
+    assert EmotionModel(output).metadata.name == "mine"
+
+    before = output.read_bytes()
+    for labels, words in ((["--labels", "yes,no"], "(batch, 3), expected (batch, 2)"), ([], "expected (batch, 7)")):
+        result = runner.invoke(app, [*map(str, arguments), *labels])
+        assert result.exit_code == 1
+        assert result.stderr.startswith("edgeemo: mine gives")
+        assert words in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no Keras model at"), (b"nothing of Keras", "Keras cannot load it"), (b"", "Keras cannot load it")],
+)
+def test_file_that_is_not_keras(content: bytes | None, words: str, old_file: Path) -> None:
+    weights = old_file.parent / "w.keras"
+    if content is not None:
+        weights.write_bytes(content)
+    with pytest.raises(ExportError, match=words) as caught:
+        load_keras(weights)
+    assert "\n" not in str(caught.value)
+    assert str(weights) in str(caught.value)
+    arguments = ["export", "-m", "pure_cnn", "--weights", str(weights), "-o", str(old_file)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("edgeemo: ")
+    assert result.stderr.count("\n") == 1
+    assert old_file.read_bytes() == OLD
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--weights", "w.keras", "--run", "r"], ["--labels", "a,b"], ["--labels", "a,b", "--run", "r"]]
+)
+def test_options_that_exclude_each_other(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, ["export", *arguments]).exit_code == 2
+
+
+# --- refused -------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[Callable[[], keras.Model], type[Exception], str]] = {
+    "custom cell": (custom_cell_model, ExportError, r"Loop .* where a native LSTM or GRU node belongs"),
+    "activation": (elu_lstm_model, ExportError, r"Loop .* where a native LSTM or GRU node belongs"),
+    "input shape": (lambda: lstm_model(n_frames=17), ExportError, r"\(batch, 17, 8\).*\(batch, 16, 8\)"),
+    "number of labels": (lambda: lstm_model(n_labels=4), ExportError, r"\(batch, 4\), expected \(batch, 3\)"),
+    "no softmax": (lambda: lstm_model(activation=None), ExportError, "does not give probabilities.*softmax"),
+    "sigmoid": (lambda: lstm_model(activation="sigmoid"), ExportError, "does not give probabilities.*softmax"),
+    "NaN": (nan_model, ExportError, "does not give probabilities"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_and_nothing_replaced(case: str, small_recipe: Recipe, old_file: Path) -> None:
+    make, error, words = REFUSED[case]
+    with pytest.raises(error, match=words) as caught:
+        export(make(), small_recipe, old_file, clips=CLIPS, labels=LABELS)
+    assert "\n" not in str(caught.value)
+    assert_untouched(old_file)
+
+
+def test_broken_graph_is_refused(small_recipe: Recipe, old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that computes something slightly different never becomes a model file."""
+    convert = export_module.network_graph
+
+    def perturbed(*arguments: Any, **options: Any) -> Any:
+        import onnx_ir as ir
+
+        graph = convert(*arguments, **options)
+        weights = max(graph.initializers.values(), key=lambda value: value.const_value.size)
+        array = weights.const_value.numpy().copy()
+        weights.const_value = ir.tensor(array + np.float32(0.02) * np.sign(array))
+        return graph
+
+    monkeypatch.setattr(export_module, "network_graph", perturbed)
+    with pytest.raises(ParityError, match=r"differs from Keras by up to .* on 2 clips.*0\.0001.*nothing was replaced"):
+        export(lstm_model(), small_recipe, old_file, clips=CLIPS, labels=LABELS)
+    assert_untouched(old_file)
+
+
+def test_tolerance_of_the_recipe_counts(small_recipe: Recipe, old_file: Path) -> None:
+    strict = dataclasses.replace(small_recipe, export=dataclasses.replace(small_recipe.export, tolerance=1e-12))
+    with pytest.raises(ParityError, match="1e-12"):
+        export(lstm_model(), strict, old_file, clips=CLIPS, labels=LABELS)
+    assert_untouched(old_file)
+
+
+@pytest.mark.parametrize("labels", [("a", "a", "b"), ("a", "", "b")])
+def test_impossible_labels(labels: tuple[str, ...], small_recipe: Recipe, old_file: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(lstm_model(), small_recipe, old_file, clips=CLIPS, labels=labels)
+    assert "label" in str(caught.value)
+    assert_untouched(old_file)
+
+
+# --- metadata ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_metadata_travels_in_the_file(name: str, exported: Callable[[str], Any]) -> None:
+    recipe, keras_model, path, metadata = exported(name)
+    found = EmotionModel(path).metadata
+    assert found == metadata
+    assert (found.name, found.summary, found.features) == (recipe.name, recipe.summary, recipe.features)
+    assert (found.window_samples, found.step_samples) == (51200, 2560)
+    assert found.labels == recipe.label_map.labels
+    assert found.licence == recipe.export.licence
+    assert found.training == {"seed": 3, "train_speakers": ["ravdess-01", "täss-Ä"]}
+    assert found.scores == [{"protocol": "speaker", "uar": 0.5}]
+    assert found.n_parameters == keras_model.count_params() - 129
+    assert set(found.tools) >= {"edgeemo", "keras", "tensorflow", "onnx", "onnxruntime"}
+    parity = found.parity
+    assert 0 < parity["mean_difference"] <= parity["max_difference"] < 1e-5
+    assert (parity["n_clips"], parity["n_windows"], parity["same_label"]) == (2, 3, 1.0)
+    assert parity["tolerance"] == recipe.export.tolerance
+
+
+def test_json_round_trip(exported: Callable[[str], Any]) -> None:
+    metadata = exported("cnn_lstm").metadata
+    assert Metadata.from_json(metadata.to_json(), source="x") == metadata
+    later = json.loads(metadata.to_json()) | {"added_later": 1}
+    later["features"]["added_later"] = 2
+    assert Metadata.from_json(json.dumps(later), source="x") == metadata
+
+
+def changed(path: Path, folder: Path, change: Callable[[dict[str, Any]], Any] | str | None) -> Path:
+    """A copy of a model file with other metadata."""
+    proto = onnx.load(path)
+    (stored,) = [p for p in proto.metadata_props if p.key == KEY]
+    if change is None:
+        proto.metadata_props.remove(stored)
+    elif isinstance(change, str):
+        stored.value = change
+    else:
+        values = json.loads(stored.value)
+        result = change(values)
+        stored.value = json.dumps(values if result is None else result)
+    copy = folder / "changed.onnx"
+    onnx.save(proto, copy)
+    return copy
+
+
+CHANGED: dict[str, tuple[Callable[[dict[str, Any]], Any] | str | None, str]] = {
+    "none": (None, "without edgeemo metadata"),
+    "not JSON": ("{", "broken edgeemo metadata"),
+    "not a table": ("[1]", "broken edgeemo metadata"),
+    "newer": (lambda m: m.update(format=2), "model format 2, this edgeemo reads format 1"),
+    "no format": (lambda m: m.pop("format") and None, "broken edgeemo metadata .'format'"),
+    "no labels": (lambda m: m.pop("labels") and None, "broken edgeemo metadata .'labels'"),
+    "no licence": (lambda m: m.pop("licence") and None, "broken edgeemo metadata .*licence"),
+    "a label more": (lambda m: m["labels"].append("boredom"), r"graph has .*\[1, 7\].*metadata says .*\[1, 8\]"),
+    "a label twice": (lambda m: m["labels"].__setitem__(0, "sad"), "a label occurs twice"),
+    "window": (lambda m: m.update(window_samples=48000), r"graph has .*51200.*metadata says .*48000"),
+    "step": (lambda m: m.update(step_samples=2561), "2561 samples is not a multiple of the hop"),
+    "no step": (lambda m: m.update(step_samples=0), "step of 0 samples"),
+    "mode": (lambda m: m.update(mode="stream"), "mode 'stream'"),
+    "features": (lambda m: m["features"].update(n_fft=511), "n_fft is 511"),
+    "features not a table": (lambda m: m.update(features=[1]), "broken edgeemo metadata"),
+    "text for a number": (lambda m: m.update(step_samples="2560"), "broken edgeemo metadata"),
+    "number for the labels": (lambda m: m.update(labels=7), "broken edgeemo metadata"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_model_refuses_other_metadata(case: str, exported: Callable[[str], Any], tmp_path: Path) -> None:
+    change, words = CHANGED[case]
+    path = changed(exported("cnn_lstm").path, tmp_path, change)
+    with pytest.raises(ModelError, match=words) as caught:
+        EmotionModel(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unchanged_metadata_is_taken(exported: Callable[[str], Any], tmp_path: Path) -> None:
+    path = changed(exported("cnn_lstm").path, tmp_path, lambda m: None)
+    assert EmotionModel(path).metadata == exported("cnn_lstm").metadata
+
+
+@pytest.mark.parametrize("content", [b"", b"not ONNX", bytes(2000)])
+def test_model_refuses_a_file_that_is_not_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="onnxruntime cannot load it|without edgeemo metadata"):
+        EmotionModel(path)
+
+
+def test_model_refuses_half_a_file(exported: Callable[[str], Any], tmp_path: Path) -> None:
+    content = exported("cnn_lstm").path.read_bytes()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="onnxruntime cannot load it"):
+        EmotionModel(path)
+
+
+def test_model_refuses_another_sample_type(exported: Callable[[str], Any], tmp_path: Path) -> None:
+    """At load, never at the first inference."""
+    proto = onnx.load(exported("cnn_lstm").path)
+    cast = onnx.helper.make_node("Cast", ["samples"], ["audio"], to=onnx.TensorProto.FLOAT)
+    proto.graph.node.insert(0, cast)
+    proto.graph.input[0].name = "samples"
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    for node in proto.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = {"samples": "audio", "audio": "as_float"}.get(name, name)
+        for i, name in enumerate(node.output):
+            node.output[i] = {"audio": "as_float"}.get(name, name)
+    proto.graph.input[0].name = "audio"
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="double"):
+        EmotionModel(tmp_path / "m.onnx")

@@ -1,0 +1,697 @@
+"""Training: scores, augmentation, batches, and whole runs on a little made-up audio, interrupted and resumed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise, speech_like
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+from typer.testing import CliRunner
+
+from edgeemo.audio import read_audio
+from edgeemo.classify import score_clip
+from edgeemo.cli import app
+from edgeemo.errors import CorpusError, RecipeError, TrainingError
+from edgeemo.model import EmotionModel
+from edgeemo.windows import clip_windows
+from edgeemo.workstation.corpora.manifest import Clip, Manifest, scan
+from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training import examples as examples_module
+from edgeemo.workstation.training.examples import (
+    AudioCache,
+    FixedExamples,
+    TrainingExamples,
+    augmented_window,
+    fixed_examples,
+    mask,
+)
+from edgeemo.workstation.training.fit import predict
+from edgeemo.workstation.training.protocols import Split
+from edgeemo.workstation.training.recipe import Augmentation, Recipe, load_recipe
+from edgeemo.workstation.training.run import best_cell, load_run, planned_cells, summarise, train
+from edgeemo.workstation.training.scores import scores
+
+# --- scores --------------------------------------------------------------------------------------------
+
+
+def test_scores_by_hand() -> None:
+    """Classes a (3 clips, 2 right), b (1 clip, right), c (never), d (2 clips, none right)."""
+    truth = np.array([0, 0, 0, 1, 3, 3])
+    predicted = [0, 0, 1, 1, 0, 2]
+    probabilities = np.full((6, 4), 0.1)
+    probabilities[np.arange(6), predicted] = 0.7
+    found = scores(truth, probabilities, ("a", "b", "c", "d"))
+    assert found["recall"] == {"a": pytest.approx(2 / 3), "b": 1.0, "c": None, "d": 0.0}
+    assert found["uar"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert found["war"] == pytest.approx(3 / 6)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)  # a: 2·2/(3+3), b: 2·1/(2+1)
+    assert found["loss"] == pytest.approx(-(3 * np.log(0.7) + 3 * np.log(0.1)) / 6)
+    assert found["confusion"] == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0]]
+    assert found["n_clips"] == 6
+    assert json.loads(json.dumps(found)) == found
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 40), n_labels=st.integers(2, 8), seed=st.integers(0, 999))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label", "ignore:invalid value")
+def test_scores_equal_scikit_learn(n: int, n_labels: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(n_labels, size=n)
+    probabilities = rng.dirichlet(np.ones(n_labels), n)
+    found = scores(truth, probabilities, tuple("abcdefgh"[:n_labels]))
+    predicted = probabilities.argmax(axis=1)
+    occurs = np.unique(truth)
+    assert found["uar"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
+    assert found["war"] == pytest.approx(sk.accuracy_score(truth, predicted))
+    assert found["macro_f1"] == pytest.approx(
+        sk.f1_score(truth, predicted, labels=occurs, average="macro", zero_division=0)
+    )
+    assert found["loss"] == pytest.approx(sk.log_loss(truth, probabilities, labels=np.arange(n_labels)), rel=1e-4)
+    recalls = sk.recall_score(truth, predicted, labels=occurs, average=None, zero_division=0)
+    np.testing.assert_allclose([found["recall"]["abcdefgh"[i]] for i in occurs], recalls)
+
+
+def test_certain_and_wrong_has_a_finite_loss() -> None:
+    assert np.isfinite(scores(np.array([0]), np.array([[0.0, 1.0]]), ("a", "b"))["loss"])
+
+
+# --- augmentation --------------------------------------------------------------------------------------
+
+RATE = 16000
+OFF = Augmentation()
+
+
+def draw(audio: np.ndarray, n: int, augmentation: Augmentation, *, seed: int = 0, times: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([augmented_window(audio, n, RATE, augmentation, rng) for _ in range(times)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    n_samples=st.integers(1, 6000),
+    window=st.integers(1, 3000),
+    speed=st.floats(0, 0.49),
+    shift_s=st.floats(0, 0.5),
+    gain_db=st.floats(0, 40),
+    noise_share=st.floats(0, 1),
+    seed=st.integers(0, 9),
+)
+def test_any_window_has_shape_type_and_range(
+    n_samples: int, window: int, speed: float, shift_s: float, gain_db: float, noise_share: float, seed: int
+) -> None:
+    augmentation = Augmentation(speed=speed, shift_s=shift_s, gain_db=gain_db, noise_share=noise_share)
+    found = draw(noise(n_samples, peak=1.0), window, augmentation, seed=seed, times=3)
+    assert found.shape == (3, window)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() <= 1
+
+
+def test_silence_stays_silent() -> None:
+    loud = Augmentation(speed=0.1, shift_s=0.1, gain_db=20, noise_share=1)
+    assert not draw(np.zeros(2000, np.float32), 1000, loud).any()
+
+
+def test_all_off_changes_nothing() -> None:
+    audio = noise(1000)
+    assert (draw(audio, 1000, OFF) == audio).all()
+
+
+def test_long_clip_gives_any_of_its_stretches() -> None:
+    audio = noise(1200)
+    starts = Counter()
+    for window in draw(audio, 1000, OFF, times=2000):
+        (start,) = np.flatnonzero(audio == window[0])
+        np.testing.assert_array_equal(window, audio[start : start + 1000])
+        starts[int(start)] += 1
+    assert min(starts) == 0
+    assert max(starts) == 200
+    assert max(starts.values()) < 40
+
+
+def test_short_clip_is_whole_and_anywhere() -> None:
+    audio = noise(800)
+    starts = set()
+    for window in draw(audio, 1000, OFF, times=2000):
+        (start,) = np.flatnonzero(window == audio[0])
+        np.testing.assert_array_equal(window[start : start + 800], audio)
+        assert np.count_nonzero(window) == np.count_nonzero(audio)
+        starts.add(int(start))
+    assert starts <= set(range(201))
+    assert {0, 200} <= starts
+
+
+def test_shift() -> None:
+    audio = noise(1000)
+    shifts = set()
+    for window in draw(audio, 1000, Augmentation(shift_s=0.01), times=2000):
+        shift = int(np.argmax(np.correlate(window, audio, "full"))) - 999
+        expected = np.zeros(1000, np.float32)
+        expected[max(shift, 0) : 1000 + min(shift, 0)] = audio[max(-shift, 0) : 1000 - max(shift, 0)]
+        np.testing.assert_array_equal(window, expected)
+        shifts.add(shift)
+    assert (min(shifts), max(shifts)) == (-160, 160)
+
+
+def test_gain() -> None:
+    audio = noise(1000, peak=0.05)
+    ratio = draw(audio, 1000, Augmentation(gain_db=10)) / audio
+    gains = 20 * np.log10(np.median(ratio, axis=1))
+    np.testing.assert_allclose(ratio, np.median(ratio, axis=1)[:, np.newaxis] * np.ones(1000), rtol=1e-5)
+    assert -10 <= gains.min() < -9
+    assert 9 < gains.max() <= 10
+    assert abs(gains.mean()) < 1.5
+    clipped = draw(noise(1000, peak=0.9), 1000, Augmentation(gain_db=20))
+    assert np.abs(clipped).max() == 1
+
+
+def test_noise() -> None:
+    audio = speech_like(8000)
+    added = draw(audio, 8000, Augmentation(noise_share=1.0, noise_snr_db=(10, 30))) - audio
+    snr = 10 * np.log10(np.mean(audio**2) / np.mean(added**2, axis=1))
+    assert 9.9 < snr.min() < 12
+    assert 28 < snr.max() < 30.1
+    spectrum = np.abs(np.fft.rfft(added)) ** 2
+    slope = np.log10(spectrum[:, 10:100].mean(axis=1) / spectrum[:, 1000:].mean(axis=1))
+    assert slope.min() < 0.4, "none is white"
+    assert slope.max() > 2.5, "none is brown"
+    some = draw(audio, 8000, Augmentation(noise_share=0.3), times=500)
+    assert 0.22 < (some != audio).any(axis=1).mean() < 0.38
+
+
+def test_speed_changes_pitch_and_length() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / RATE).astype(np.float32)
+    windows = draw(tone, 16000, Augmentation(speed=0.1), times=100)
+    pitch_hz = np.abs(np.fft.rfft(windows)).argmax(axis=1) * RATE / 16000
+    assert 898 <= pitch_hz.min() < 920
+    assert 1080 < pitch_hz.max() <= 1102
+    heard = np.abs(windows) > 0.3
+    length = windows.shape[1] - heard[:, ::-1].argmax(axis=1) - heard.argmax(axis=1)
+    np.testing.assert_allclose(length, 8000 * 1000 / pitch_hz, rtol=0.005)
+
+
+@pytest.mark.parametrize(("n_frames", "n_mels"), [(50, 20), (6, 3)])
+def test_masks(n_frames: int, n_mels: int) -> None:
+    augmentation = Augmentation(time_masks=2, time_mask_frames=6, mel_masks=1, mel_mask_bands=3)
+    mask_db = -np.arange(1, n_mels + 1, dtype=np.float32)
+    rng = np.random.default_rng(0)
+    masked_frames, masked_bands = [], []
+    for _ in range(300):
+        features = np.ones((n_frames, n_mels), np.float32)
+        mask(features, augmentation, mask_db, rng)
+        masked = features != 1
+        np.testing.assert_array_equal(features[masked], np.broadcast_to(mask_db, features.shape)[masked])
+        frames, bands = masked.all(axis=1), masked.all(axis=0)
+        assert (masked == (frames[:, np.newaxis] | bands)).all(), "whole frames and whole bands only"
+        masked_frames.append(int(frames.sum()))
+        masked_bands.append(int(bands.sum()))
+    if n_frames == 50:
+        assert (min(masked_frames), max(masked_frames)) == (0, 12)
+        assert (min(masked_bands), max(masked_bands)) == (0, 3)
+    features = np.ones((n_frames, n_mels), np.float32)
+    mask(features, OFF, mask_db, rng)
+    assert (features == 1).all()
+
+
+# --- batches -------------------------------------------------------------------------------------------
+
+EMOTION_CODES = {"neutral": 1, "happy": 3, "sad": 4, "angry": 5}
+
+
+def write_corpus(folder: Path, *, n_actors: int = 6, n_takes: int = 2) -> Path:
+    """Audio under RAVDESS' names: an emotion is a pitch, so that there is something to learn."""
+    for actor in range(1, n_actors + 1):
+        for emotion, code in EMOTION_CODES.items():
+            for take in range(1, n_takes + 1):
+                seed = actor * 100 + code * 10 + take
+                rng = np.random.default_rng(seed)
+                n = int(rng.integers(1500, 6000))
+                time_s = np.arange(n) / 8000
+                tone = np.sin(2 * np.pi * (200 + 300 * code + 20 * actor) * time_s)
+                audio = 0.3 * tone * rng.uniform(0.5, 1) + 0.01 * rng.standard_normal(n)
+                name = f"Actor_{actor:02d}/03-01-{code:02d}-01-01-{take:02d}-{actor:02d}.wav"
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(folder / name, audio, 8000, subtype="PCM_16")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def manifest(corpus: Path) -> Manifest:
+    return scan(corpus)
+
+
+@pytest.fixture(scope="module")
+def cache() -> AudioCache:
+    return AudioCache(8000)
+
+
+@pytest.fixture(scope="module")
+def frontend(small_recipe: Recipe) -> FrontEnd:
+    return FrontEnd(small_recipe.features)
+
+
+ALL_ON = {
+    "speed": 0.1,
+    "shift_s": 0.02,
+    "gain_db": 6.0,
+    "noise_share": 0.5,
+    "time_masks": 1,
+    "mel_masks": 1,
+    "mixup": 0.3,
+}
+
+Make = Callable[..., TrainingExamples]
+
+
+@pytest.fixture
+def make_examples(manifest: Manifest, cache: AudioCache, frontend: FrontEnd, small_recipe: Recipe) -> Make:
+    def make(
+        seed: int = 0, clips: tuple[Clip, ...] | None = None, training: Any = None, **augmentation: float
+    ) -> TrainingExamples:
+        recipe = dataclasses.replace(
+            small_recipe,
+            training=dataclasses.replace(small_recipe.training, **({"batch_size": 8} | (training or {}))),
+            augmentation=dataclasses.replace(small_recipe.augmentation, **augmentation),
+        )
+        mask_db = np.full(8, -50, np.float32)
+        return TrainingExamples(clips or manifest.clips, cache, frontend, recipe, mask_db=mask_db, seed=seed)
+
+    return make
+
+
+def batches(examples: TrainingExamples, epoch: int) -> list[tuple[np.ndarray, ...]]:
+    examples.start_epoch(epoch)
+    return [examples[i] for i in range(len(examples))]
+
+
+def equal(a: list[tuple[np.ndarray, ...]], b: list[tuple[np.ndarray, ...]]) -> bool:
+    return all(np.array_equal(x, y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
+
+
+def test_epoch_depends_on_seed_and_number_alone(make_examples: Make) -> None:
+    first, second = make_examples(3, **ALL_ON), make_examples(3, **ALL_ON)
+    batches(first, 0)
+    batches(first, 1)
+    _ = (second.start_epoch(7), second[0])  # a training that was interrupted in the middle of an epoch
+    assert equal(batches(first, 2), batches(second, 2))
+    assert not equal(batches(first, 2), batches(first, 3))
+    assert not equal(batches(first, 2), batches(make_examples(4, **ALL_ON), 2))
+
+
+def test_batches_hold_every_clip_once(make_examples: Make, manifest: Manifest, cache: AudioCache) -> None:
+    found = batches(make_examples(), 0)
+    assert [len(labels) for _, labels, _ in found] == [8, 8, 8, 8, 8, 8]
+    features, labels, weights = (np.concatenate(part) for part in zip(*found, strict=True))
+    assert features.shape == (48, 16, 8)
+    assert features.dtype == labels.dtype == weights.dtype == np.float32
+    assert labels.sum(axis=0).tolist() == [12, 12, 0, 0, 12, 12, 0]  # neutral, angry, ..., happy, sad, ...
+    assert (labels.max(axis=1) == 1).all()
+    # 48 clips, 7 labels, 12 clips each
+    np.testing.assert_allclose(weights, 48 / 7 / 12, rtol=1e-6)
+
+
+def test_class_weights(make_examples: Make, manifest: Manifest) -> None:
+    clips = [c for c in manifest.clips if c.emotion == "sad"] + [c for c in manifest.clips if c.emotion == "angry"][:2]
+    _, labels, weights = (np.concatenate(p) for p in zip(*batches(make_examples(clips=tuple(clips)), 0), strict=True))
+    sad, angry = labels[:, 5] == 1, labels[:, 1] == 1
+    assert (sad.sum(), angry.sum()) == (12, 2)
+    assert weights[sad].sum() == pytest.approx(weights[angry].sum()), "each class weighs the same"
+    plain = make_examples(clips=tuple(clips), training={"class_weights": False})
+    assert all((w == 1).all() for _, _, w in batches(plain, 0))
+
+
+def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
+    clips = [c for c in manifest.clips if c.speaker == "ravdess-01"] + [c for c in manifest.clips if c.speaker == "ravdess-02"][:2]
+    limited = make_examples(clips=tuple(clips), training={"clips_per_speaker": 3, "batch_size": 100})
+    orders = []
+    for epoch in range(20):
+        limited.start_epoch(epoch)
+        chosen = [clips[i] for i in limited._order]
+        assert Counter(c.speaker for c in chosen) == {"ravdess-01": 3, "ravdess-02": 2}
+        assert len({c.path for c in chosen}) == 5
+        orders.append(limited._order.tolist())
+    assert {i for order in orders for i in order} == set(range(10)), "over the epochs, every clip has its turn"
+
+
+def test_mixup_mixes_features_and_labels_alike(make_examples: Make, manifest: Manifest, frontend: FrontEnd) -> None:
+    one = [next(c for c in manifest.clips if c.emotion == e and c.n_samples < 2048) for e in ("sad", "angry")]
+    made = make_examples(clips=tuple(one), mixup=1.0)
+    made._cache = {c: np.full(2048, v, np.float32) for c, v in zip(one, (0.1, 0.9), strict=True)}
+    sad, angry = frontend(np.stack([made._cache[c] for c in one]))
+    mixed = 0
+    for epoch in range(10):
+        features, labels, weights = batches(made, epoch)[0]
+        share = labels[:, 5, np.newaxis, np.newaxis]
+        np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+        np.testing.assert_allclose(features, share * sad + (1 - share) * angry, rtol=0, atol=1e-3)
+        mixed += int(((labels > 0.01) & (labels < 0.99)).any())
+    assert mixed > 2
+
+
+def test_fixed_examples_are_never_augmented(
+    manifest: Manifest, cache: AudioCache, frontend: FrontEnd, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        pytest.fail("augmented what is scored")
+
+    for name in ("augmented_window", "mask", "_mix", "_noise"):
+        monkeypatch.setattr(examples_module, name, refuse)
+    recipe = dataclasses.replace(small_recipe, augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON))
+    clips = manifest.clips[:6]
+    found = fixed_examples(clips, cache, frontend, recipe)
+    windows = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
+    assert found.clip_index.tolist() == [i for i, w in enumerate(windows) for _ in w]
+    assert len(found.features) > len(clips), "no clip of several windows"
+    np.testing.assert_allclose(found.features, frontend(np.concatenate(windows)), rtol=0, atol=0.5)
+    assert np.abs(found.features - frontend(np.concatenate(windows))).mean() < 0.01  # 16-bit audio in the cache
+    assert found.labels.tolist() == [recipe.label_map.index(c.emotion) for c in clips]
+
+
+def test_clip_probabilities_are_the_mean_over_windows() -> None:
+    fixed = FixedExamples(np.zeros((3, 1, 1)), np.array([0, 0, 1]), np.array([0, 1]))
+    probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [0.2, 0.8]])
+    np.testing.assert_allclose(fixed.clip_probabilities(probabilities), [[0.75, 0.25], [0.2, 0.8]])
+
+
+def test_cache_reads_each_recording_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(examples_module, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
+    fresh, clip = AudioCache(8000), manifest.clips[0]
+    copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
+    np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
+    assert fresh[copy] is not None
+    assert read == [clip.path]
+
+
+# --- a whole run ---------------------------------------------------------------------------------------
+
+RECIPE = """
+name = "tiny"
+summary = "a tiny CNN-LSTM"
+[architecture]
+builder = "cnn_lstm"
+filters = [4, 4]
+pools = [[2, 2], [2, 2]]
+units = [6, 6]
+dropout = 0.2
+[features]
+sample_rate = 8000
+n_fft = 256
+hop_samples = 128
+n_mels = 8
+fmax_hz = 4000
+[window]
+window_s = 0.256
+step_s = 0.032
+[data]
+corpora = ["ravdess"]
+[protocol]
+folds = 3
+validation_speakers = 1
+[training]
+epochs = 3
+batch_size = 8
+learning_rate = 0.01
+[augmentation]
+speed = 0.1
+shift_s = 0.02
+gain_db = 6
+noise_share = 0.5
+time_masks = 1
+time_mask_frames = 4
+mel_masks = 1
+mel_mask_bands = 2
+mixup = 0.3
+"""
+
+
+class Run(NamedTuple):
+    recipe: Recipe
+    folder: Path
+    summary: dict[str, Any]
+    split: Split
+
+    @property
+    def cell(self) -> Path:
+        return self.folder / "fold-1_seed-0"
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe_file: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The first fold, trained without interruption."""
+    recipe, folder = load_recipe(recipe_file), tmp_path_factory.mktemp("run")
+    epochs: list[int] = []
+    summary = train(recipe, manifest, folder, folds=[1], progress=lambda cell, epoch, row: epochs.append(epoch))
+    assert epochs == [1, 2, 3]
+    (cell,) = planned_cells(recipe, manifest, folder, [1])
+    return Run(recipe, folder, summary, cell.split)
+
+
+@pytest.fixture(scope="module")
+def kept(run: Run) -> keras.Model:
+    return keras.saving.load_model(run.cell / "model.keras", compile=False)
+
+
+def test_run_folder(run: Run) -> None:
+    assert sorted(p.name for p in run.folder.iterdir()) == ["fold-1_seed-0", "metrics.json", "recipe.json"]
+    files = ["confusion.png", "history.csv", "history.png", "metrics.json", "model.keras"]
+    assert sorted(p.name for p in run.cell.iterdir()) == files, "checkpoints are gone, nothing temporary is left"
+    for plot in ("confusion.png", "history.png"):
+        content = (run.cell / plot).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5000
+    assert json.loads((run.folder / "metrics.json").read_text()) == run.summary
+    recipe, metrics = load_run(run.folder)
+    assert (recipe, metrics) == (run.recipe, run.summary)
+
+
+def test_history(run: Run) -> None:
+    with (run.cell / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert 0.01 > rates[0] > rates[1] > rates[2] == pytest.approx(0.0002, rel=0.01)
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    cell = json.loads((run.cell / "metrics.json").read_text())
+    assert cell["best_epoch"] == int(best["epoch"])
+    assert cell["validation"]["loss"] == pytest.approx(float(best["val_loss"]), rel=1e-4), "of the kept epoch"
+    assert cell["validation"]["uar"] == pytest.approx(float(best["val_uar"]), rel=1e-4)
+
+
+def test_metrics_are_of_the_kept_model_on_plain_test_clips(run: Run, kept: keras.Model) -> None:
+    frontend = FrontEnd(run.recipe.features)
+    cell = json.loads((run.cell / "metrics.json").read_text())
+    for part, clips in (("test", run.split.test), ("validation", run.split.validation)):
+        probabilities = np.stack([clip_probabilities(kept, frontend, run.recipe, clip.path) for clip in clips])
+        truth = np.array([run.recipe.label_map.index(clip.emotion) for clip in clips])
+        expected = scores(truth, probabilities, run.recipe.label_map.labels)
+        assert cell[part]["confusion"] == expected["confusion"]
+        assert cell[part]["loss"] == pytest.approx(expected["loss"], abs=1e-3)
+        if part == "test":
+            np.testing.assert_allclose(cell["test_probabilities"], probabilities, rtol=0, atol=1e-3)
+            assert cell["test_truth"] == truth.tolist()
+    for part in ("train", "validation", "test"):
+        assert cell[f"{part}_speakers"] == sorted({clip.speaker for clip in getattr(run.split, part)})
+    assert not set(cell["train_speakers"]) & {*cell["validation_speakers"], *cell["test_speakers"]}
+
+
+def clip_probabilities(model: keras.Model, frontend: FrontEnd, recipe: Recipe, path: Path) -> np.ndarray:
+    audio = read_audio(path, recipe.features.sample_rate)
+    return predict(model, frontend(clip_windows(audio, recipe.window_samples))).mean(axis=0)
+
+
+def test_normalisation_is_fitted_on_training_clips_alone(run: Run, kept: keras.Model) -> None:
+    frontend = FrontEnd(run.recipe.features)
+
+    def mean_db(clips: tuple[Clip, ...]) -> np.ndarray:
+        windows = [clip_windows(read_audio(c.path, 8000), run.recipe.window_samples) for c in clips]
+        return frontend(np.concatenate(windows)).mean(axis=(0, 1))
+
+    layer = kept.get_layer("normalisation")
+    found = np.asarray(layer.mean).ravel()
+    np.testing.assert_allclose(found, mean_db(run.split.train), rtol=0, atol=0.02)
+    everything = run.split.train + run.split.validation + run.split.test
+    assert np.abs(mean_db(everything) - mean_db(run.split.train)).max() > 0.1, "the test could not tell"
+    assert (np.asarray(layer.variance) > 1).all()
+
+
+def test_second_call_trains_nothing(run: Run, manifest: Manifest) -> None:
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.cell.iterdir()}
+    again = train(run.recipe, manifest, run.folder, folds=[1], progress=lambda *_: pytest.fail("trained"))
+    assert again == run.summary
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.cell.iterdir()} == before
+
+
+def test_second_call_by_command_trains_nothing(run: Run, recipe_file: Path, corpus: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in run.cell.iterdir()}
+    arguments = ["train", "-m", recipe_file, "-d", corpus, "-o", run.folder, "--fold", 1]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    assert "fold-1" in result.output
+    assert f"{run.summary['test_uar']['mean']:.3f}" in result.output
+    assert {p: p.stat().st_mtime_ns for p in run.cell.iterdir()} == before
+
+
+class Stop(KeyboardInterrupt):
+    pass
+
+
+def test_interrupted_run_ends_the_same(run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: Any) -> None:
+    """Once between two epochs, once in the middle of one."""
+
+    def stop_after(cell: Any, epoch: int, row: dict[str, float]) -> None:
+        if epoch == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(run.recipe, manifest, tmp_path, folds=[1], progress=stop_after)
+    cell = tmp_path / "fold-1_seed-0"
+    assert not (cell / "metrics.json").exists()
+    assert len((cell / "history.csv").read_text().splitlines()) == 2
+    assert [p.name for p in cell.glob("epoch-*")] == ["epoch-001.keras"]
+
+    plain = TrainingExamples.__getitem__
+
+    def stop_in_batch(self: TrainingExamples, index: int) -> Any:
+        if index == 1:
+            raise Stop
+        return plain(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingExamples, "__getitem__", stop_in_batch)
+        with pytest.raises(Stop):
+            train(run.recipe, manifest, tmp_path, folds=[1])
+    assert len((cell / "history.csv").read_text().splitlines()) == 2
+
+    epochs: list[int] = []
+    summary = train(run.recipe, manifest, tmp_path, folds=[1], progress=lambda c, epoch, r: epochs.append(epoch))
+    assert epochs == [2, 3], "began anew"
+    assert (cell / "history.csv").read_text() == (run.cell / "history.csv").read_text()
+    resumed = keras.saving.load_model(cell / "model.keras", compile=False)
+    uninterrupted = keras.saving.load_model(run.cell / "model.keras", compile=False)
+    for a, b in zip(resumed.weights, uninterrupted.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6, err_msg=a.path)
+    assert [p.name for p in cell.glob("epoch-*")] == []
+    assert summary["test_uar"] == run.summary["test_uar"]
+    assert summary["cells"][0]["best_epoch"] == run.summary["cells"][0]["best_epoch"]
+
+
+def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
+    before = (run.folder / "recipe.json").read_bytes()
+    other = dataclasses.replace(run.recipe, training=dataclasses.replace(run.recipe.training, epochs=4))
+    with pytest.raises(TrainingError, match="holds a run of another recipe") as caught:
+        train(other, manifest, run.folder, folds=[1])
+    assert str(run.folder) in str(caught.value)
+    assert (run.folder / "recipe.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"data": {"corpora": ("ravdess", "tess")}}, CorpusError, "no clip of tess"),
+        ({"architecture": {"builder": "transformer"}}, RecipeError, "'transformer'"),
+        ({"architecture": {"settings": {"unit": 3}}}, RecipeError, "'unit'"),
+        ({"protocol": {"folds": 7}}, CorpusError, "7 folds"),
+    ],
+)
+def test_run_that_cannot_start_takes_no_folder(
+    change: dict[str, dict[str, Any]], error: type[Exception], words: str, run: Run, manifest: Manifest, tmp_path: Path
+) -> None:
+    """So that the corrected recipe can be trained there."""
+    tables = {table: dataclasses.replace(getattr(run.recipe, table), **values) for table, values in change.items()}
+    with pytest.raises(error, match=words):
+        train(dataclasses.replace(run.recipe, **tables), manifest, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_such_fold(run: Run, manifest: Manifest, tmp_path: Path) -> None:
+    for number in (0, 4):
+        with pytest.raises(CorpusError, match=f"no fold {number}; the speaker protocol has 1 to 3"):
+            train(run.recipe, manifest, tmp_path / "run", folds=[number])
+
+
+@pytest.mark.parametrize("content", [None, "recipe"])
+def test_no_finished_run(content: str | None, run: Run, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / "recipe.json").write_bytes((run.folder / "recipe.json").read_bytes())
+    with pytest.raises(TrainingError, match="no finished run here"):
+        load_run(tmp_path)
+
+
+def test_summary_pools_folds_before_seeds(run: Run) -> None:
+    cell = json.loads((run.cell / "metrics.json").read_text())
+    uar = {(0, "fold-1"): 0.2, (0, "fold-2"): 0.6, (1, "fold-1"): 0.4, (1, "fold-2"): 0.8}
+    cells = [cell | {"seed": s, "fold": f, "test": cell["test"] | {"uar": u}} for (s, f), u in uar.items()]
+    found = summarise(run.recipe, cells)["test_uar"]
+    assert found["mean"] == pytest.approx(0.5)
+    assert found["std_over_seeds"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    assert found["std_over_folds"] == pytest.approx(np.std([0.2, 0.6, 0.4, 0.8], ddof=1))
+    assert summarise(run.recipe, [cell])["test_uar"]["std_over_seeds"] is None
+
+
+def test_validation_chooses_what_ships(run: Run, tmp_path: Path) -> None:
+    cells = [
+        {"fold": "fold-1", "seed": 0, "validation": {"uar": 0.5}, "test": {"uar": 0.9}},
+        {"fold": "fold-2", "seed": 1, "validation": {"uar": 0.6}, "test": {"uar": 0.1}},
+    ]
+    assert best_cell(tmp_path, {"cells": cells}) == (tmp_path / "fold-2_seed-1", cells[1])
+
+
+# --- from the run to the device ------------------------------------------------------------------------
+
+
+def test_exported_run_classifies_as_keras_does(run: Run, kept: keras.Model, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tiny.onnx"
+    runner = CliRunner()
+    arguments = ["export", "-m", "pure_lstm", "--run", run.folder, "--data", corpus, "-o", output]
+    result = runner.invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    assert str(output) in result.output
+    assert "on 24 clips" in result.output, "48 clips, at most 32: every second"
+
+    model, cell = EmotionModel(output), json.loads((run.cell / "metrics.json").read_text())
+    assert model.metadata.name == "tiny", "the run's recipe, not that of --model"
+    assert model.metadata.training["test_speakers"] == cell["test_speakers"]
+    assert model.metadata.training["recipe"] == json.loads((run.folder / "recipe.json").read_text())
+    row = model.metadata.scores[0]
+    assert (row["part"], row["protocol"], row["corpus"], row["fold"]) == ("test", "speaker", "ravdess", "fold-1")
+    assert (row["uar"], row["n_clips"]) == (cell["test"]["uar"], cell["test"]["n_clips"])
+    assert row["n_speakers"] == len(cell["test_speakers"])
+
+    frontend = FrontEnd(run.recipe.features)
+    clips = run.split.test[:4]
+    expected = np.stack([clip_probabilities(kept, frontend, run.recipe, clip.path) for clip in clips])
+    found = np.stack([score_clip(model, clip.path).probabilities for clip in clips])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+    result = runner.invoke(app, ["classify", *(str(c.path) for c in clips), "-m", str(output), "-f", "json"])
+    assert result.exit_code == 0, result.output
+    for row, probabilities in zip(json.loads(result.stdout), expected, strict=True):
+        assert list(row["probabilities"]) == list(run.recipe.label_map.labels)
+        np.testing.assert_allclose(list(row["probabilities"].values()), probabilities, rtol=0, atol=2e-5)
+        assert row["label"] == run.recipe.label_map.labels[probabilities.argmax()]
