@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import MissingExtraError
 
 LIBRARIES = frozenset(
@@ -34,7 +34,8 @@ def workstation() -> Iterator[None]:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with _quiet_stderr():
+        # TensorFlow writes notices when it is imported, before any log level counts.
+        with quiet_libraries():
             yield
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
@@ -43,18 +44,3 @@ def workstation() -> Iterator[None]:
         raise MissingExtraError(
             f"this command needs the workstation side ({missing} is missing); pip install 'edgeemo[train]'"
         ) from error
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """TensorFlow writes notices to the terminal when it is imported, before any log level counts."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
 
@@ -70,7 +70,8 @@ def listen(
         from edgeemo.model import EmotionModel
 
         loaded = EmotionModel(model_path(model))
-        with _quiet_portaudio(clip is None):
+        # PortAudio and ALSA report there, in lines of C source, what edgeemo says in one line of its own.
+        with quiet_libraries() if clip is None else nullcontext():
             source = _source(clip, device, fast)
             statistics = LoopStatistics(source.sample_rate)
             listener = Listener(loaded, source.sample_rate)
@@ -154,31 +155,3 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(received)
     finally:
         restore()
-
-
-@contextmanager
-def _quiet_portaudio(needed: bool) -> Iterator[None]:
-    """Keep what PortAudio and ALSA print from C out of stderr; Python's own stderr stays as it is.
-
-    They report there, in lines of C source, what edgeemo says in one line of its own.
-    """
-    sys.stderr.flush()
-    try:
-        is_native = needed and sys.stderr.fileno() == 2
-    except (OSError, ValueError):
-        is_native = False
-    if not is_native:
-        yield
-        return
-    python_stderr = sys.stderr
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    try:
-        with os.fdopen(os.dup(kept), "w", buffering=1, encoding=python_stderr.encoding) as sys.stderr:
-            yield
-    finally:
-        sys.stderr = python_stderr
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -71,6 +71,8 @@ def export(
         ModelError: metadata and graph do not fit.
     """
     labels = labels or recipe.label_map.labels
+    if len(set(labels)) < len(labels) or not all(labels):
+        raise ExportError(f"labels are {', '.join(map(repr, labels))}; each must be a name, and occur once")
     graph = network_graph(
         model, n_frames=recipe.n_frames, n_mels=recipe.features.n_mels, n_labels=len(labels)
     )

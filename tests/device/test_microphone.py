@@ -234,7 +234,7 @@ def test_the_microphone_hears_what_the_file_holds(
     assert correlation > 0.98
     assert same_labels > 0.85
     # The comparison can fail: the same sound backwards is not what was heard.
-    assert agreement(captured, audio[::-1].copy(), model)[0] < 0.95
+    assert agreement(captured, audio[::-1].copy(), model)[0] < correlation - 0.1
 
 
 def test_opened_at_48_khz_in_mono(

@@ -81,8 +81,7 @@ def fit(
     while len(history) < recipe.training.epochs and len(history) - best <= recipe.training.patience:
         epoch = len(history)
         examples.start_epoch(epoch)
-        # Dropout's chance, too, depends on seed and epoch alone.
-        keras.utils.set_random_seed(seed * 10_000 + epoch)
+        _reseed_dropout(model, seed, epoch)
         row = _train_epoch(model, examples)
         row |= _validate(model, validation, labels)
         if not np.isfinite(row["loss"]):
@@ -146,6 +145,15 @@ def _compile(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
         weighted_metrics=[],
         metrics=["accuracy"],
     )
+
+
+def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Make dropout's chance, too, depend on seed and epoch alone: its state is not in a `.keras` file."""
+    rng = np.random.default_rng([seed, epoch, 1])
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(rng.integers(2**31, size=generator.state.shape))
 
 
 def _train_epoch(model: keras.Model, examples: TrainingExamples) -> dict[str, float]:

@@ -21,7 +21,7 @@ from edgeemo.metadata import Features
 from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
 
 PROTOCOLS = ("random", "speaker", "corpus")
-_MAX_SEED = 100_000  # `fit` seeds each epoch from it, and numpy takes 32 bits
+_MAX_SEED = 2**32 - 1  # of numpy's global generator, which keras seeds
 
 
 @dataclass(frozen=True, kw_only=True)
