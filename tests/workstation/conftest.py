@@ -82,8 +82,11 @@ def randomise(model: Any, *, seed: int = 0) -> Any:
                 weight.assign(rng.normal(0, 0.3, shape))
             elif name in ("gamma", "moving_variance"):
                 weight.assign(rng.uniform(0.5, 2, shape))
-            elif isinstance(layer, keras.layers.Dense):  # larger than at the start of a training: a clear answer
-                weight.assign(rng.normal(0, (6 if layer.name == "probabilities" else 2) / np.sqrt(shape[0]), shape))
+            # Larger than at the start of a training: the answer depends on the audio.
+            elif isinstance(layer, keras.layers.LSTM) and name == "kernel":
+                weight.assign(rng.normal(0, 3 / np.sqrt(shape[0]), shape))
+            elif isinstance(layer, keras.layers.Dense):
+                weight.assign(rng.normal(0, 2 / np.sqrt(shape[0]), shape))
     return model
 
 

@@ -100,7 +100,9 @@ def test_convolutions_are_causal(name: str, kernel: int, shipped_recipe: Callabl
     rng = np.random.default_rng(kernel)
     features = rng.normal(-30, 15, (64, 64)).astype(np.float32)
     kept = np.arange(0, 64, 3)  # frames up to this one are kept, later ones are other ones
-    batch = np.stack([features, *(np.where(np.arange(64)[:, None] <= t, features, -features - 60) for t in kept)])
+    batch = np.stack(
+        [features, *(np.where(np.arange(64)[:, None] <= t, features, -features - 60) for t in kept)]
+    )
     original, *others = convolutions(batch, training=False).numpy()
     for t, output in zip(kept, others, strict=True):
         done = (t + 1) // size  # output frames whose input frames are all kept

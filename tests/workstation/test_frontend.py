@@ -104,13 +104,17 @@ def test_clips_of_a_batch_are_independent(plain: FrontEnd, levelled: FrontEnd) -
 @st.composite
 def front_ends(draw: st.DrawFn) -> Features:
     n_fft = draw(st.one_of(st.sampled_from([256, 400, 512, 1024]), st.integers(4, 300).map(lambda n: 4 * n)))
-    sample_rate = draw(st.one_of(st.sampled_from([8000, 16000, 22050, 44100, 48000]), st.integers(8000, 48000)))
+    sample_rate = draw(
+        st.one_of(st.sampled_from([8000, 16000, 22050, 44100, 48000]), st.integers(8000, 48000))
+    )
     nyquist = sample_rate / 2
     fmin = draw(st.one_of(st.just(0.0), st.floats(0, nyquist * 0.5)))
     return Features(
         sample_rate=sample_rate,
         n_fft=n_fft,
-        hop_samples=draw(st.one_of(st.sampled_from([n_fft // 4, n_fft // 2, n_fft]), st.integers(1 + n_fft // 8, n_fft))),
+        hop_samples=draw(
+            st.one_of(st.sampled_from([n_fft // 4, n_fft // 2, n_fft]), st.integers(1 + n_fft // 8, n_fft))
+        ),
         n_mels=draw(st.integers(1, 128)),
         fmin_hz=fmin,
         fmax_hz=draw(st.one_of(st.just(nyquist), st.floats(fmin + nyquist * 0.1, nyquist))),
@@ -140,7 +144,9 @@ def test_peak_is_of_the_last_level_frames(level_frames: int) -> None:
     audio = noise(16000, peak=0.01)
     audio[1600:1760] = noise(160, seed=1, peak=1.0)  # frames 10 to 12 hold some of it
     assert_same(FrontEnd(features), audio)
-    below_plain = reference_features(audio, dataclasses.replace(PLAIN)) - FrontEnd(features)(audio[np.newaxis])[0]
+    below_plain = (
+        reference_features(audio, dataclasses.replace(PLAIN)) - FrontEnd(features)(audio[np.newaxis])[0]
+    )
     peak = below_plain.max(axis=1)
     remembered = slice(10, min(12 + level_frames, 100))
     assert (peak[remembered] > peak[:10].max() + 20).all()
@@ -267,11 +273,15 @@ def test_all_but_the_audio_is_folded_in_a_model_file(tmp_path: Path) -> None:
 def _assembled_mean() -> ir.Model:
     """The front end in front of a network that takes the mean."""
     features = ir.val("features", dtype=ir.DataType.FLOAT, shape=(1, 320, 64))
-    axes = ir.Value(name="axes", const_value=ir.tensor(np.array([1], np.int64)), type=ir.TensorType(ir.DataType.INT64))
+    axes = ir.Value(
+        name="axes", const_value=ir.tensor(np.array([1], np.int64)), type=ir.TensorType(ir.DataType.INT64)
+    )
     mean = ir.node("ReduceMean", [features, axes], {"keepdims": 0})
     out: Any = mean.outputs[0]
     out.name, out.type, out.shape = "mean", ir.TensorType(ir.DataType.FLOAT), ir.Shape((1, 64))
-    graph = ir.Graph([features], [out], nodes=[mean], initializers=[axes], opset_imports={"": 18}, name="mean")
+    graph = ir.Graph(
+        [features], [out], nodes=[mean], initializers=[axes], opset_imports={"": 18}, name="mean"
+    )
     return assemble(
         graph,
         Metadata(

@@ -65,7 +65,9 @@ def test_operators(name: str, exported: Callable[[str], Any]) -> None:
 @each_architecture
 def test_inputs_outputs_and_batch(name: str, exported: Callable[[str], Any]) -> None:
     graph = onnx.load(exported(name).path).graph
-    shapes = [(v.name, [d.dim_value for d in v.type.tensor_type.shape.dim]) for v in [*graph.input, *graph.output]]
+    shapes = [
+        (v.name, [d.dim_value for d in v.type.tensor_type.shape.dim]) for v in [*graph.input, *graph.output]
+    ]
     assert shapes == [("audio", [1, 51200]), ("probabilities", [1, 7])]
     assert all(v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for v in [*graph.input, *graph.output])
 
@@ -73,7 +75,7 @@ def test_inputs_outputs_and_batch(name: str, exported: Callable[[str], Any]) -> 
 @each_architecture
 def test_weights_are_stored_once(name: str, exported: Callable[[str], Any]) -> None:
     """The file is its parameters in single precision, a small front end, and little else."""
-    _, keras_model, path, metadata = exported(name)
+    _, _, path, metadata = exported(name)
     graph = onnx.load(path).graph
     frontend = sum(t.ByteSize() for t in graph.initializer if t.name.startswith(PREFIX))
     frontend += sum(n.ByteSize() for n in graph.node if n.name.startswith(PREFIX))

@@ -50,11 +50,15 @@ def corpus_of(name: str, n_speakers: int, n_clips: int) -> list[Clip]:
 @st.composite
 def clip_lists(draw: st.DrawFn) -> list[Clip]:
     clips = []
-    for name in draw(st.lists(st.sampled_from(["ravdess", "tess", "savee", "emodb"]), min_size=1, unique=True)):
+    for name in draw(
+        st.lists(st.sampled_from(["ravdess", "tess", "savee", "emodb"]), min_size=1, unique=True)
+    ):
         for speaker in range(draw(st.integers(1, 9))):
             for number in range(draw(st.integers(1, 4))):
                 emotion = draw(st.sampled_from(EMOTIONS))
-                copy_of = draw(st.integers(0, number))  # another file of the same speaker holds the same recording
+                copy_of = draw(
+                    st.integers(0, number)
+                )  # another file of the same speaker holds the same recording
                 clips.append(make_clip(name, speaker, number, emotion, f"{name} {speaker} {copy_of}"))
     return draw(st.permutations(clips))
 
@@ -107,7 +111,11 @@ def test_speaker_protocol(clips: list[Clip], folds: int, validation_speakers: in
             if corpus not in dealt:
                 assert chosen[0] == all_speakers, "a small corpus only trains"
                 continue
-            assert math.floor(len(all_speakers) / folds) <= len(chosen[2]) <= math.ceil(len(all_speakers) / folds)
+            assert (
+                math.floor(len(all_speakers) / folds)
+                <= len(chosen[2])
+                <= math.ceil(len(all_speakers) / folds)
+            )
             assert len(chosen[1]) <= validation_speakers
             assert chosen[0], "every dealt corpus trains in every fold"
     tested = Counter(speaker for fold in splits for speaker in speakers(fold.test))
@@ -164,7 +172,10 @@ def test_one_corpus_cannot_be_left_out() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    clips=clip_lists(), test_share=st.floats(0.05, 0.45), validation_share=st.floats(0.05, 0.45), seed=st.integers(0, 9)
+    clips=clip_lists(),
+    test_share=st.floats(0.05, 0.45),
+    validation_share=st.floats(0.05, 0.45),
+    seed=st.integers(0, 9),
 )
 def test_random_protocol(clips: list[Clip], test_share: float, validation_share: float, seed: int) -> None:
     protocol = Protocol(kind="random", test_share=test_share, validation_share=validation_share, seed=seed)
@@ -247,7 +258,11 @@ def test_order_of_the_clips_does_not_matter(kind: str) -> None:
         ("speaker", [], "5 folds over speakers need"),
         ("speaker", corpus_of("ravdess", 4, 8), "5 folds over speakers need .* have: ravdess 4"),
         ("corpus", [], "leaving one corpus out"),
-        ("corpus", corpus_of("a", 1, 8) + corpus_of("b", 1, 8), "leaves no clips for validation in without-a"),
+        (
+            "corpus",
+            corpus_of("a", 1, 8) + corpus_of("b", 1, 8),
+            "leaves no clips for validation in without-a",
+        ),
     ],
 )
 def test_too_little_data(kind: str, clips: list[Clip], words: str) -> None:

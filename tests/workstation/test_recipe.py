@@ -206,7 +206,9 @@ def test_wrong_keys(values: dict[str, Any], words: list[str]) -> None:
 
 def test_masks_that_are_off_are_not_in_the_way() -> None:
     """A window shorter than the default mask lengths."""
-    recipe = recipe_from_dict({**MINIMAL, "window": {"window_s": 0.16, "step_s": 0.16}, "features": {"n_mels": 4}})
+    recipe = recipe_from_dict(
+        {**MINIMAL, "window": {"window_s": 0.16, "step_s": 0.16}, "features": {"n_mels": 4}}
+    )
     assert recipe.n_frames == 16
 
 
@@ -232,7 +234,11 @@ def test_file_and_overrides(tmp_path: Path) -> None:
         ],
     )
     assert (recipe.training.epochs, recipe.training.learning_rate) == (4, 2e-3)
-    assert (recipe.protocol.kind, recipe.data.labels, recipe.data.corpora) == ("corpus", "ravdess8", ("ravdess",))
+    assert (recipe.protocol.kind, recipe.data.labels, recipe.data.corpora) == (
+        "corpus",
+        "ravdess8",
+        ("ravdess",),
+    )
     assert recipe.training.class_weights is False
     assert recipe.training.seeds == (1, 2)
     assert recipe.architecture.builder == "pure_lstm"

@@ -78,7 +78,9 @@ def test_scores_equal_scikit_learn(n: int, n_labels: int, seed: int) -> None:
     assert found["macro_f1"] == pytest.approx(
         sk.f1_score(truth, predicted, labels=occurs, average="macro", zero_division=0)
     )
-    assert found["loss"] == pytest.approx(sk.log_loss(truth, probabilities, labels=np.arange(n_labels)), rel=1e-4)
+    assert found["loss"] == pytest.approx(
+        sk.log_loss(truth, probabilities, labels=np.arange(n_labels)), rel=1e-4
+    )
     recalls = sk.recall_score(truth, predicted, labels=occurs, average=None, zero_division=0)
     np.testing.assert_allclose([found["recall"]["abcdefgh"[i]] for i in occurs], recalls)
 
@@ -93,7 +95,9 @@ RATE = 16000
 OFF = Augmentation()
 
 
-def draw(audio: np.ndarray, n: int, augmentation: Augmentation, *, seed: int = 0, times: int = 200) -> np.ndarray:
+def draw(
+    audio: np.ndarray, n: int, augmentation: Augmentation, *, seed: int = 0, times: int = 200
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return np.stack([augmented_window(audio, n, RATE, augmentation, rng) for _ in range(times)])
 
@@ -328,8 +332,12 @@ def test_batches_hold_every_clip_once(make_examples: Make, manifest: Manifest, c
 
 
 def test_class_weights(make_examples: Make, manifest: Manifest) -> None:
-    clips = [c for c in manifest.clips if c.emotion == "sad"] + [c for c in manifest.clips if c.emotion == "angry"][:2]
-    _, labels, weights = (np.concatenate(p) for p in zip(*batches(make_examples(clips=tuple(clips)), 0), strict=True))
+    clips = [c for c in manifest.clips if c.emotion == "sad"] + [
+        c for c in manifest.clips if c.emotion == "angry"
+    ][:2]
+    _, labels, weights = (
+        np.concatenate(p) for p in zip(*batches(make_examples(clips=tuple(clips)), 0), strict=True)
+    )
     sad, angry = labels[:, 5] == 1, labels[:, 1] == 1
     assert (sad.sum(), angry.sum()) == (12, 2)
     assert weights[sad].sum() == pytest.approx(weights[angry].sum()), "each class weighs the same"
@@ -338,7 +346,9 @@ def test_class_weights(make_examples: Make, manifest: Manifest) -> None:
 
 
 def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
-    clips = [c for c in manifest.clips if c.speaker == "ravdess-01"] + [c for c in manifest.clips if c.speaker == "ravdess-02"][:2]
+    clips = [c for c in manifest.clips if c.speaker == "ravdess-01"] + [
+        c for c in manifest.clips if c.speaker == "ravdess-02"
+    ][:2]
     limited = make_examples(clips=tuple(clips), training={"clips_per_speaker": 3, "batch_size": 100})
     orders = []
     for epoch in range(20):
@@ -347,17 +357,21 @@ def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
         assert Counter(c.speaker for c in chosen) == {"ravdess-01": 3, "ravdess-02": 2}
         assert len({c.path for c in chosen}) == 5
         orders.append(limited._order.tolist())
-    assert {i for order in orders for i in order} == set(range(10)), "over the epochs, every clip has its turn"
+    assert {i for order in orders for i in order} == set(range(10)), (
+        "over the epochs, every clip has its turn"
+    )
 
 
-def test_mixup_mixes_features_and_labels_alike(make_examples: Make, manifest: Manifest, frontend: FrontEnd) -> None:
+def test_mixup_mixes_features_and_labels_alike(
+    make_examples: Make, manifest: Manifest, frontend: FrontEnd
+) -> None:
     one = [next(c for c in manifest.clips if c.emotion == e and c.n_samples < 2048) for e in ("sad", "angry")]
     made = make_examples(clips=tuple(one), mixup=1.0)
     made._cache = {c: np.full(2048, v, np.float32) for c, v in zip(one, (0.1, 0.9), strict=True)}
     sad, angry = frontend(np.stack([made._cache[c] for c in one]))
     mixed = 0
     for epoch in range(10):
-        features, labels, weights = batches(made, epoch)[0]
+        features, labels, _ = batches(made, epoch)[0]
         share = labels[:, 5, np.newaxis, np.newaxis]
         np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
         np.testing.assert_allclose(features, share * sad + (1 - share) * angry, rtol=0, atol=1e-3)
@@ -366,21 +380,29 @@ def test_mixup_mixes_features_and_labels_alike(make_examples: Make, manifest: Ma
 
 
 def test_fixed_examples_are_never_augmented(
-    manifest: Manifest, cache: AudioCache, frontend: FrontEnd, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest,
+    cache: AudioCache,
+    frontend: FrontEnd,
+    small_recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("augmented what is scored")
 
     for name in ("augmented_window", "mask", "_mix", "_noise"):
         monkeypatch.setattr(examples_module, name, refuse)
-    recipe = dataclasses.replace(small_recipe, augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON))
+    recipe = dataclasses.replace(
+        small_recipe, augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON)
+    )
     clips = manifest.clips[:6]
     found = fixed_examples(clips, cache, frontend, recipe)
     windows = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
     assert found.clip_index.tolist() == [i for i, w in enumerate(windows) for _ in w]
     assert len(found.features) > len(clips), "no clip of several windows"
     np.testing.assert_allclose(found.features, frontend(np.concatenate(windows)), rtol=0, atol=0.5)
-    assert np.abs(found.features - frontend(np.concatenate(windows))).mean() < 0.01  # 16-bit audio in the cache
+    assert (
+        np.abs(found.features - frontend(np.concatenate(windows))).mean() < 0.01
+    )  # 16-bit audio in the cache
     assert found.labels.tolist() == [recipe.label_map.index(c.emotion) for c in clips]
 
 
@@ -392,7 +414,9 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
 
 def test_cache_reads_each_recording_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(examples_module, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
+    monkeypatch.setattr(
+        examples_module, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate)
+    )
     fresh, clip = AudioCache(8000), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
     np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
@@ -465,7 +489,9 @@ def run(recipe_file: Path, manifest: Manifest, tmp_path_factory: pytest.TempPath
     """The first fold, trained without interruption."""
     recipe, folder = load_recipe(recipe_file), tmp_path_factory.mktemp("run")
     epochs: list[int] = []
-    summary = train(recipe, manifest, folder, folds=[1], progress=lambda cell, epoch, row: epochs.append(epoch))
+    summary = train(
+        recipe, manifest, folder, folds=[1], progress=lambda cell, epoch, row: epochs.append(epoch)
+    )
     assert epochs == [1, 2, 3]
     (cell,) = planned_cells(recipe, manifest, folder, [1])
     return Run(recipe, folder, summary, cell.split)
@@ -479,7 +505,9 @@ def kept(run: Run) -> keras.Model:
 def test_run_folder(run: Run) -> None:
     assert sorted(p.name for p in run.folder.iterdir()) == ["fold-1_seed-0", "metrics.json", "recipe.json"]
     files = ["confusion.png", "history.csv", "history.png", "metrics.json", "model.keras"]
-    assert sorted(p.name for p in run.cell.iterdir()) == files, "checkpoints are gone, nothing temporary is left"
+    assert sorted(p.name for p in run.cell.iterdir()) == files, (
+        "checkpoints are gone, nothing temporary is left"
+    )
     for plot in ("confusion.png", "history.png"):
         content = (run.cell / plot).read_bytes()
         assert content.startswith(b"\x89PNG")
@@ -507,7 +535,9 @@ def test_metrics_are_of_the_kept_model_on_plain_test_clips(run: Run, kept: keras
     frontend = FrontEnd(run.recipe.features)
     cell = json.loads((run.cell / "metrics.json").read_text())
     for part, clips in (("test", run.split.test), ("validation", run.split.validation)):
-        probabilities = np.stack([clip_probabilities(kept, frontend, run.recipe, clip.path) for clip in clips])
+        probabilities = np.stack(
+            [clip_probabilities(kept, frontend, run.recipe, clip.path) for clip in clips]
+        )
         truth = np.array([run.recipe.label_map.index(clip.emotion) for clip in clips])
         expected = scores(truth, probabilities, run.recipe.label_map.labels)
         assert cell[part]["confusion"] == expected["confusion"]
@@ -561,7 +591,9 @@ class Stop(KeyboardInterrupt):
     pass
 
 
-def test_interrupted_run_ends_the_same(run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: Any) -> None:
+def test_interrupted_run_ends_the_same(
+    run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: Any
+) -> None:
     """Once between two epochs, once in the middle of one."""
 
     def stop_after(cell: Any, epoch: int, row: dict[str, float]) -> None:
@@ -589,7 +621,9 @@ def test_interrupted_run_ends_the_same(run: Run, manifest: Manifest, tmp_path: P
     assert len((cell / "history.csv").read_text().splitlines()) == 2
 
     epochs: list[int] = []
-    summary = train(run.recipe, manifest, tmp_path, folds=[1], progress=lambda c, epoch, r: epochs.append(epoch))
+    summary = train(
+        run.recipe, manifest, tmp_path, folds=[1], progress=lambda c, epoch, r: epochs.append(epoch)
+    )
     assert epochs == [2, 3], "began anew"
     assert (cell / "history.csv").read_text() == (run.cell / "history.csv").read_text()
     resumed = keras.saving.load_model(cell / "model.keras", compile=False)
@@ -620,10 +654,17 @@ def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
     ],
 )
 def test_run_that_cannot_start_takes_no_folder(
-    change: dict[str, dict[str, Any]], error: type[Exception], words: str, run: Run, manifest: Manifest, tmp_path: Path
+    change: dict[str, dict[str, Any]],
+    error: type[Exception],
+    words: str,
+    run: Run,
+    manifest: Manifest,
+    tmp_path: Path,
 ) -> None:
     """So that the corrected recipe can be trained there."""
-    tables = {table: dataclasses.replace(getattr(run.recipe, table), **values) for table, values in change.items()}
+    tables = {
+        table: dataclasses.replace(getattr(run.recipe, table), **values) for table, values in change.items()
+    }
     with pytest.raises(error, match=words):
         train(dataclasses.replace(run.recipe, **tables), manifest, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -665,7 +706,9 @@ def test_validation_chooses_what_ships(run: Run, tmp_path: Path) -> None:
 # --- from the run to the device ------------------------------------------------------------------------
 
 
-def test_exported_run_classifies_as_keras_does(run: Run, kept: keras.Model, corpus: Path, tmp_path: Path) -> None:
+def test_exported_run_classifies_as_keras_does(
+    run: Run, kept: keras.Model, corpus: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "tiny.onnx"
     runner = CliRunner()
     arguments = ["export", "-m", "pure_lstm", "--run", run.folder, "--data", corpus, "-o", output]
@@ -679,7 +722,12 @@ def test_exported_run_classifies_as_keras_does(run: Run, kept: keras.Model, corp
     assert model.metadata.training["test_speakers"] == cell["test_speakers"]
     assert model.metadata.training["recipe"] == json.loads((run.folder / "recipe.json").read_text())
     row = model.metadata.scores[0]
-    assert (row["part"], row["protocol"], row["corpus"], row["fold"]) == ("test", "speaker", "ravdess", "fold-1")
+    assert (row["part"], row["protocol"], row["corpus"], row["fold"]) == (
+        "test",
+        "speaker",
+        "ravdess",
+        "fold-1",
+    )
     assert (row["uar"], row["n_clips"]) == (cell["test"]["uar"], cell["test"]["n_clips"])
     assert row["n_speakers"] == len(cell["test_speakers"])
 
