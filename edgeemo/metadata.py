@@ -154,11 +154,11 @@ class Metadata:
             values["features"] = Features(**_known(Features, values["features"]))
             values["labels"] = tuple(values["labels"])
             metadata = cls(**_known(cls, values))
-        except (KeyError, TypeError, ValueError) as error:
+            metadata._check(source)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{source}: broken edgeemo metadata ({error}); export the model again"
             ) from error
-        metadata._check(source)
         return metadata
 
     def _check(self, source: str) -> None:

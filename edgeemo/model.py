@@ -81,8 +81,9 @@ class EmotionModel:
     def _check_graph(self) -> None:
         """Validation at load, never at the first inference."""
         m = self.metadata
-        expected = {"audio": [1, m.window_samples], "probabilities": [1, len(m.labels)]}
-        found = {v.name: v.shape for v in [*self.session.get_inputs(), *self.session.get_outputs()]}
+        kind = "tensor(float)"
+        expected = {"audio": (kind, [1, m.window_samples]), "probabilities": (kind, [1, len(m.labels)])}
+        found = {v.name: (v.type, v.shape) for v in [*self.session.get_inputs(), *self.session.get_outputs()]}
         if found != expected:
             raise ModelError(
                 f"{self.path}: graph has {found}, its metadata says {expected}; export the model again"

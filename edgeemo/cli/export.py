@@ -102,7 +102,7 @@ def _report(metadata: Metadata, path: Path) -> None:
         f"labels {', '.join(metadata.labels)}"
     )
     typer.echo(
-        f"parity with Keras on {parity['n_clips']} clips ({parity['n_windows']} windows): largest difference "
+        f"parity with Keras on {parity['n_windows']} windows (clips: {parity['n_clips']}): largest difference "
         f"{parity['max_difference']:.2g} (tolerance {parity['tolerance']:g}), "
         f"same label in {parity['same_label']:.0%}"
     )

@@ -48,8 +48,8 @@ def model_card(metadata: Metadata, *, n_bytes: int) -> str:
         p = m.parity
         sections += [
             "## Parity",
-            f"Largest difference of a probability from {p['reference']} over {p['n_clips']} clips "
-            f"({p['n_windows']} windows): {p['max_difference']:.2g} (tolerance {p['tolerance']:g}).",
+            f"Largest difference of a probability from {p['reference']} over {p['n_windows']} windows "
+            f"(clips: {p['n_clips']}): {p['max_difference']:.2g} (tolerance {p['tolerance']:g}).",
         ]
     made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
     sections += ["## Made with", f"{made_with}."]

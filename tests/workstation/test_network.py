@@ -100,12 +100,16 @@ def model_of(*layers: Any, shape: tuple[int | None, ...] = (16, 8)) -> keras.Mod
     return keras.Sequential([keras.layers.Input(shape), *layers], name="mine")
 
 
+def flat_model(shape: tuple[int, ...]) -> keras.Model:
+    return model_of(keras.layers.Flatten(), keras.layers.Dense(3), shape=shape)
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (lambda: model_of(keras.layers.Flatten(), keras.layers.Dense(3), shape=(17, 8)), ["(batch, 17, 8)", "(batch, 16, 8)"]),
-        (lambda: model_of(keras.layers.Flatten(), keras.layers.Dense(3), shape=(8, 16)), ["(batch, 8, 16)"]),
-        (lambda: model_of(keras.layers.Flatten(), keras.layers.Dense(3), shape=(16, 8, 3)), ["(batch, 16, 8, 3)"]),
+        (lambda: flat_model((17, 8)), ["(batch, 17, 8)", "(batch, 16, 8)"]),
+        (lambda: flat_model((8, 16)), ["(batch, 8, 16)"]),
+        (lambda: flat_model((16, 8, 3)), ["(batch, 16, 8, 3)"]),
         (lambda: model_of(keras.layers.Dense(3), shape=(128,)), ["(batch, 128)"]),
         (lambda: model_of(keras.layers.Flatten(), keras.layers.Dense(4)), ["(batch, 4)", "(batch, 3)"]),
         (lambda: model_of(keras.layers.Dense(3)), ["(batch, 16, 3)", "(batch, 3)"]),

@@ -237,7 +237,7 @@ EMOTION_CODES = {"neutral": 1, "happy": 3, "sad": 4, "angry": 5}
 def write_corpus(folder: Path, *, n_actors: int = 6, n_takes: int = 2) -> Path:
     """Audio under RAVDESS' names: an emotion is a pitch, so that there is something to learn."""
     for actor in range(1, n_actors + 1):
-        for emotion, code in EMOTION_CODES.items():
+        for code in EMOTION_CODES.values():
             for take in range(1, n_takes + 1):
                 seed = actor * 100 + code * 10 + take
                 rng = np.random.default_rng(seed)

@@ -35,7 +35,12 @@ def causal_conv_block(x: Any, filters: int, *, kernel: int, pool: tuple[int, int
         kernel: size in frames and in bands.
         pool: pooling size in frames and in bands.
         dropout: rate; 0 adds no dropout layer.
+
+    Raises:
+        ValueError: the frames are not a multiple of the pool: the newest would be left out.
     """
+    if x.shape[1] % pool[0]:
+        raise ValueError(f"{x.shape[1]} frames cannot be pooled by {pool[0]} without a rest")
     x = layers.ZeroPadding2D(((kernel - 1, 0), (kernel // 2, (kernel - 1) // 2)))(x)
     x = layers.Conv2D(filters, kernel, activation="relu")(x)
     x = layers.MaxPooling2D(pool)(x)

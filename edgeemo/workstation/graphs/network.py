@@ -20,7 +20,7 @@ _CONTROL_FLOW = ("Loop", "Scan", "If")
 def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
     """Convert the network alone: `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)`.
 
-    tf2onnx gives native LSTM and GRU nodes only when the batch dimension is open, so it is fixed afterwards, and
+    tf2onnx gives native LSTM nodes only when the batch dimension is open, so it is fixed afterwards, and
     the arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
@@ -48,7 +48,7 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
 
 
 def refuse_control_flow(graph: ir.Graph) -> None:
-    """Refuse a graph with `Loop`, `Scan` or `If` nodes: several times slower than a native LSTM or GRU.
+    """Refuse a graph with `Loop`, `Scan` or `If` nodes: several times slower than a native LSTM.
 
     Raises:
         ExportError: naming the nodes.
@@ -56,8 +56,8 @@ def refuse_control_flow(graph: ir.Graph) -> None:
     found = [f"{node.op_type} {node.name}" for node in graph if node.op_type in _CONTROL_FLOW]
     if found:
         raise ExportError(
-            f"the graph has {', '.join(found)} where a native LSTM or GRU node belongs; use keras.layers.LSTM or "
-            "GRU with their default activations, without initial_state, return_state or custom cells"
+            f"the graph has {', '.join(found)} where a native LSTM node belongs; use keras.layers.LSTM with "
+            "its default activations and without recurrent_dropout, instead of GRU or custom cells"
         )
 
 

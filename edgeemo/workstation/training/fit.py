@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from edgeemo.workstation.training.scores import scores
 
 _log = logging.getLogger(__name__)
 
+METRICS_FILE = "metrics.json"
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_uar", "learning_rate")
 _FINAL_RATE = 0.02  # of the first learning rate
 _N_NORMALISATION_CLIPS = 400
@@ -43,7 +45,7 @@ def fit(
     """Train a model and score it.
 
     Writes into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the lowest
-    validation loss), `history.png`, `confusion.png`, and last `metrics.json`'s values, which are returned. While
+    validation loss), `history.png`, `confusion.png`, and last `metrics.json`, whose values are returned. While
     training, `epoch-NNN.keras` holds the state to go on from.
 
     Args:
@@ -116,6 +118,7 @@ def fit(
     plot_confusion(
         metrics["test"], labels, folder / "confusion.png", title=f"{recipe.name}, {split.name}: test"
     )
+    write_text(folder / METRICS_FILE, json.dumps(metrics))
     for checkpoint in folder.glob("epoch-*.keras"):
         checkpoint.unlink()
     return metrics
@@ -216,7 +219,7 @@ def _checkpoint(folder: Path, model: keras.Model, history: list[dict[str, float]
     """Model and optimiser first, then the history row that says they are there."""
     with replacing(_checkpoint_path(folder, len(history))) as temporary:
         model.save(temporary)
-    rows = [",".join(HISTORY)] + [",".join(f"{row[name]:.6g}" for name in HISTORY) for row in history]
+    rows = [",".join(HISTORY)] + [",".join(repr(row[name]) for name in HISTORY) for row in history]
     write_text(folder / "history.csv", "\n".join(rows) + "\n")
     _checkpoint_path(folder, len(history) - 1).unlink(missing_ok=True)
 

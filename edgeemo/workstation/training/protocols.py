@@ -1,11 +1,10 @@
 """Protocols: which clips train, validate and test in each fold. Every score names the one it was made under.
 
 - `random`: a stratified random split over clips, as in most published tables. The same speakers are in training
-  and test: it says how well a model knows these speakers, not how well it will do on yours.
+  and test: it says how well a model knows these speakers, not how well it will do on yours. Files that hold the
+  same recording are kept together.
 - `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in nobody else's part.
 - `corpus`: leave one corpus out; each is the test once, validation speakers are taken from the others.
-
-Files that hold the same recording are kept together, on whichever side.
 """
 
 from __future__ import annotations

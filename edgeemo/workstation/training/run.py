@@ -16,12 +16,11 @@ from edgeemo.files import write_text
 from edgeemo.workstation.architectures import check_settings
 from edgeemo.workstation.corpora.manifest import Manifest
 from edgeemo.workstation.training.examples import AudioCache
-from edgeemo.workstation.training.fit import fit
+from edgeemo.workstation.training.fit import METRICS_FILE, fit
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 
 RECIPE_FILE = "recipe.json"
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def train(
     for cell in cells:
         path = cell.folder / METRICS_FILE
         if not path.is_file():
-            metrics = fit(
+            fit(
                 recipe,
                 cell.split,
                 seed=cell.seed,
@@ -82,7 +81,6 @@ def train(
                 cache=cache,
                 progress=lambda epoch, row, cell=cell: progress(cell, epoch, row),
             )
-            write_text(path, json.dumps(metrics))
         results.append(json.loads(path.read_text(encoding="utf-8")))
     summary = summarise(recipe, results)
     write_text(folder / METRICS_FILE, json.dumps(summary, indent=1))
