@@ -216,7 +216,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], type[Exception], str]] = {
     "custom cell": (custom_cell_model, ExportError, r"Loop .* where a native LSTM node belongs"),
     # tf2onnx does not recognise Keras 3's GRU cell.
     "GRU": (gru_model, ExportError, r"Loop .* where a native LSTM node belongs"),
-    "activation": (elu_lstm_model, ExportError, r"Loop .* where a native LSTM or GRU node belongs"),
+    "activation": (elu_lstm_model, ExportError, r"Loop .* where a native LSTM node belongs"),
     "input shape": (lambda: lstm_model(n_frames=17), ExportError, r"\(batch, 17, 8\).*\(batch, 16, 8\)"),
     "number of labels": (lambda: lstm_model(n_labels=4), ExportError, r"\(batch, 4\), expected \(batch, 3\)"),
     "no softmax": (lambda: lstm_model(activation=None), ExportError, "does not give probabilities.*softmax"),
