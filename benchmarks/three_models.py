@@ -46,7 +46,7 @@ SETTINGS: dict[str, list[str]] = {
         "augmentation.mel_masks=1",
         "augmentation.mixup=0.2",
     ],
-    "speaker": ['data.corpora=["ravdess"]', "data.labels=ravdess8", "training.epochs=30"],
+    "speaker": ['data.corpora=["ravdess"]', "data.labels=ravdess8"],
 }
 FOLDS = {"shipped": [1]}
 RESULTS = Path(__file__).parent / "results"
