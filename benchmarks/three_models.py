@@ -93,13 +93,13 @@ def train_part(part: str, arguments: argparse.Namespace) -> None:
 
 def write_results(runs: Path) -> None:
     """Make the tables and the plot of finished runs."""
-    random = {model: load(runs / f"random-{model}") for model in MODELS}
-    speaker = {model: load(runs / f"speaker-{model}") for model in MODELS}
-    shipped = {model: load(runs / f"shipped-{model}") for model in MODELS}
-    for model, cells in speaker.items():
+    random, speaker, shipped = (
+        {model: load(runs / f"{setting}-{model}") for model in MODELS}
+        for setting in ("random", "speaker", "shipped")
+    )
+    for cells in speaker.values():
         for cell in cells:
             cell["test_7"] = merged(cell)
-        speaker[model] = cells
     text = "\n".join(
         [
             "# The three models",
