@@ -715,7 +715,7 @@ def test_exported_run_classifies_as_keras_does(
     result = runner.invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert str(output) in result.output
-    assert "on 24 clips" in result.output, "48 clips, at most 32: every second"
+    assert "(clips: 24)" in result.output, "48 clips, at most 32: every second"
 
     model, cell = EmotionModel(output), json.loads((run.cell / "metrics.json").read_text())
     assert model.metadata.name == "tiny", "the run's recipe, not that of --model"

@@ -234,7 +234,10 @@ def _resume(folder: Path, model: keras.Model) -> tuple[list[dict[str, float]], k
     if not path.is_file():
         return [], model
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [
+            {name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])}
+            for row in csv.DictReader(file)
+        ]
     checkpoint = _checkpoint_path(folder, len(rows))
     if not checkpoint.is_file():
         return [], model
