@@ -61,8 +61,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/three_models"), help="run folders")
     parser.add_argument("--only", action="append", metavar="SETTING:MODEL", help="repeatable")
     parser.add_argument("--threads", type=int, default=0, help="TensorFlow's; 0: as many as cores")
+    parser.add_argument("--tables", action="store_true", help="train nothing: write what is finished")
     arguments = parser.parse_args()
 
+    if arguments.tables:
+        write_results(arguments.runs)
+        return
     for part in arguments.only or [f"{setting}:{model}" for setting in SETTINGS for model in MODELS]:
         train_part(part, arguments)
     if not arguments.only:
@@ -94,7 +98,7 @@ def train_part(part: str, arguments: argparse.Namespace) -> None:
 def write_results(runs: Path) -> None:
     """Make the tables and the plot of finished runs."""
     random, speaker, shipped = (
-        {model: load(runs / f"{setting}-{model}") for model in MODELS}
+        {model: cells for model in MODELS if (cells := load(runs / f"{setting}-{model}"))}
         for setting in ("random", "speaker", "shipped")
     )
     for cells in speaker.values():
@@ -110,8 +114,8 @@ def write_results(runs: Path) -> None:
             "## Random split, as published",
             "",
             "RAVDESS + TESS (published: with SAVEE), 7 classes, stratified random split 80 : 10 : 10, seed "
-            f"{seeds(random)}. The same speakers are in training and test: this is how well it knows these 26, "
-            "and TESS, two speakers with one carrier phrase, is easy. Each clip counts once.",
+            f"{seeds(random)}. The same speakers are in training and test: this says how well a model knows 26 "
+            "voices, and TESS, two speakers with one carrier phrase, is easy. Each clip counts once.",
             "",
             *random_table(random),
             "",
@@ -123,6 +127,7 @@ def write_results(runs: Path) -> None:
             "recording level. Nothing was chosen on test actors.",
             "",
             *speaker_table(speaker),
+            *(f"| {name} | not trained yet |" for model, name in MODELS.items() if model not in speaker),
             "",
             "## What ships",
             "",
@@ -146,7 +151,9 @@ def write_results(runs: Path) -> None:
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
-    """The metrics of every finished cell of a run, folds and seeds in order."""
+    """The metrics of every cell of a finished run, folds and seeds in order; none of one that is not finished."""
+    if not (folder / "metrics.json").is_file():
+        return []
     paths = sorted(folder.glob("*/metrics.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
@@ -228,9 +235,9 @@ def plot(
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    x = np.arange(len(MODELS))
-    left.bar(x - 0.2, [PUBLISHED[m][1] for m in MODELS], 0.4, color="lightgrey", label="published (+ SAVEE)")
-    ours = [mean([c["validation"] for c in random[m]], "war") for m in MODELS]
+    x = np.arange(len(random))
+    left.bar(x - 0.2, [PUBLISHED[m][1] for m in random], 0.4, color="lightgrey", label="published (+ SAVEE)")
+    ours = [mean([c["validation"] for c in cells], "war") for cells in random.values()]
     left.bar(x + 0.2, ours, 0.4, color="tab:blue", label="edgeemo")
     left.set_title("random split: validation accuracy,\n7 classes, RAVDESS + TESS", fontsize=10)
     left.legend(loc="lower right")
@@ -238,9 +245,9 @@ def plot(
         (-0.2, "test", "tab:orange", "8 classes"),
         (0.2, "test_7", "tab:green", "7 classes"),
     ):
-        values = [[c[key]["uar"] for c in speaker[m]] for m in MODELS]
+        values = [[c[key]["uar"] for c in cells] for cells in speaker.values()]
         right.bar(
-            x + offset,
+            np.arange(len(speaker)) + offset,
             [np.mean(v) for v in values],
             0.4,
             yerr=[np.std(v, ddof=1) for v in values],
@@ -250,8 +257,8 @@ def plot(
         )
     right.set_title("actors never heard: test UAR,\nRAVDESS, 5 folds (bars: spread over folds)", fontsize=10)
     right.legend(loc="upper right")
-    for axis in (left, right):
-        axis.set_xticks(x, MODELS.values())
+    for axis, models in ((left, random), (right, speaker)):
+        axis.set_xticks(range(len(models)), [MODELS[m] for m in models])
         axis.set_ylim(0, 1)
         axis.grid(axis="y", alpha=0.3)
     with replacing(path) as temporary:
