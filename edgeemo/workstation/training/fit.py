@@ -60,7 +60,7 @@ def fit(
         plain values: the fold, seed, epochs, the scores of validation and test, and per corpus of the test.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # One thread each: with two, tf.data and ONNX Runtime share the same cores and both become slower.
+    # One thread: TensorFlow has the other cores.
     frontend = FrontEnd(recipe.features)
     labels = recipe.label_map.labels
     validation = fixed_examples(split.validation, cache, frontend, recipe)
