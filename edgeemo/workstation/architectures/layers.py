@@ -19,10 +19,14 @@ def normalised_input(n_frames: int, n_mels: int) -> tuple[Any, Any]:
 
 
 def causal_conv_block(x: Any, filters: int, *, kernel: int, pool: tuple[int, int], dropout: float) -> Any:
-    """Conv2D, max pooling, batch normalisation and dropout, causal in time.
+    """Conv2D, max pooling, batch normalisation, ReLU and dropout, causal in time.
 
     The convolution is padded on the past side only, and the pooling's stride is its size: a frame of the output
     depends on no later frame of the input, and a streaming graph can compute it from cached past frames.
+
+    The activation comes last, and the normalisation's scale is never negative: max pooling and such a scale can
+    change places, so that an exported graph holds convolution, ReLU and pooling only, and zero, the padding of
+    the next block and the first state of a stream, is a value that its input takes.
 
     Dropout here leaves out whole channels (Tompson et al. 2015, "Efficient object localization using
     convolutional networks"): with element-wise dropout, the next block's max pooling picks the noise's maxima,
@@ -42,9 +46,10 @@ def causal_conv_block(x: Any, filters: int, *, kernel: int, pool: tuple[int, int
     if x.shape[1] % pool[0]:
         raise ValueError(f"{x.shape[1]} frames cannot be pooled by {pool[0]} without a rest")
     x = layers.ZeroPadding2D(((kernel - 1, 0), (kernel // 2, (kernel - 1) // 2)))(x)
-    x = layers.Conv2D(filters, kernel, activation="relu")(x)
+    x = layers.Conv2D(filters, kernel)(x)
     x = layers.MaxPooling2D(pool)(x)
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
+    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_constraint="non_neg")(x)
+    x = layers.ReLU()(x)
     return layers.SpatialDropout2D(dropout)(x) if dropout else x
 
 
