@@ -1,7 +1,8 @@
 """Latency of models on this machine, measured side by side.
 
 A *step* is what the live loop does per `step_samples` of audio: one `Listener.push` of that much microphone
-audio through the resampler, the sliding window and the model.
+audio through the resampler and the model: a window graph sees a whole window each time, a stream graph the new
+audio.
 
 The models take turns: in each round, each of them does a short block of steps, beginning with another model
 each time. Whatever else the machine does then slows all of them alike, and their ratios hold on a busy
@@ -11,6 +12,7 @@ machine too.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,7 +32,7 @@ from edgeemo.errors import EdgeEmoError, ModelError
 from edgeemo.latency import Latency
 from edgeemo.listen import Listener
 from edgeemo.model import EmotionModel, session_options
-from edgeemo.windows import clip_windows
+from edgeemo.stepper import stepper
 
 Audio = npt.NDArray[np.float32]
 
@@ -48,12 +50,12 @@ _SIGNAL_S = 12.8
 
 @dataclass(frozen=True, kw_only=True)
 class ColdStart:
-    """Fresh processes, each of which loads one model and classifies one window.
+    """Fresh processes, each of which loads one model and does one step.
 
     Attributes:
         import_ms: importing edgeemo, numpy and onnxruntime.
-        load_ms: loading and checking the model file.
-        first_inference_ms: the first window; later ones are faster.
+        load_ms: loading and checking the model file; a stream graph then runs through a window of silence.
+        first_inference_ms: the first step; later ones are faster.
         first_label_ms: from just before the process starts to its first label, the interpreter's start
             included.
         peak_memory_bytes: the process's largest resident set, per process; empty where the system does not
@@ -90,12 +92,12 @@ class ModelBench:
         name: the file's name without its suffix.
         n_parameters: weights of the network.
         n_bytes: size of the file.
-        window_s: seconds of audio in one inference.
+        window_s: seconds of audio that the network was trained on, and that one inference of a window graph takes.
         step_s: seconds of audio that one step has to keep up with.
         step_ms: whole steps, warm.
         warm_up_ms: the steps before those, counted nowhere else.
         resample_ms: of each step, the part spent resampling.
-        model_ms: of each step, the part spent in onnxruntime.
+        model_ms: of each step, the part spent in the model, as `edgeemo.listen.Step` has it.
         frontend_share: the front end's part of the model's time, from 0 to 1, as onnxruntime's profiler sees
             it; None where no node is named as the front end's.
         cold: fresh processes.
@@ -157,7 +159,7 @@ class BenchReport:
         s = self.settings
         return (
             f"{s['n_steps']} steps per model after warm-up, onnxruntime threads: {s['n_threads']}, models in "
-            f"turn. A step resamples {s['source_rate']} Hz audio and classifies one window; front end and "
+            f"turn. A step resamples {s['source_rate']} Hz audio and runs the model once; front end and "
             "network are the model's median split by onnxruntime's profiler. First inference, start (process "
             f"to first label) and peak memory: medians of {s['n_cold_starts']} fresh processes. "
             f"edgeemo {s['edgeemo']}. {machine.caption(self.machine)}."
@@ -334,7 +336,7 @@ def frontend_share(path: Path, *, n_threads: int = 1, n_steps: int = PROFILED_ST
     this share, not the profiler's times. It was within 0.07 of the front end timed alone (small networks).
 
     Returns:
-        from 0 to 1: the median over `n_steps` inferences of front-end node time over all node time; None
+        from 0 to 1: the median over `n_steps` steps of front-end node time over all node time; None
         where no node is named as the front end's.
 
     Raises:
@@ -345,14 +347,19 @@ def frontend_share(path: Path, *, n_threads: int = 1, n_steps: int = PROFILED_ST
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         model = EmotionModel(path, options=options)
-        n_samples, sample_rate = model.metadata.window_samples, model.metadata.features.sample_rate
-        windows = clip_windows(speech_like(4 * n_samples, sample_rate), n_samples)
-        for _, window in zip(range(SETTLING_STEPS + n_steps), cycle(windows), strict=False):
-            model.predict(window)
+        m = model.metadata
+        steps = stepper(model)
+        # The stream begins with a window of silence, which would be timed too well.
+        n_unused = SETTLING_STEPS + math.ceil(m.window_samples / m.step_samples)
+        audio = speech_like(4 * m.window_samples, m.features.sample_rate)
+        audio = audio[: len(audio) // m.step_samples * m.step_samples].reshape(-1, m.step_samples)
+        for _, step in zip(range(n_unused + n_steps), cycle(audio), strict=False):
+            steps.step(step)
         profile = Path(model.session.end_profiling())
         events = json.loads(profile.read_text(encoding="utf-8"))
-        del model
-    return share_in_profile(events, skip=SETTLING_STEPS)
+        del model, steps
+    n_runs = sum(event.get("name") == "model_run" for event in events)
+    return share_in_profile(events, skip=n_runs - n_steps)
 
 
 def share_in_profile(events: list[dict[str, Any]], *, skip: int) -> float | None:
@@ -452,12 +459,14 @@ start_s, path, n_threads = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 marks = [time.perf_counter()]
 import numpy as np
 from edgeemo.model import EmotionModel
+from edgeemo.stepper import stepper
 marks.append(time.perf_counter())
 model = EmotionModel(path, n_threads=n_threads)
+steps = stepper(model)
 marks.append(time.perf_counter())
-window = (0.1 * np.sin(0.05 * np.arange(model.metadata.window_samples))).astype(np.float32)
+audio = (0.1 * np.sin(0.05 * np.arange(model.metadata.step_samples))).astype(np.float32)
 ready_s = time.perf_counter()
-label = model.labels[model.predict(window).argmax()]
+label = model.labels[steps.step(audio).argmax()]
 marks.append(time.perf_counter())
 try:
     with open("/proc/self/status") as status:

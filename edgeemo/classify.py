@@ -1,4 +1,4 @@
-"""Scoring whole clips: the mean of the probabilities over the windows of a clip."""
+"""Scoring whole clips: the mean of the probabilities over a clip's windows, or over the steps of a stream graph."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
 from edgeemo.model import EmotionModel
+from edgeemo.stepper import stepper
 from edgeemo.windows import iter_windows
 
 Audio = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ class ClipScore:
         label: the most probable class.
         probabilities: mean over the windows, shape `(n_labels,)`, summing to 1, in the order of the model's
             labels.
-        n_windows: how many windows that mean is over.
+        n_windows: how many windows that mean is over; of a stream graph: steps.
     """
 
     path: Path
@@ -77,21 +78,42 @@ class ClipFailure:
 
 
 def score_audio(model: EmotionModel, audio: Audio) -> tuple[Probabilities, int]:
-    """Score a clip: the mean of the model's probabilities over `edgeemo.windows.iter_windows`.
+    """Score a clip.
+
+    With a window graph: the mean of the probabilities over `edgeemo.windows.iter_windows`. With a stream graph:
+    the mean over the steps that end at or after the end of the clip's first full window, each of which has heard
+    that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step: silence
+    fills its first. Pauses in it reset nothing.
 
     Args:
         model: the model.
         audio: mono float32 in [-1, 1] at the model's sample rate, shape `(n_samples,)`, at least one sample.
 
     Returns:
-        probabilities, shape `(n_labels,)`, summing to 1, and the number of windows.
+        probabilities, shape `(n_labels,)`, summing to 1, and the number of windows or steps that they are of.
     """
+    if model.metadata.mode == "stream":
+        scored = _scored_steps(model, audio)
+    else:
+        scored = (model.predict(window) for window in iter_windows(audio, model.metadata.window_samples))
     total = np.zeros(len(model.labels), np.float64)
-    n_windows = 0
-    for window in iter_windows(audio, model.metadata.window_samples):
-        total += model.predict(window)
-        n_windows += 1
-    return (total / n_windows).astype(np.float32), n_windows
+    n_scored = 0
+    for probabilities in scored:
+        total += probabilities
+        n_scored += 1
+    return (total / n_scored).astype(np.float32), n_scored
+
+
+def _scored_steps(model: EmotionModel, audio: Audio) -> Iterator[Probabilities]:
+    """The probabilities of the steps by which a stream graph scores a clip, at least one."""
+    step_samples = model.metadata.step_samples
+    steps = stepper(model)
+    first_scored_end = min(model.metadata.window_samples, len(audio))
+    for end in range((len(audio) - 1) % step_samples + 1, len(audio) + 1, step_samples):
+        step = audio[max(0, end - step_samples) : end]
+        probabilities = steps.step(np.pad(step, (step_samples - len(step), 0)))
+        if end >= first_scored_end:
+            yield probabilities
 
 
 def score_clip(model: EmotionModel, path: Path) -> ClipScore:

@@ -17,7 +17,8 @@ from edgeemo.audio import Resampler
 from edgeemo.errors import AudioError
 from edgeemo.model import EmotionModel
 from edgeemo.sources import Source
-from edgeemo.windows import SlidingWindow
+from edgeemo.stepper import stepper
+from edgeemo.utterances import UtteranceDetector
 
 Audio = npt.NDArray[np.float32]
 
@@ -27,15 +28,18 @@ class Step:
     """One inference of the live loop.
 
     Attributes:
-        time_s: position in the stream at which the step's window ends, counted in samples, so independent of
-            any clock; audio that a source dropped is not counted.
+        time_s: position in the stream at which the step ends, counted in samples, so independent of any clock;
+            audio that a source dropped is not counted.
+        utterance: number of the utterance that the step belongs to, a pause after it included: 0 before the first,
+            then from 1 on. `edgeemo.utterances` has the rule.
         label: the most probable one.
         probabilities: label -> probability, in the model's order.
         resample_ms: time spent resampling since the step before.
-        model_ms: time spent in the model, the front end included.
+        model_ms: time spent in the model, the front end and the search for utterances included.
     """
 
     time_s: float
+    utterance: int
     label: str
     probabilities: dict[str, float]
     resample_ms: float
@@ -50,7 +54,8 @@ class Step:
 class Listener:
     """Turns a stream of audio into steps. It has no thread and opens nothing.
 
-    The steps do not depend on how the stream is cut into blocks.
+    The steps do not depend on how the stream is cut into blocks. Where an utterance begins, a stream graph starts
+    afresh, as after silence; a window graph forgets by itself.
 
     Args:
         model: the loaded model.
@@ -64,21 +69,28 @@ class Listener:
         metadata = model.metadata
         self.model = model
         self._sample_rate = metadata.features.sample_rate
+        self._carries_state = metadata.mode == "stream"
         self._resampler = Resampler(source_rate, self._sample_rate)
-        self._windows = SlidingWindow(metadata.window_samples, metadata.step_samples)
+        self._stepper = stepper(model)
+        self._utterances = UtteranceDetector(self._sample_rate)
+        self._pending: Audio = np.zeros(metadata.step_samples, np.float32)
         self.reset()
 
     def warm_up(self) -> None:
-        """Run the model on silence: its first inferences are several times slower than the rest."""
-        silence = np.zeros(self.model.metadata.window_samples, np.float32)
+        """Run the model on silence, since its first inferences are several times slower; then `reset`."""
+        silence = np.zeros_like(self._pending)
         for _ in range(2):
-            self.model.predict(silence)
+            self._stepper.step(silence)
+        self.reset()
 
     def reset(self) -> None:
         """Forget the stream: the next sample is the first."""
         self._resampler.reset()
-        self._windows.reset()
+        self._stepper.reset()
+        self._utterances.reset()
+        self._n_pending = 0
         self._n_steps = 0
+        self._n_utterances = 0
         self._resample_s = 0.0
 
     def push(self, block: Audio) -> list[Step]:
@@ -112,17 +124,32 @@ class Listener:
         return steps
 
     def _advance(self, audio: Audio) -> list[Step]:
-        return [self._step(window) for window in self._windows.push(audio)]
+        """Fill `self._pending` again and again; each time it is full is a step."""
+        steps, start = [], 0
+        while start < len(audio):
+            piece = audio[start : start + len(self._pending) - self._n_pending]
+            self._pending[self._n_pending : self._n_pending + len(piece)] = piece
+            self._n_pending += len(piece)
+            start += len(piece)
+            if self._n_pending == len(self._pending):
+                self._n_pending = 0
+                steps.append(self._step(self._pending))
+        return steps
 
-    def _step(self, window: Audio) -> Step:
+    def _step(self, audio: Audio) -> Step:
         start_s = time.perf_counter()
-        probabilities = self.model.predict(window)
+        if self._utterances.push(audio):
+            self._n_utterances += 1
+            if self._carries_state:
+                self._stepper.reset()
+        probabilities = self._stepper.step(audio)
         model_s = time.perf_counter() - start_s
         resample_s, self._resample_s = self._resample_s, 0.0
         self._n_steps += 1
         labels = self.model.labels
         return Step(
-            time_s=self._n_steps * self._windows.step_samples / self._sample_rate,
+            time_s=self._n_steps * len(audio) / self._sample_rate,
+            utterance=self._n_utterances,
             label=labels[int(probabilities.argmax())],
             probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
             resample_ms=1000 * resample_s,

@@ -14,6 +14,8 @@ from edgeemo.errors import ModelError
 
 KEY = "edgeemo"
 FORMAT = 1
+MODES = ("window", "stream")
+PRECISIONS = ("fp32", "int8", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,28 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
+class State:
+    """What a stream graph carries from one step to the next: the graph input `name`, and the output `name_next`.
+
+    Every state is float32 and zero at the start: a causal network's zero padding.
+
+    Attributes:
+        name: of the graph input.
+        shape: of input and output.
+        holds: what it is, for a person, such as "2 frames before conv2d".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    holds: str
+
+    @property
+    def next_name(self) -> str:
+        """Name of the graph output that is the next step's input."""
+        return f"{self.name}_next"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """Everything a device, or a person, needs to know of a model file.
 
@@ -88,16 +112,19 @@ class Metadata:
         name: the recipe's name, such as `cnn_lstm`.
         summary: one line on the architecture.
         labels: class names, in the order of the probabilities.
-        mode: `"window"`: each step recomputes `window_samples` of audio.
-        precision: `"fp32"`.
-        window_samples: samples of audio in one inference.
-        step_samples: new samples between two inferences of the live loop.
+        mode: `"window"`: each step recomputes `window_samples` of audio. `"stream"`: each step computes
+            `step_samples` of new audio and carries `states`.
+        precision: `"fp32"`, `"int8"` (per operator) or `"fp16"` (weights stored so).
+        window_samples: samples of audio that the network was trained on, and that a window graph takes.
+        step_samples: new samples between two inferences of the live loop, and what a stream graph takes.
+        states: of a stream graph, in the order of its inputs after `audio`.
         features: the front end's settings.
         n_parameters: weights of the network (the front end has none).
         licence: terms of the weights.
         training: corpora, protocol, seeds and whatever else made the weights.
         scores: rows of measured scores, each naming its protocol, seeds and number of speakers.
         parity: how far the graph is from its source model: largest differences, tolerance, number of clips.
+        verdict: the export gate's: accepted or not, why, and what was measured.
         tools: versions of the libraries that made the file.
         format: version of this structure.
     """
@@ -112,11 +139,21 @@ class Metadata:
     licence: str
     mode: str = "window"
     precision: str = "fp32"
+    states: tuple[State, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
     parity: dict[str, Any] = field(default_factory=dict)
+    verdict: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def variant(self) -> str:
+        """The file's name without its suffix: `cnn_lstm`, `cnn_lstm.stream`, `cnn_lstm.stream.int8`."""
+        parts = [self.name]
+        parts += ["stream"] if self.mode == "stream" else []
+        parts += [self.precision] if self.precision != "fp32" else []
+        return ".".join(parts)
 
     @property
     def window_s(self) -> float:
@@ -153,6 +190,10 @@ class Metadata:
                 )
             values["features"] = Features(**_known(Features, values["features"]))
             values["labels"] = tuple(values["labels"])
+            values["states"] = tuple(
+                State(**_known(State, state) | {"shape": tuple(state["shape"])})
+                for state in values.get("states", ())
+            )
             metadata = cls(**_known(cls, values))
             metadata._check(source)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -165,7 +206,8 @@ class Metadata:
         checks = [
             (len(self.labels) >= 2, "fewer than two labels"),
             (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
-            (self.mode == "window", f"mode {self.mode!r}, known: 'window'"),
+            (self.mode in MODES, f"mode {self.mode!r}, known: {', '.join(MODES)}"),
+            (self.precision in PRECISIONS, f"precision {self.precision!r}, known: {', '.join(PRECISIONS)}"),
             (
                 0 < self.step_samples <= self.window_samples,
                 f"step of {self.step_samples} samples, window of {self.window_samples}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ class EmotionModel:
         return self.metadata.labels
 
     def predict(self, window: Audio) -> Probabilities:
-        """Classify one window.
+        """Classify one window, with a window graph. `edgeemo.stepper` runs graphs of both modes over a stream.
 
         Args:
             window: mono float32 in [-1, 1] at the model's sample rate, shape `(window_samples,)`.
@@ -63,8 +64,14 @@ class EmotionModel:
             probabilities, shape `(n_labels,)`, summing to 1.
 
         Raises:
+            ModelError: the graph is a stream graph.
             ValueError: another shape.
         """
+        if self.metadata.mode != "window":
+            raise ModelError(
+                f"{self.path}: a {self.metadata.mode} graph, which carries state from step to step; "
+                "use edgeemo.stepper.stepper(model)"
+            )
         if window.shape != (self.metadata.window_samples,):
             raise ValueError(f"window of shape {window.shape}, expected ({self.metadata.window_samples},)")
         (probabilities,) = self.session.run(None, {"audio": window[np.newaxis]})
@@ -73,21 +80,48 @@ class EmotionModel:
 
     def __repr__(self) -> str:
         m = self.metadata
+        states = ", ".join(f"{state.name} {state.shape}" for state in m.states)
         return (
-            f"EmotionModel({self.path.name}: audio (1, {m.window_samples}) at {m.features.sample_rate} Hz"
-            f" -> probabilities (1, {len(m.labels)}): {', '.join(m.labels)})"
+            f"EmotionModel({self.path.name}: audio {self._audio_shape} at {m.features.sample_rate} Hz"
+            f" -> probabilities (1, {len(m.labels)}): {', '.join(m.labels)}"
+            f"{'; carries ' if states else ''}{states})"
         )
+
+    @property
+    def _audio_shape(self) -> tuple[int, int]:
+        """What the graph takes in one run."""
+        m = self.metadata
+        return (1, m.step_samples if m.mode == "stream" else m.window_samples)
 
     def _check_graph(self) -> None:
         """Validation at load, never at the first inference."""
         m = self.metadata
-        kind = "tensor(float)"
-        expected = {"audio": (kind, [1, m.window_samples]), "probabilities": (kind, [1, len(m.labels)])}
-        found = {v.name: (v.type, v.shape) for v in [*self.session.get_inputs(), *self.session.get_outputs()]}
-        if found != expected:
+        if m.states and m.mode != "stream":
             raise ModelError(
-                f"{self.path}: graph has {found}, its metadata says {expected}; export the model again"
+                f"{self.path}: its metadata lists states of a {m.mode} graph, which has none; "
+                "export the model again"
             )
+        inputs = [("audio", self._audio_shape), *((state.name, state.shape) for state in m.states)]
+        outputs = [
+            ("probabilities", (1, len(m.labels))),
+            *((state.next_name, state.shape) for state in m.states),
+        ]
+        for what, values, expected in (
+            ("inputs", self.session.get_inputs(), inputs),
+            ("outputs", self.session.get_outputs(), outputs),
+        ):
+            found = _described((v.name, v.type, v.shape) for v in values)
+            wanted = _described((name, "tensor(float)", shape) for name, shape in expected)
+            if found != wanted:
+                raise ModelError(
+                    f"{self.path}: graph has {what} {', '.join(found)}, its metadata says {', '.join(wanted)}; "
+                    "export the model again"
+                )
+
+
+def _described(values: Iterable[tuple[str, str, Iterable[int | str]]]) -> list[str]:
+    """Name, type and shape of graph inputs or outputs as text, in an order of its own: they go by name."""
+    return sorted(f"{name}: {kind} {list(shape)}" for name, kind, shape in values)
 
 
 def session_options(n_threads: int = 1) -> ort.SessionOptions:

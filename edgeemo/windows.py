@@ -1,4 +1,4 @@
-"""Which windows of audio a model sees: over a whole clip, and sliding over a stream."""
+"""Which windows of a clip a window graph sees."""
 
 from __future__ import annotations
 
@@ -36,27 +36,3 @@ def iter_windows(audio: Audio, window_samples: int) -> Iterator[Audio]:
 def clip_windows(audio: Audio, window_samples: int) -> Audio:
     """The windows of `iter_windows`, stacked: shape `(n_windows, window_samples)`."""
     return np.stack(list(iter_windows(audio, window_samples)))
-
-
-class SlidingWindow:
-    """The last `window_samples` of a stream, handed out every `step_samples`; silence before the start."""
-
-    def __init__(self, window_samples: int, step_samples: int) -> None:
-        self.window_samples = window_samples
-        self.step_samples = step_samples
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the stream: the next sample is the first."""
-        self._window: Audio = np.zeros(self.window_samples, np.float32)
-        self._pending: Audio = np.zeros(0, np.float32)
-
-    def push(self, audio: Audio) -> list[Audio]:
-        """Take new samples, shape `(n_samples,)` of any length; return one window per completed step."""
-        self._pending = np.concatenate([self._pending, audio])
-        windows = []
-        while len(self._pending) >= self.step_samples:
-            step, self._pending = self._pending[: self.step_samples], self._pending[self.step_samples :]
-            self._window = np.concatenate([self._window[self.step_samples :], step])
-            windows.append(self._window)
-        return windows

@@ -85,7 +85,7 @@ def listen(
                     from edgeemo.view import Picture, view_for
 
                     with view_for(Console()) as view:
-                        name = loaded.metadata.name
+                        name = loaded.metadata.variant
                         loop(lambda step: view.show(Picture.of(source.name, name, step, statistics)))
             except EdgeEmoError:
                 if statistics.n_steps:
@@ -105,6 +105,7 @@ def _source(clip: Path | None, device: str | None, fast: bool) -> FileSource | M
 def _write_json(step: Step, drops: int) -> None:
     line = {
         "time_s": round(step.time_s, 6),
+        "utterance": step.utterance,
         "label": step.label,
         "probabilities": {label: round(p, 6) for label, p in step.probabilities.items()},
         "resample_ms": round(step.resample_ms, 4),

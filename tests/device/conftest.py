@@ -29,6 +29,28 @@ def tiny_model(tiny_model_path: Path) -> EmotionModel:
 
 
 @pytest.fixture(scope="session")
+def stream_model_path() -> Path:
+    """The same weights as a stream graph."""
+    return HERE / "tiny.stream.onnx"
+
+
+@pytest.fixture(scope="session")
+def stream_model(stream_model_path: Path) -> EmotionModel:
+    return EmotionModel(stream_model_path)
+
+
+@pytest.fixture(scope="session", params=["window", "stream"])
+def either_model_path(request: pytest.FixtureRequest, tiny_model_path: Path, stream_model_path: Path) -> Path:
+    """A test with this runs with a window graph and with a stream graph."""
+    return {"window": tiny_model_path, "stream": stream_model_path}[request.param]
+
+
+@pytest.fixture(scope="session")
+def either_model(either_model_path: Path) -> EmotionModel:
+    return EmotionModel(either_model_path)
+
+
+@pytest.fixture(scope="session")
 def clip_48k(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds at 48 kHz that a front end can tell apart in time: gliding tones, pauses, noise."""
     path = tmp_path_factory.mktemp("clips") / "clip.wav"

@@ -98,6 +98,22 @@ def test_markdown_table_parses(report: BenchReport) -> None:
     assert str(report.machine["cpu"]) in report.to_markdown()
 
 
+def test_a_stream_graph_is_measured_beside_its_window_graph(
+    tiny_model_path: Path, stream_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "COLD_STARTS", 1)
+    report = bench([tiny_model_path, stream_model_path], n_steps=STEPS)
+    window, stream = report.models
+    assert (window.name, stream.name) == ("tiny", "tiny.stream")
+    assert (stream.window_s, stream.step_s) == (window.window_s, window.step_s)
+    for m in report.models:
+        assert m.step_ms.n == m.model_ms.n == STEPS
+        assert m.frontend_share is not None
+        assert 0 < m.frontend_share < 1
+        assert m.cold.first_label_ms.n == 1
+    assert "tiny.stream" in report.to_markdown()
+
+
 def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[tuple[str, int]] = []
     measure = bench_module._Runner.measure

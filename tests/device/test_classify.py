@@ -20,7 +20,9 @@ from edgeemo.bench import speech_like
 from edgeemo.classify import ClipFailure, ClipScore, classify, score_audio, score_clip
 from edgeemo.cli import app
 from edgeemo.errors import AudioError
+from edgeemo.listen import Listener
 from edgeemo.model import EmotionModel
+from edgeemo.stepper import stepper
 from edgeemo.windows import clip_windows
 
 
@@ -56,7 +58,44 @@ def test_score_is_the_mean_over_the_windows(model: EmotionModel) -> None:
     assert n_windows == len(by_hand)
 
 
-def test_clip_of_any_rate_is_scored_at_the_models_rate(model: EmotionModel, clips: list[Path]) -> None:
+@pytest.mark.parametrize("n_samples", [1, 2559, 2560, 2561, 10239, 10240, 10241, 12800, 40000])
+def test_score_of_a_stream_graph_is_the_mean_over_the_steps_that_heard_a_window(
+    stream_model: EmotionModel, n_samples: int
+) -> None:
+    window, step = stream_model.metadata.window_samples, stream_model.metadata.step_samples
+    audio = speech_like(40000, stream_model.metadata.features.sample_rate)[:n_samples]
+    n_steps = -(-n_samples // step)
+    padded = np.concatenate([np.zeros(n_steps * step - n_samples, np.float32), audio])
+    steps = stepper(stream_model)
+    ends = range(n_samples - (n_steps - 1) * step, n_samples + 1, step)  # in the clip
+    by_hand = [
+        (end, steps.step(piece)) for end, piece in zip(ends, padded.reshape(n_steps, step), strict=True)
+    ]
+    expected = [p for end, p in by_hand if end >= window] or [by_hand[-1][1]]
+    probabilities, n_windows = score_audio(stream_model, audio)
+    np.testing.assert_allclose(probabilities, np.mean(expected, axis=0), atol=1e-6)
+    assert n_windows == len(expected) == max(1, (n_samples - window) // step + 1)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_pauses_in_a_clip_reset_nothing(stream_model: EmotionModel) -> None:
+    """Unlike in the live loop: the score of a clip is that of the whole clip."""
+    m = stream_model.metadata
+    voice = speech_like(12 * m.step_samples, m.features.sample_rate)
+    audio = np.concatenate([voice, 0.01 * voice, voice])
+    steps = stepper(stream_model)
+    first = m.window_samples // m.step_samples - 1
+    expected = [steps.step(piece) for piece in audio.reshape(-1, m.step_samples)][first:]
+    np.testing.assert_allclose(score_audio(stream_model, audio)[0], np.mean(expected, axis=0), atol=1e-6)
+
+    live = Listener(stream_model, m.features.sample_rate).push(audio)[first:]
+    assert live[-1].utterance == 2
+    means = np.mean([list(step.probabilities.values()) for step in live], axis=0)
+    assert np.abs(means - np.mean(expected, axis=0)).max() > 1e-6, "resets must be seen"
+
+
+def test_clip_of_any_rate_is_scored_at_the_models_rate(either_model: EmotionModel, clips: list[Path]) -> None:
+    model = either_model
     for path in clips:
         score = score_clip(model, path)
         audio = read_audio(path, model.metadata.features.sample_rate)
@@ -93,13 +132,11 @@ def test_csv_has_a_row_per_file_in_the_order_given(
         assert row["error"] == ""
 
 
-def test_json_says_what_the_library_says(
-    model: EmotionModel, tiny_model_path: Path, clips: list[Path]
-) -> None:
-    rows = json.loads(run("-m", tiny_model_path, "-f", "json", *clips).stdout)
+def test_json_says_what_the_library_says(either_model: EmotionModel, clips: list[Path]) -> None:
+    rows = json.loads(run("-m", either_model.path, "-f", "json", *clips).stdout)
     for row, path in zip(rows, clips, strict=True):
-        score = score_clip(model, path)
-        assert list(row["probabilities"]) == list(model.labels)
+        score = score_clip(either_model, path)
+        assert list(row["probabilities"]) == list(either_model.labels)
         np.testing.assert_allclose(list(row["probabilities"].values()), score.probabilities, atol=1e-6)
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert (row["label"], row["n_windows"], row["error"]) == (score.label, score.n_windows, None)

@@ -18,6 +18,8 @@ from edgeemo.errors import AudioError
 from edgeemo.listen import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.sources import FileSource, Source
+from edgeemo.stepper import stepper
+from edgeemo.utterances import UtteranceDetector
 from edgeemo.view import LiveView, Picture, PlainView, render, view_for
 
 RATES = [8000, 16000, 22050, 44100, 48000]
@@ -25,6 +27,17 @@ RATES = [8000, 16000, 22050, 44100, 48000]
 
 def noise(n_samples: int, seed: int = 0) -> np.ndarray:
     return 0.2 * np.random.default_rng(seed).standard_normal(n_samples).astype(np.float32)
+
+
+def spoken(gaps_s: list[float], rate: int = 16000, seed: int = 0) -> np.ndarray:
+    """0.8 s of loud noise, swelling, after each gap of quiet noise; and a second of that."""
+    random = np.random.default_rng(seed)
+    pieces = []
+    for gap_s in gaps_s:
+        pieces.append(2e-3 * random.standard_normal(round(gap_s * rate)))
+        burst = random.standard_normal(round(0.8 * rate))
+        pieces.append(burst * np.linspace(0.02, 0.2, len(burst)))
+    return np.concatenate([*pieces, 2e-3 * random.standard_normal(rate)]).astype(np.float32)
 
 
 def listened(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[Step]:
@@ -52,18 +65,24 @@ def collected(source: Source, listener: Listener, **options: Any) -> tuple[list[
 # --- Listener
 
 
+@pytest.mark.parametrize("mode", ["window", "stream"])
 @settings(deadline=None, max_examples=25)
 @given(
     rate=st.sampled_from(RATES),
-    duration_s=st.floats(0.0, 1.5),
+    gaps_s=st.lists(st.floats(0.0, 1.5), min_size=0, max_size=3),
     sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=6).filter(lambda s: sum(s) >= 100 * len(s)),
 )
 def test_steps_do_not_depend_on_the_blocks(
-    tiny_model: EmotionModel, rate: int, duration_s: float, sizes: list[int]
+    tiny_model: EmotionModel,
+    stream_model: EmotionModel,
+    mode: str,
+    rate: int,
+    gaps_s: list[float],
+    sizes: list[int],
 ) -> None:
-    audio = noise(round(duration_s * rate))
-    listener = Listener(tiny_model, rate)
-    at_once = untimed(listened(listener, audio, [max(1, len(audio))]))
+    audio = spoken(gaps_s, rate)
+    listener = Listener({"window": tiny_model, "stream": stream_model}[mode], rate)
+    at_once = untimed(listened(listener, audio, [len(audio)]))
     assert untimed(listened(listener, audio, sizes)) == at_once
 
 
@@ -79,13 +98,57 @@ def hand_cut(model: EmotionModel, audio: np.ndarray) -> list[tuple[float, list[f
 
 def test_steps_are_predictions_of_hand_cut_windows(tiny_model: EmotionModel) -> None:
     rate = tiny_model.metadata.features.sample_rate
-    audio = noise(3 * rate + 17)
+    audio = np.concatenate([spoken([0.9, 1.1]), noise(3 * rate + 17)])
     steps = listened(Listener(tiny_model, rate), audio, [rate // 50])
     expected = hand_cut(tiny_model, audio)
     assert [(s.time_s, list(s.probabilities.values())) for s in steps] == expected
     assert all(tuple(s.probabilities) == tiny_model.labels for s in steps)
     assert [s.label for s in steps] == [tiny_model.labels[int(np.argmax(p))] for _, p in expected]
     assert len({s.label for s in steps} | {str(s.probabilities) for s in steps}) > 5, "the model must react"
+    assert steps[-1].utterance > 2, "utterances must not matter to windows: there must be some"
+
+
+def test_a_stream_graph_starts_afresh_with_each_utterance(stream_model: EmotionModel) -> None:
+    audio = spoken([0.9, 1.1, 0.2, 1.4])
+    steps = listened(Listener(stream_model, 16000), audio, [320])
+
+    detector, hand_made = UtteranceDetector(16000), stepper(stream_model)
+    carried_on = stepper(stream_model)
+    expected: list[tuple[int, list[float]]] = []
+    without: list[list[float]] = []
+    n_utterances, n_samples = 0, stream_model.metadata.step_samples
+    for start in range(0, len(audio) - n_samples + 1, n_samples):
+        piece = audio[start : start + n_samples]
+        if detector.push(piece):
+            n_utterances += 1
+            hand_made.reset()
+        expected.append((n_utterances, hand_made.step(piece).tolist()))
+        without.append(carried_on.step(piece).tolist())
+    assert [(s.utterance, list(s.probabilities.values())) for s in steps] == expected
+    assert n_utterances == 4  # the noise at the start; the gap of 0.2 s parts nothing
+    assert without != [p for _, p in expected], "resets must be seen"
+
+
+def test_utterances_are_counted_alike_in_both_modes(
+    tiny_model: EmotionModel, stream_model: EmotionModel
+) -> None:
+    silence = np.zeros(16000, np.float32)
+    audio = np.concatenate([silence, noise(12800), silence, noise(12800, seed=1)])
+    counted = [
+        [s.utterance for s in listened(Listener(model, 16000), audio, [1000])]
+        for model in (tiny_model, stream_model)
+    ]
+    assert counted[0] == counted[1] == sorted(counted[0])
+    assert set(counted[0]) == {0, 1, 2}
+
+
+def test_warming_up_leaves_the_listener_as_new(either_model: EmotionModel) -> None:
+    audio = spoken([0.3, 0.9])
+    expected = untimed(listened(Listener(either_model, 16000), audio, [320]))
+    listener = Listener(either_model, 16000)
+    listener.push(noise(7000))
+    listener.warm_up()
+    assert untimed(listened(listener, audio, [320])) == expected
 
 
 def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48k: Path) -> None:
@@ -97,27 +160,27 @@ def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48
 
 @pytest.mark.parametrize("end", ["reset", "flush"])
 @pytest.mark.parametrize("rate", [16000, 48000])
-def test_a_new_stream_is_bit_identical(tiny_model: EmotionModel, rate: int, end: str) -> None:
-    audio = noise(2 * rate)
-    listener = Listener(tiny_model, rate)
+def test_a_new_stream_is_bit_identical(either_model: EmotionModel, rate: int, end: str) -> None:
+    audio = np.concatenate([noise(2 * rate), spoken([0.9], rate)])
+    listener = Listener(either_model, rate)
     first = untimed(listened(listener, audio, [rate // 50]))
     listener.push(noise(rate + 123, seed=1))
     getattr(listener, end)()
     assert untimed(listened(listener, audio, [rate // 50])) == first
 
 
-def test_without_a_reset_the_old_stream_shows(tiny_model: EmotionModel) -> None:
+def test_without_a_reset_the_old_stream_shows(either_model: EmotionModel) -> None:
     """The test above can fail: state that stays is seen in the steps."""
     audio = noise(32000)
-    listener = Listener(tiny_model, 16000)
+    listener = Listener(either_model, 16000)
     first = untimed(listened(listener, audio, [320]))
     listener.push(noise(16000, seed=1))
     assert untimed(listened(listener, audio, [320])) != first
 
 
-def test_refused_blocks_leave_the_stream_as_it_was(tiny_model: EmotionModel) -> None:
+def test_refused_blocks_leave_the_stream_as_it_was(either_model: EmotionModel) -> None:
     audio = noise(32000)
-    listener = Listener(tiny_model, 16000)
+    listener = Listener(either_model, 16000)
     expected = untimed(listened(listener, audio, [16000]))
     steps = listener.push(audio[:16000])
     for value in (np.nan, np.inf):
@@ -128,8 +191,8 @@ def test_refused_blocks_leave_the_stream_as_it_was(tiny_model: EmotionModel) -> 
     assert untimed(steps + listener.push(audio[16000:]) + listener.flush()) == expected
 
 
-def test_times_are_measured(tiny_model: EmotionModel) -> None:
-    steps = listened(Listener(tiny_model, 48000), noise(96000), [960])
+def test_times_are_measured(either_model: EmotionModel) -> None:
+    steps = listened(Listener(either_model, 48000), noise(96000), [960])
     assert all(s.model_ms > 0 and s.resample_ms > 0 for s in steps)
     assert all(s.latency_ms == s.model_ms + s.resample_ms for s in steps)
 
@@ -229,7 +292,7 @@ def test_a_second_run_with_the_same_listener_is_the_same(tiny_model: EmotionMode
 
 def step(i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0) -> Step:
     other = {"a": "b", "b": "a"}[label]
-    return Step(0.5 * (i + 1), label, dict(sorted({label: p, other: 1 - p}.items())), 0.0, latency_ms)
+    return Step(0.5 * (i + 1), 1, label, dict(sorted({label: p, other: 1 - p}.items())), 0.0, latency_ms)
 
 
 def test_statistics() -> None:

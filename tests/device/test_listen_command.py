@@ -59,18 +59,19 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- JSON
 
 
-def test_json_lines_are_the_listeners_steps(
-    listen: Callable[..., Any], tiny_model: EmotionModel, clip_48k: Path
-) -> None:
-    result = listen("--file", clip_48k, "--fast", "--json")
+def test_json_lines_are_the_listeners_steps(either_model: EmotionModel, clip_48k: Path) -> None:
+    arguments = ["listen", "--model", either_model.path, "--file", clip_48k, "--fast", "--json"]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     steps: list[Step] = []
     source = FileSource(clip_48k, realtime=False)
-    run(source, Listener(tiny_model, 48000), LoopStatistics(48000), steps.append)
-    assert len(lines) == len(steps) == int(4 * 16000 / tiny_model.metadata.step_samples)
+    run(source, Listener(either_model, 48000), LoopStatistics(48000), steps.append)
+    assert len(lines) == len(steps) == int(4 * 16000 / either_model.metadata.step_samples)
     for line, step in zip(lines, steps, strict=True):
-        assert list(line) == ["time_s", "label", "probabilities", "resample_ms", "model_ms", "drops"]
+        keys = ["time_s", "utterance", "label", "probabilities", "resample_ms", "model_ms", "drops"]
+        assert list(line) == keys
+        assert line["utterance"] == step.utterance
         assert (line["time_s"], line["label"], line["drops"]) == (round(step.time_s, 6), step.label, 0)
         assert line["probabilities"] == {k: round(p, 6) for k, p in step.probabilities.items()}
         assert line["resample_ms"] > 0

@@ -1,4 +1,4 @@
-"""Which windows a clip is cut into; the sliding ones are tested with the listener."""
+"""Which windows a clip is cut into."""
 
 from __future__ import annotations
 

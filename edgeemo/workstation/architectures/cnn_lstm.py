@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from edgeemo.workstation.architectures.layers import (
-    causal_conv_block,
+    causal_conv_stack,
     classifier,
     lstm_stack,
     normalised_input,
@@ -39,8 +39,7 @@ def cnn_lstm(
     """
     features, x = normalised_input(n_frames, n_mels)
     x = layers.Reshape((n_frames, n_mels, 1))(x)
-    for n, pool in zip(filters, pools, strict=True):
-        x = causal_conv_block(x, n, kernel=kernel, pool=tuple(pool), dropout=0.0)
+    x = causal_conv_stack(x, filters, kernel=kernel, pools=pools, dropouts=[0.0] * len(filters))
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
     x = layers.Dropout(dropout)(x)
     x = lstm_stack(x, units, dropout=dropout)

@@ -18,15 +18,20 @@ def normalised_input(n_frames: int, n_mels: int) -> tuple[Any, Any]:
     return features, layers.Normalization(name="normalisation")(features)
 
 
-def causal_conv_block(x: Any, filters: int, *, kernel: int, pool: tuple[int, int], dropout: float) -> Any:
-    """Conv2D, max pooling, batch normalisation, ReLU and dropout, causal in time.
+def causal_conv_stack(
+    x: Any,
+    filters: Sequence[int],
+    *,
+    kernel: int,
+    pools: Sequence[tuple[int, int]],
+    dropouts: Sequence[float],
+) -> Any:
+    """Conv2D layers with ReLU, max pooling, batch normalisation and dropout after each, causal in time.
 
-    The convolution is padded on the past side only, and the pooling's stride is its size: a frame of the output
-    depends on no later frame of the input, and a streaming graph can compute it from cached past frames.
-
-    The activation comes last, and the normalisation's scale is never negative: max pooling and such a scale can
-    change places, so that an exported graph holds convolution, ReLU and pooling only, and zero, the padding of
-    the next block and the first state of a stream, is a value that its input takes.
+    A convolution is padded on the past side only, and the pooling's stride is its size: a frame of the output depends
+    on no later frame of the input, and a streaming graph can compute it from cached past frames. The padding comes
+    before the normalisation: a padded frame is one without activation, and the normalisation is an exact part of the
+    next layer's weights in an exported graph.
 
     Dropout here leaves out whole channels (Tompson et al. 2015, "Efficient object localization using
     convolutional networks"): with element-wise dropout, the next block's max pooling picks the noise's maxima,
@@ -35,21 +40,27 @@ def causal_conv_block(x: Any, filters: int, *, kernel: int, pool: tuple[int, int
 
     Args:
         x: shape `(n_frames, n_bands, n_channels)`.
-        filters: channels of the output.
-        kernel: size in frames and in bands.
-        pool: pooling size in frames and in bands.
-        dropout: rate; 0 adds no dropout layer.
+        filters: channels of each convolution.
+        kernel: size of each in frames and in bands.
+        pools: pooling size after each, in frames and in bands.
+        dropouts: rate after each; 0 adds no dropout layer.
 
     Raises:
-        ValueError: the frames are not a multiple of the pool: the newest would be left out.
+        ValueError: the frames are not a multiple of a pool: the newest would be left out.
     """
-    if x.shape[1] % pool[0]:
-        raise ValueError(f"{x.shape[1]} frames cannot be pooled by {pool[0]} without a rest")
-    x = layers.ZeroPadding2D(((kernel - 1, 0), (kernel // 2, (kernel - 1) // 2)))(x)
-    x = layers.Conv2D(filters, kernel)(x)
-    x = layers.MaxPooling2D(pool)(x)
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, gamma_constraint="non_neg")(x)
-    x = layers.ReLU()(x)
+    for i, (n, pool) in enumerate(zip(filters, pools, strict=True)):
+        if x.shape[1] % pool[0]:
+            raise ValueError(f"{x.shape[1]} frames cannot be pooled by {pool[0]} without a rest")
+        x = layers.ZeroPadding2D(((kernel - 1, 0), (kernel // 2, (kernel - 1) // 2)))(x)
+        if i:
+            x = _normalised(x, dropouts[i - 1])
+        x = layers.Conv2D(n, kernel, activation="relu")(x)
+        x = layers.MaxPooling2D(tuple(pool))(x)
+    return _normalised(x, dropouts[len(filters) - 1])
+
+
+def _normalised(x: Any, dropout: float) -> Any:
+    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
     return layers.SpatialDropout2D(dropout)(x) if dropout else x
 
 

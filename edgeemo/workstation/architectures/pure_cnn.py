@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edgeemo.workstation.architectures.layers import causal_conv_block, classifier, normalised_input
+from edgeemo.workstation.architectures.layers import causal_conv_stack, classifier, normalised_input
 
 
 def pure_cnn(
@@ -32,7 +32,6 @@ def pure_cnn(
     """
     features, x = normalised_input(n_frames, n_mels)
     x = layers.Reshape((n_frames, n_mels, 1))(x)
-    for n, pool, dropout in zip(filters, pools, dropouts, strict=True):
-        x = causal_conv_block(x, n, kernel=kernel, pool=tuple(pool), dropout=dropout)
+    x = causal_conv_stack(x, filters, kernel=kernel, pools=pools, dropouts=dropouts)
     x = layers.Flatten()(x)
     return keras.Model(features, classifier(x, n_labels), name="pure_cnn")

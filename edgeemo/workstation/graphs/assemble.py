@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import onnx_ir as ir
-import onnx_ir.tape
 
 from edgeemo.metadata import KEY, Metadata
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET, add_frontend
+from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET, PREFIX, add_frontend
+from edgeemo.workstation.graphs.nodes import Nodes
+from edgeemo.workstation.graphs.past import Carried, Zeros
 
 
 def assemble(network: ir.Graph, metadata: Metadata) -> ir.Model:
-    """Put the front end before a network, `audio (1, window_samples)` -> `probabilities (1, n_labels)`.
+    """Put the front end before a network: `audio` -> `probabilities (1, n_labels)`.
 
     Args:
-        network: as `network_graph` gives it; it is taken over, not copied.
-        metadata: its `features` say which front end; all of it goes into the file.
+        network: of a window, `features` -> `probabilities`, or of a stream, with states after both; it is taken
+            over, not copied.
+        metadata: its `mode` says which; its `features` say which front end; all of it goes into the file. The
+            states of a stream are the network's; the front end's are added here.
     """
-    audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, metadata.window_samples))
-    tape = ir.tape.Tape()
-    features = add_frontend(tape, audio, metadata.features)
+    is_stream = metadata.mode == "stream"
+    n_samples = metadata.step_samples if is_stream else metadata.window_samples
+    audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, n_samples))
+    nodes, past = Nodes(PREFIX), Carried("frontend_state") if is_stream else Zeros()
+    features = add_frontend(nodes, audio, metadata.features, past)
     network.inputs[0].replace_all_uses_with(features)
-    network.inputs[:] = [audio]
-    network.insert_before(network[0], tape.nodes)
-    for initializer in tape.initializers:
-        network.register_initializer(initializer)
+    network.inputs[0] = audio
+    nodes.insert(network, before=network[0])
     network.outputs[0].name = "probabilities"
+    if isinstance(past, Carried):
+        network.inputs.extend(past.inputs)
+        network.outputs.extend(past.outputs)
+        metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))
     network.name = metadata.name
+    domains = {node.domain for node in network} - {""}
     network.opset_imports.clear()
-    network.opset_imports[""] = OPSET
+    network.opset_imports.update({"": OPSET} | dict.fromkeys(sorted(domains), 1))
     model = ir.Model(network, ir_version=IR_VERSION, producer_name="edgeemo")
     model.metadata_props[KEY] = metadata.to_json()
     return model

@@ -8,17 +8,17 @@ compute the matrices; onnxruntime folds those once, when it loads the model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import librosa
 import numpy as np
 import onnx_ir as ir
-import onnx_ir.tape
 import onnxruntime as ort
 
 from edgeemo.metadata import Features
 from edgeemo.model import session_options
+from edgeemo.workstation.graphs.nodes import Nodes
+from edgeemo.workstation.graphs.past import Past, Zeros
 
 OPSET = 18
 IR_VERSION = 9
@@ -61,35 +61,35 @@ class FrontEnd:
 def frontend_model(features: Features) -> ir.Model:
     """The front end alone: `audio (n_clips, n_samples)` -> `features (n_clips, n_frames, n_mels)`."""
     audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=("n_clips", "n_samples"))
-    tape = ir.tape.Tape()
-    output = add_frontend(tape, audio, features)
+    nodes = Nodes(PREFIX)
+    output = add_frontend(nodes, audio, features, Zeros())
     output.name = "features"
     output.type, output.shape = audio.type, ir.Shape(("n_clips", "n_frames", features.n_mels))
     graph = ir.Graph(
         [audio],
         [output],
-        nodes=tape.nodes,
-        initializers=tape.initializers,
+        nodes=nodes.tape.nodes,
+        initializers=nodes.tape.initializers,
         opset_imports={"": OPSET},
         name="frontend",
     )
     return ir.Model(graph, ir_version=IR_VERSION)
 
 
-def add_frontend(tape: ir.tape.Tape, audio: ir.Value, features: Features) -> ir.Value:
-    """Add the front end's nodes to `tape`.
+def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
+    """Add the front end's nodes.
 
     Args:
-        tape: records the nodes and constants.
+        nodes: records the nodes and constants.
         audio: shape `(n_clips, n_samples)`.
         features: front-end settings.
+        past: what came before `audio`.
 
     Returns:
         log-mel features in dB, shape `(n_clips, n_frames, n_mels)`.
     """
-    nodes = _Nodes(tape)
     transform = _Transform(features)
-    spectrum = transform.add(nodes, _frames(nodes, audio, features))
+    spectrum = transform.add(nodes, _frames(nodes, audio, features, past))
     # Real and imaginary squares meet the same mel weights: their sum is part of the product.
     squares = nodes("Cast", nodes("Mul", spectrum, spectrum), to=ir.DataType.FLOAT)
     weights = _mel_weights(nodes, features, transform.bins)
@@ -97,12 +97,12 @@ def add_frontend(tape: ir.tape.Tape, audio: ir.Value, features: Features) -> ir.
     power = nodes("ReduceSum", nodes("MatMul", squares, weights), nodes.ints([0]), keepdims=0)
     logmel = _decibel(nodes, power)
     if features.level == "running_peak":
-        peak = _running_peak(nodes, power, features)
+        peak = _running_peak(nodes, power, audio, features, past)
         logmel = nodes("Max", nodes("Sub", logmel, peak), nodes.floats(-features.range_db))
     return logmel
 
 
-def _frames(nodes: _Nodes, audio: ir.Value, features: Features) -> ir.Value:
+def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
     """Overlapping Hann-windowed frames in double precision, shape `(n_clips, n_frames, n_fft)`.
 
     Cut as runs of whole blocks, a block being the longest stretch that divides both frame and hop.
@@ -111,7 +111,7 @@ def _frames(nodes: _Nodes, audio: ir.Value, features: Features) -> ir.Value:
     block = math.gcd(n, hop)
     n_samples = nodes("Gather", nodes("Shape", audio), nodes.ints([1]))
     n_frames = nodes("Squeeze", nodes("Div", n_samples, nodes.ints([hop])))
-    padded = nodes("Pad", audio, nodes.ints([0, n - hop, 0, 0]), name="past")
+    padded = past(nodes, audio, n - hop, 1, "samples before the first frame's hop")
     blocks = nodes("Reshape", padded, nodes.ints([0, -1, block]))
     first = nodes("Mul", nodes.range(n_frames), nodes.ints([hop // block]))
     wanted = nodes("Add", nodes("Unsqueeze", first, nodes.ints([1])), nodes.range(n // block))
@@ -119,6 +119,11 @@ def _frames(nodes: _Nodes, audio: ir.Value, features: Features) -> ir.Value:
     half = nodes.floats(0.5, np.float64)
     hann = nodes("Sub", half, nodes("Mul", half, _cosine_table(nodes, n)))
     return nodes("Mul", nodes("Cast", frames, to=ir.DataType.DOUBLE), hann)
+
+
+def _n_frames(audio: ir.Value, features: Features) -> int | str:
+    n_samples = audio.shape[1]
+    return n_samples // features.hop_samples if isinstance(n_samples, int) else "n_frames"
 
 
 class _Transform:
@@ -141,7 +146,7 @@ class _Transform:
         # c = 0 and c = rows / 2 give some bins twice; above n_fft / 2 the second has no mel weight
         self.bins = np.where((c > 0) & (2 * c < self.rows), np.minimum(k, n - k), k)
 
-    def add(self, nodes: _Nodes, frames: ir.Value) -> ir.Value:
+    def add(self, nodes: Nodes, frames: ir.Value) -> ir.Value:
         """Frames to spectrum, `(rows / 2 + 1, n_clips, n_frames, 2 * columns)`: real, then imaginary."""
         table = _cosine_table(nodes, self.n)
         a, b = nodes.range(self.rows), nodes.range(self.columns)
@@ -169,14 +174,14 @@ class _Transform:
         second = nodes("Unsqueeze", nodes("Concat", real, imaginary, axis=1), nodes.ints([1]))
         return nodes("MatMul", partial, second, name="dft_columns")
 
-    def _cosine(self, nodes: _Nodes, table: ir.Value, phase: ir.Value) -> ir.Value:
+    def _cosine(self, nodes: Nodes, table: ir.Value, phase: ir.Value) -> ir.Value:
         return nodes("Gather", table, nodes("Mod", phase, nodes.ints([self.n])))
 
-    def _minus_sine(self, nodes: _Nodes, table: ir.Value, phase: ir.Value) -> ir.Value:
+    def _minus_sine(self, nodes: Nodes, table: ir.Value, phase: ir.Value) -> ir.Value:
         return self._cosine(nodes, table, nodes("Add", phase, nodes.ints([self.n // 4])))
 
 
-def _mel_weights(nodes: _Nodes, features: Features, bins: np.ndarray) -> ir.Value:
+def _mel_weights(nodes: Nodes, features: Features, bins: np.ndarray) -> ir.Value:
     """Slaney's triangular mel filters, as `librosa.filters.mel`, from their edges.
 
     Returns:
@@ -193,60 +198,27 @@ def _mel_weights(nodes: _Nodes, features: Features, bins: np.ndarray) -> ir.Valu
     return nodes("Cast", weights, to=ir.DataType.FLOAT)
 
 
-def _running_peak(nodes: _Nodes, power: ir.Value, features: Features) -> ir.Value:
-    """The level in dB of the loudest recent frame, shape `(n_clips, n_frames, 1)`."""
-    level = _decibel(nodes, nodes("ReduceMean", power, nodes.ints([2]), keepdims=0))
-    peak = nodes(
-        "MaxPool",
-        nodes("Unsqueeze", level, nodes.ints([1])),
-        name="running_peak",
-        kernel_shape=[features.level_frames],
-        pads=[features.level_frames - 1, 0],
-    )
-    peak = nodes("Max", peak, nodes.floats(features.level_floor_db))
+def _running_peak(nodes: Nodes, power: ir.Value, audio: ir.Value, features: Features, past: Past) -> ir.Value:
+    """The level in dB of the loudest recent frame, shape `(n_clips, n_frames, 1)`.
+
+    Taken as what it exceeds the floor by, so that zeros stand for no earlier frame.
+    """
+    above_floor = nodes.floats(10 ** (-features.level_floor_db / 10))
+    level = nodes("Mul", nodes("ReduceMean", power, nodes.ints([2]), keepdims=0), above_floor)
+    excess = _decibel(nodes, level, smallest=1.0)
+    excess = nodes("Unsqueeze", excess, nodes.ints([1]))
+    excess.type, excess.shape = audio.type, ir.Shape((audio.shape[0], 1, _n_frames(audio, features)))
+    excess = past(nodes, excess, features.level_frames - 1, 2, "frames' levels")
+    peak = nodes("MaxPool", excess, name="running_peak", kernel_shape=[features.level_frames])
+    peak = nodes("Add", peak, nodes.floats(features.level_floor_db))
     return nodes("Transpose", peak, perm=[0, 2, 1])
 
 
-def _decibel(nodes: _Nodes, power: ir.Value) -> ir.Value:
-    floored = nodes("Max", power, nodes.floats(_AMIN))
+def _decibel(nodes: Nodes, power: ir.Value, smallest: float = _AMIN) -> ir.Value:
+    floored = nodes("Max", power, nodes.floats(smallest))
     return nodes("Mul", nodes("Log", floored), nodes.floats(10 / np.log(10)))
 
 
-def _cosine_table(nodes: _Nodes, n: int) -> ir.Value:
+def _cosine_table(nodes: Nodes, n: int) -> ir.Value:
     """One turn of the cosine in `n` double-precision values."""
     return nodes.once("cosines", lambda: np.cos(2 * np.pi * np.arange(n) / n))
-
-
-class _Nodes:
-    """Adds nodes named `frontend/...` to a tape."""
-
-    def __init__(self, tape: ir.tape.Tape) -> None:
-        self._tape = tape
-        self._count = 0
-        self._named: dict[str, ir.Value] = {}
-
-    def __call__(self, op_type: str, *inputs: ir.Value, name: str = "", **attributes: object) -> ir.Value:
-        name = self._name(name or op_type)
-        return self._tape.op(op_type, inputs, attributes or None, name=name, output=ir.Value(name=name))
-
-    def _constant(self, array: np.ndarray) -> ir.Value:
-        return self._tape.initializer(ir.tensor(array), name=self._name("constant"))
-
-    def floats(self, values: object, dtype: type[np.floating] = np.float32) -> ir.Value:
-        return self._constant(np.asarray(values, dtype))
-
-    def once(self, name: str, values: Callable[[], np.ndarray]) -> ir.Value:
-        if name not in self._named:
-            self._named[name] = self._constant(values())
-        return self._named[name]
-
-    def ints(self, values: object) -> ir.Value:
-        return self._constant(np.asarray(values, np.int64))
-
-    def range(self, stop: int | ir.Value) -> ir.Value:
-        stop = self.ints(stop) if isinstance(stop, int) else stop
-        return self("Range", self.ints(0), stop, self.ints(1))
-
-    def _name(self, what: str) -> str:
-        self._count += 1
-        return f"{PREFIX}{what}_{self._count}"

@@ -1,0 +1,136 @@
+"""Running a model over a stream: a step of new audio in, the probabilities at its end out.
+
+A window graph sees the last `window_samples` again in each step; a stream graph computes the new audio alone and
+carries its states. To the caller they are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from edgeemo.model import EmotionModel
+
+Audio = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float32]
+
+
+class Stepper(Protocol):
+    """A model on its way through a stream. A new one is at the start of its stream, as after `reset`."""
+
+    def step(self, audio: Audio) -> Probabilities:
+        """Take the next step of the stream.
+
+        Args:
+            audio: mono float32 in [-1, 1] at the model's sample rate, shape `(step_samples,)`; it is copied.
+
+        Returns:
+            probabilities, shape `(n_labels,)`, summing to 1; the caller's own.
+
+        Raises:
+            ValueError: another shape; the stream is as before.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget the stream: the next step is the first, after one window of silence."""
+        ...
+
+
+def stepper(model: EmotionModel) -> Stepper:
+    """The stepper for a model's mode."""
+    return StreamStepper(model) if model.metadata.mode == "stream" else WindowStepper(model)
+
+
+class WindowStepper:
+    """Steps of a window graph: each classifies the last `window_samples` of the stream.
+
+    Args:
+        model: a model of mode `"window"`.
+    """
+
+    def __init__(self, model: EmotionModel) -> None:
+        self._model = model
+        self._step_samples = model.metadata.step_samples
+        self._window: Audio = np.zeros(model.metadata.window_samples, np.float32)
+
+    def step(self, audio: Audio) -> Probabilities:
+        """Take the next step of the stream; see `Stepper.step`."""
+        _check_shape(audio, self._step_samples)
+        self._window[: -self._step_samples] = self._window[self._step_samples :]
+        self._window[-self._step_samples :] = audio
+        return self._model.predict(self._window)
+
+    def reset(self) -> None:
+        """Forget the stream: what precedes the next step is silence."""
+        self._window[:] = 0
+
+
+class StreamStepper:
+    """Steps of a stream graph, whose states stay where onnxruntime writes them.
+
+    Every state has two buffers. Of two bindings, one reads the first buffers and writes the second, the other
+    the reverse; they take turns. So a step copies no state, allocates nothing but its result, and one that fails
+    leaves the states as they were.
+
+    A stream begins with the states after one window of silence (rounded up to whole steps), as a window graph
+    begins with a window of silence. The states after silence are computed here, once.
+
+    Args:
+        model: a model of mode `"stream"`.
+    """
+
+    def __init__(self, model: EmotionModel) -> None:
+        m = model.metadata
+        self._session = model.session
+        self._audio: Audio = np.zeros((1, m.step_samples), np.float32)
+        self._probabilities: Probabilities = np.zeros((1, len(m.labels)), np.float32)
+        self._buffers = tuple([np.zeros(state.shape, np.float32) for state in m.states] for _ in range(2))
+        self._bindings = tuple(self._bound(model, source) for source in range(2))
+        self._turn = 0  # the binding of the next step, and the buffers that it reads
+
+        for _ in range(math.ceil(m.window_samples / m.step_samples)):
+            self.step(self._audio[0])
+        self._after_silence = [state.copy() for state in self._buffers[self._turn]]
+        self.reset()
+
+    def step(self, audio: Audio) -> Probabilities:
+        """Take the next step of the stream; see `Stepper.step`."""
+        _check_shape(audio, self._audio.shape[1])
+        self._audio[0] = audio
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+        result: Probabilities = self._probabilities[0].copy()
+        return result
+
+    def reset(self) -> None:
+        """Forget the stream: what precedes the next step is one window of silence."""
+        self._turn = 0  # from the same buffers each time: the same bits each time
+        for state, silent in zip(self._buffers[self._turn], self._after_silence, strict=True):
+            state[...] = silent
+
+    def _bound(self, model: EmotionModel, source: int) -> ort.IOBinding:
+        """The binding that reads the states in `self._buffers[source]` and writes them to the others.
+
+        onnxruntime keeps bare addresses: the arrays behind them live as long as this object.
+        """
+        binding = ort.IOBinding(model.session)
+        inputs = [("audio", self._audio)]
+        outputs = [("probabilities", self._probabilities)]
+        for i, state in enumerate(model.metadata.states):
+            inputs.append((state.name, self._buffers[source][i]))
+            outputs.append((state.next_name, self._buffers[1 - source][i]))
+        for name, array in inputs:
+            binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        for name, array in outputs:
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        return binding
+
+
+def _check_shape(audio: Audio, step_samples: int) -> None:
+    if audio.shape != (step_samples,):
+        raise ValueError(f"step of shape {audio.shape}, expected ({step_samples},)")

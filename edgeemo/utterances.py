@@ -1,0 +1,107 @@
+"""Where utterances begin in a stream, by its level alone.
+
+This is no voice detector: a slammed door is an utterance too. It says where the sound before is over and done
+with, so that a model that carries state may forget it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Audio = npt.NDArray[np.float32]
+
+PAUSE_S = 0.64
+MARGIN_DB = 6.0
+MINIMUM_DB = -60.0
+RISE_DB_PER_S = 3.0
+
+
+class UtteranceDetector:
+    """Finds the steps of a stream with which utterances begin.
+
+    The rule, on the level (RMS, in dB re 1) of each step:
+
+    1. The *floor* is what the background is taken to be: the level of the first step; from then on it falls to the
+       level of any quieter step at once, and rises towards that of louder ones by `RISE_DB_PER_S` at most.
+    2. A step is *speech* if it is more than `margin_db` above the floor, and above `minimum_db`. The first step,
+       of which nothing is known, is speech if it is above `minimum_db`.
+    3. A *pause* is a run of steps without speech. Where the floor falls so far that a louder step of the run is
+       speech by it, that step was no pause: the run starts anew with the step that showed it.
+    4. An *utterance* begins with the first speech of the stream, and with the first speech after a pause of at
+       least `pause_s`.
+
+    So a stream that starts amid noise has its first utterance there, and the first voice after a pause's length of
+    that noise is the second. A lasting rise of the noise begins one more, in which the next voices go unnoticed
+    until the floor has come up.
+
+    A factor on all of the audio changes nothing while every step stays above `minimum_db`. The floor never falls
+    further than `margin_db` below that: after digital silence it need not come up from nowhere.
+
+    Args:
+        sample_rate: Hz of the audio.
+        pause_s: seconds without speech that part two utterances.
+        margin_db: how far speech is above the floor.
+        minimum_db: a step at or below this is no speech, whatever the floor; dB re 1.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        pause_s: float = PAUSE_S,
+        margin_db: float = MARGIN_DB,
+        minimum_db: float = MINIMUM_DB,
+    ) -> None:
+        self._sample_rate = sample_rate
+        self._pause_samples = round(pause_s * sample_rate)
+        self._margin_db = margin_db
+        self._minimum_db = minimum_db
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream: the next step is the first."""
+        self._floor_db: float | None = None
+        self._spoken = False
+        self._quiet_samples = 0  # length of the pause so far
+        self._quiet_peak_db = -math.inf  # level of the loudest step in it
+
+    def push(self, audio: Audio) -> bool:
+        """Take the next step of the stream.
+
+        Args:
+            audio: mono float32 in [-1, 1], shape `(n_samples,)`, at least one sample.
+
+        Returns:
+            whether an utterance begins with this step.
+        """
+        level_db = self._level_db(audio)
+        if self._floor_db is None:
+            self._floor_db = level_db
+            is_speech = level_db > self._minimum_db
+        else:
+            risen_db = self._floor_db + RISE_DB_PER_S * len(audio) / self._sample_rate
+            self._floor_db = min(level_db, risen_db)
+            is_speech = self._is_speech(level_db)
+        if is_speech:
+            begins = not self._spoken or self._quiet_samples >= self._pause_samples
+            self._spoken = True
+            self._quiet_samples, self._quiet_peak_db = 0, -math.inf
+            return begins
+        if self._is_speech(self._quiet_peak_db):
+            self._quiet_samples, self._quiet_peak_db = 0, -math.inf
+        self._quiet_samples += len(audio)
+        self._quiet_peak_db = max(self._quiet_peak_db, level_db)
+        return False
+
+    def _is_speech(self, level_db: float) -> bool:
+        assert self._floor_db is not None
+        return level_db > max(self._floor_db + self._margin_db, self._minimum_db)
+
+    def _level_db(self, audio: Audio) -> float:
+        """RMS, dB re 1, but not below the lowest floor that makes a difference."""
+        lowest_db = self._minimum_db - self._margin_db
+        power = float(np.dot(audio, audio)) / len(audio)
+        return max(10 * math.log10(power), lowest_db) if power > 0 else lowest_db

@@ -1,0 +1,92 @@
+"""What comes before the first frame of a graph's audio: zeros in a window graph, a state in a stream graph.
+
+Wherever a causal network looks back, it asks one of these for a value with its past in front. That is the whole
+difference between the two kinds of graph.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeemo.metadata import State
+from edgeemo.workstation.graphs.nodes import Nodes
+
+_END = np.iinfo(np.int64).max
+
+
+class Past(Protocol):
+    """Puts the past in front of a value."""
+
+    def __call__(self, nodes: Nodes, value: ir.Value, n: int, axis: int, holds: str) -> ir.Value:
+        """Give `value` with the `n` positions that came before it, along `axis`.
+
+        Args:
+            nodes: records the nodes.
+            value: of known shape.
+            n: how many positions.
+            axis: along which time runs.
+            holds: what the positions are, for a person: "frames before conv2d".
+        """
+        ...
+
+
+class Zeros:
+    """The past of a window: zeros, as causal padding."""
+
+    def __call__(self, nodes: Nodes, value: ir.Value, n: int, axis: int, holds: str) -> ir.Value:
+        """See `Past`."""
+        del holds
+        assert value.shape is not None
+        pads = np.zeros(2 * len(value.shape), np.int64)
+        pads[axis] = n
+        return nodes("Pad", value, nodes.ints(pads), name="past")
+
+
+class Carried:
+    """The past of a stream: what the step before left, an input of the graph, and an output for the next step.
+
+    Args:
+        name: of the states, without their number.
+
+    Attributes:
+        states: what the graph carries, in the order asked for.
+        inputs: the graph input of each.
+        outputs: the graph output of each.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.states: list[State] = []
+        self.inputs: list[ir.Value] = []
+        self.outputs: list[ir.Value] = []
+
+    def __call__(self, nodes: Nodes, value: ir.Value, n: int, axis: int, holds: str) -> ir.Value:
+        """See `Past`."""
+        assert value.shape is not None
+        shape = [int(size) for size in value.shape]
+        state = self.add((*shape[:axis], n, *shape[axis + 1 :]), f"{n} {holds}")
+        joined = nodes("Concat", state, value, axis=axis)
+        joined.type = value.type
+        joined.shape = ir.Shape((*shape[:axis], n + shape[axis], *shape[axis + 1 :]))
+        bounds = (nodes.ints([shape[axis]]), nodes.ints([_END]), nodes.ints([axis]))
+        self.carry(state, nodes("Slice", joined, *bounds))
+        return joined
+
+    def add(self, shape: tuple[int, ...], holds: str) -> ir.Value:
+        """A new state, as the graph input that holds it; `carry` is to be told its next value."""
+        state = State(name=f"{self._name}_{len(self.states) + 1}", shape=shape, holds=holds)
+        value = ir.val(state.name, dtype=ir.DataType.FLOAT, shape=shape)
+        self.states.append(state)
+        self.inputs.append(value)
+        self.outputs.append(value)
+        return value
+
+    def carry(self, state: ir.Value, following: ir.Value) -> None:
+        """Say what a state becomes with this step."""
+        index = self.inputs.index(state)
+        following.name = self.states[index].next_name
+        following.type, following.shape = state.type, state.shape
+        self.outputs[index] = following

@@ -1,0 +1,663 @@
+"""A window graph into a stream graph: the same operators, a hop at a time, with their past as state.
+
+The pass walks the graph from its features to its probabilities and knows, of every value, whether time runs through
+it, along which axis, and how many frames one of its positions spans. Each operator has a rule: most only hand this on;
+one that looks back gets its past from a state; one that ends time (a recurrent layer's last output, pooling over time,
+Flatten) gets its running form. An operator without a rule, or that would have to look ahead, is refused by name.
+
+After each step, the probabilities are those of the whole utterance so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common
+
+from edgeemo.errors import ExportError
+from edgeemo.metadata import State
+from edgeemo.workstation.graphs.frontend import IR_VERSION
+from edgeemo.workstation.graphs.nodes import Nodes
+from edgeemo.workstation.graphs.past import Carried
+
+PREFIX = "stream/"
+
+
+@dataclass(frozen=True)
+class Time:
+    """How time runs through a value.
+
+    Attributes:
+        axis: along which.
+        length: positions in the window graph.
+        stride: feature frames from one position to the next.
+        past: positions in front of these that earlier audio left (an explicit padding before a convolution).
+    """
+
+    axis: int
+    length: int
+    stride: int
+    past: int = 0
+
+
+def stream(network: ir.Graph, *, step_frames: int) -> tuple[ir.Graph, list[State]]:
+    """Make a stream graph.
+
+    Args:
+        network: `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)`, all shapes known; not changed.
+        step_frames: new frames in a step.
+
+    Returns:
+        the graph, `features (1, step_frames, n_mels)` and the states -> `probabilities` and the states' next values;
+        and what its states are.
+
+    Raises:
+        ExportError: naming an operator that cannot be streamed, and what to change.
+    """
+    graph = network.clone()
+    return graph, _Pass(graph, step_frames).run()
+
+
+class _Pass:
+    """One walk over one graph, which it changes.
+
+    Attributes:
+        times: of every value that time runs through.
+        shapes: of every value in the window graph.
+        shares: of weights over time, the share of all weights so far that is this step's.
+    """
+
+    def __init__(self, graph: ir.Graph, step_frames: int) -> None:
+        self.graph = graph
+        self.step_frames = step_frames
+        self.carried = Carried("state")
+        self.times: dict[ir.Value, Time] = {}
+        self.shapes: dict[ir.Value, tuple[int, ...]] = {}
+        self.shares: dict[ir.Value, ir.Value] = {}
+        self._nodes = Nodes(PREFIX)
+
+    def run(self) -> list[State]:
+        (features,) = self.graph.inputs
+        for value in [features, *(output for node in self.graph for output in node.outputs)]:
+            self.shapes[value] = _static_shape(value)
+        self._set(features, Time(axis=1, length=self.shapes[features][1], stride=1), "the features")
+        for node in list(self.graph):
+            timed = [value for value in node.inputs if value in self.times]
+            if not timed:
+                continue
+            rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            if rule is None:
+                raise _refusal(node, "has no streaming form", "leave it out, or export a window graph")
+            if node.op_type not in _ATTENTION and any(value in self.shares for value in timed):
+                raise _refusal(
+                    node,
+                    "uses weights over the whole window",
+                    "only a weighted sum over time has a running form",
+                )
+            rule(self, node)
+            self._nodes.insert(self.graph, before=node)
+        (probabilities,) = self.graph.outputs
+        if probabilities in self.times:
+            raise ExportError(
+                f"{probabilities.name} still runs through time; end the network with one answer for the whole window"
+            )
+        self.graph.inputs.extend(self.carried.inputs)
+        self.graph.outputs.extend(self.carried.outputs)
+        onnx_ir.passes.common.RemoveUnusedNodesPass()(ir.Model(self.graph, ir_version=IR_VERSION))
+        return self.carried.states
+
+    # What rules say and ask.
+
+    def hand_on(self, node: ir.Node, time: Time, *, output: int = 0) -> None:
+        """Time runs through this output of `node`."""
+        self._set(node.outputs[output], time, _title(node))
+
+    def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value]) -> None:
+        """If `node` takes weights over time, so is its output, with the share that `follow` makes of theirs."""
+        shares = [self.shares[value] for value in node.inputs if value in self.shares]
+        if len(shares) > 1:
+            raise _refusal(
+                node, "multiplies weights over time by each other", "give each a weighted sum of its own"
+            )
+        if shares:
+            self.shares[node.outputs[0]] = follow(shares[0])
+
+    def end_time(self, node: ir.Node, value: ir.Value) -> None:
+        """Put `value`, which time does not run through, in the place of the output of `node`."""
+        output = node.outputs[0]
+        value.type, value.shape = output.type, output.shape
+        output.replace_all_uses_with(value, replace_graph_outputs=True)
+
+    def step_length(self, time: Time) -> int:
+        """Positions of a step."""
+        return self.step_frames // time.stride
+
+    def put_past(self, node: ir.Node, index: int, n: int, time: Time) -> None:
+        """Put the last `n` positions of the steps before in front of an input of `node`."""
+        value = node.inputs[index]
+        what = "frames" if time.stride == 1 else "positions"
+        node.replace_input_with(
+            index, self.carried(self._nodes, value, n, time.axis, f"{what} before {_title(node)}")
+        )
+
+    def add(self, op_type: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+        """Add a node before the one whose rule this is."""
+        return self._nodes(op_type, *inputs, **attributes)
+
+    def ints(self, values: object) -> ir.Value:
+        return self._nodes.ints(values)
+
+    def floats(self, values: object) -> ir.Value:
+        return self._nodes.floats(values)
+
+    def only_time(self, node: ir.Node, index: int = 0) -> Time:
+        """The time of an input of a rule that knows only this input to be timed.
+
+        Raises:
+            ExportError: time runs through another input too, or not through this one.
+        """
+        others = [v for i, v in enumerate(node.inputs) if i != index and v in self.times]
+        if others or node.inputs[index] not in self.times:
+            raise _refusal(
+                node, "combines audio with audio here", "streaming needs constant weights in this place"
+            )
+        time = self.times[node.inputs[index]]
+        if time.past and node.op_type not in ("Conv", "MaxPool", "AveragePool"):
+            raise _refusal(node, "follows a padding in time", "only a convolution may")
+        return time
+
+    def _set(self, value: ir.Value, time: Time, what: str) -> None:
+        if self.step_frames % time.stride:
+            raise ExportError(
+                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step of a multiple "
+                f"of {time.stride} frames, or less pooling in time"
+            )
+        shape = list(self.shapes[value])
+        shape[time.axis] = time.past + self.step_length(time)
+        value.shape = ir.Shape(shape)
+        self.times[value] = time
+
+
+def _elementwise(p: _Pass, node: ir.Node) -> None:
+    """Any broadcasting operator: time must meet time, and constants must not change with it."""
+    out_rank = len(p.shapes[node.outputs[0]])
+    found: set[Time] = set()
+    for value in node.inputs:
+        if value is None:
+            continue
+        shape = p.shapes.get(value) or _static_shape(value)
+        if value in p.times:
+            time = p.times[value]
+            found.add(replace(time, axis=time.axis + out_rank - len(shape)))
+    if len(found) > 1:
+        raise _refusal(node, "meets values of different pace", "bring them to one pace first")
+    (time,) = found
+    if time.past:
+        raise _refusal(node, "follows a padding in time", "only a convolution may")
+    for value in node.inputs:
+        if value is not None and value not in p.times:
+            shape = p.shapes.get(value) or _static_shape(value)
+            axis = time.axis - (out_rank - len(shape))
+            if axis >= 0 and shape[axis] != 1:
+                raise _refusal(
+                    node, "has a constant that changes over the window", "leave out positions in time"
+                )
+    p.hand_on(node, time)
+    p.hand_on_share(node, lambda share: share)
+
+
+def _within_frames(p: _Pass, node: ir.Node) -> None:
+    """Softmax and the like over an axis, LayerNormalization from an axis on, none of which may be time's."""
+    time = p.only_time(node)
+    rank = len(p.shapes[node.inputs[0]])
+    default = {"Softmax": -1, "LogSoftmax": -1, "LayerNormalization": -1}[node.op_type]
+    axis = _int(node, "axis", default) % rank
+    touched = range(axis, rank) if node.op_type == "LayerNormalization" else (axis,)
+    if time.axis not in touched:
+        p.hand_on(node, time)
+    elif node.op_type == "Softmax":
+        _attention(p, node, time)
+    else:
+        raise _refusal(node, "normalises over the whole window", "normalise within frames")
+
+
+def _batch_normalisation(p: _Pass, node: ir.Node) -> None:
+    time = p.only_time(node)
+    if time.axis == 1:
+        raise _refusal(node, "takes time for its channels", "put channels first")
+    p.hand_on(node, time)
+
+
+def _transpose(p: _Pass, node: ir.Node) -> None:
+    time = p.only_time(node)
+    rank = len(p.shapes[node.inputs[0]])
+    order = _ints(node, "perm", list(reversed(range(rank))))
+    p.hand_on(node, replace(time, axis=order.index(time.axis)))
+    p.hand_on_share(node, lambda share: p.add("Transpose", share, perm=order))
+
+
+def _reshape(p: _Pass, node: ir.Node) -> None:
+    """Time stays, or positions are joined into longer ones, or the window is flattened."""
+    time = p.only_time(node)
+    before, after = p.shapes[node.inputs[0]], p.shapes[node.outputs[0]]
+    outer = math.prod(before[: time.axis])
+    lengths = {
+        axis: size
+        for axis, size in enumerate(after)
+        if math.prod(after[:axis]) == outer and time.length % size == 0
+    }
+    axis = max(lengths, key=lambda a: lengths[a], default=None)
+    if axis is None or lengths[axis] == 1:
+        _whole_window(p, node, time)
+        return
+    joined = time.length // lengths[axis]
+    p.hand_on(node, Time(axis=axis, length=lengths[axis], stride=time.stride * joined))
+    if node.op_type == "Reshape":
+        assert node.outputs[0].shape is not None
+        node.replace_input_with(1, p.ints([int(size) for size in node.outputs[0].shape]))
+
+
+def _whole_window(p: _Pass, node: ir.Node, time: Time) -> None:
+    """Leave a node as it is, and feed it the last window from a buffer that each step shifts."""
+    n_past = time.length - p.step_length(time)
+    if n_past < 0:
+        raise ExportError(f"{_title(node)}: a step is longer than the window; use a shorter step")
+    if n_past:
+        p.put_past(node, 0, n_past, time)
+
+
+def _moved_axes(p: _Pass, node: ir.Node) -> None:
+    """Squeeze and Unsqueeze: only axes of size 1 come or go."""
+    time = p.only_time(node)
+    before, after = p.shapes[node.inputs[0]], p.shapes[node.outputs[0]]
+    axes = _constant_ints(node, 1)
+    if node.op_type == "Squeeze":
+        gone = {a % len(before) for a in axes} if axes else {i for i, size in enumerate(before) if size == 1}
+        if time.axis in gone:
+            raise _refusal(node, "takes a window of one position", "pool less")
+        axis = time.axis - sum(a < time.axis for a in gone)
+    else:
+        new = {a % len(after) for a in axes}
+        axis = [a for a in range(len(after)) if a not in new][time.axis]
+    p.hand_on(node, replace(time, axis=axis))
+    p.hand_on_share(node, lambda share: p.add(node.op_type, share, *node.inputs[1:]))
+
+
+def _pad(p: _Pass, node: ir.Node) -> None:
+    """Zeros before the first position are the past; padding of other axes stays."""
+    time = p.only_time(node)
+    rank = len(p.shapes[node.inputs[0]])
+    pads = np.zeros((2, rank), np.int64)
+    axes = _constant_ints(node, 3) if len(node.inputs) > 3 and node.inputs[3] is not None else range(rank)
+    pads[:, list(axes)] = np.reshape(_constant_ints(node, 1), (2, -1))
+    begin, end = pads[:, time.axis]
+    if end or begin < 0 or (begin and _string(node, "mode", "constant") != "constant"):
+        raise _refusal(
+            node, f"pads time by {begin} and {end}", 'pad zeros on the past side only (padding="causal")'
+        )
+    fill = node.inputs[2] if len(node.inputs) > 2 else None
+    if begin and fill is not None and np.any(_array(node, 2)):
+        raise _refusal(node, "pads time with other values than zero", "pad with zeros")
+    pads[0, time.axis] = 0
+    if begin:
+        p.put_past(node, 0, int(begin), time)
+    node.resize_inputs(min(len(node.inputs), 3))
+    node.replace_input_with(1, p.ints(pads.ravel()))
+    p.hand_on(node, replace(time, past=int(begin)))
+
+
+def _sliding(p: _Pass, node: ir.Node) -> None:
+    """Convolutions and pooling: what a position looks back on comes from a state, and none may look ahead."""
+    time = p.only_time(node)
+    n_spatial = len(p.shapes[node.inputs[0]]) - 2
+    where = time.axis - 2
+    if where < 0:
+        raise _refusal(node, "takes time for its channels", "put time on an axis it slides over")
+    if node.op_type == "Conv":
+        kernel = list(p.shapes.get(node.inputs[1]) or _static_shape(node.inputs[1]))[2:]
+    else:
+        kernel = _ints(node, "kernel_shape", [])
+    stride = _ints(node, "strides", [1] * n_spatial)[where]
+    reach = (kernel[where] - 1) * _ints(node, "dilations", [1] * n_spatial)[where]
+    pads = _ints(node, "pads", [0] * 2 * n_spatial)
+    begin, end = pads[where], pads[n_spatial + where]
+    if _string(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or end:
+        raise _refusal(node, "pads time on both sides", 'use padding="causal" (past side only)')
+    if node.op_type != "Conv" and (begin or time.past):
+        raise _refusal(node, "pools over padding in time", "pool without padding")
+    past = begin + time.past
+    if past > reach:
+        raise _refusal(node, f"pads {past} positions and looks back on {reach}", "pad kernel - 1 positions")
+    if reach - past > stride - 1:
+        raise _refusal(
+            node,
+            f"looks {reach - past} positions ahead with a stride of {stride}",
+            'use padding="causal", or a stride as long as the kernel',
+        )
+    if time.length % stride or p.shapes[node.outputs[0]][time.axis] != time.length // stride:
+        raise _refusal(
+            node, f"leaves a rest of {time.length} positions by {stride}", "make the window a multiple"
+        )
+    if begin:
+        p.put_past(node, 0, begin, time)
+        pads[where] = 0
+        node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    p.hand_on(node, Time(axis=time.axis, length=time.length // stride, stride=time.stride * stride))
+
+
+def _recurrent(p: _Pass, node: ir.Node) -> None:
+    """LSTM, GRU, RNN: the states that the step before ended with."""
+    time = p.only_time(node)
+    if _string(node, "direction", "forward") != "forward":
+        raise _refusal(
+            node, f"runs {_string(node, 'direction', '')}", "use a forward layer: the future is not there yet"
+        )
+    if time.axis != 0 or _int(node, "layout", 0):
+        raise _refusal(node, "takes time for its batch", "put time on axis 0")
+    node.resize_inputs(7 if node.op_type == "LSTM" else 6)
+    lengths = node.inputs[4]
+    if lengths is not None and np.any(_array(node, 4) != time.length):
+        raise _refusal(node, "stops before the end of the window", "leave out its sequence lengths")
+    node.replace_input_with(4, None)
+    names = ("h", "c") if node.op_type == "LSTM" else ("h",)
+    node.resize_outputs(1 + len(names))
+    recurrent = p.shapes.get(node.inputs[2]) or _static_shape(node.inputs[2])
+    shape = (1, 1, recurrent[2])
+    for i, name in enumerate(names):
+        initial, output = node.inputs[5 + i], node.outputs[1 + i]
+        if initial is not None and np.any(_array(node, 5 + i)):
+            raise _refusal(node, "starts from values other than zero", "leave out its initial state")
+        state = p.carried.add(shape, f"{name} of {_title(node)}")
+        node.replace_input_with(5 + i, state)
+        if output.is_graph_output():
+            raise _refusal(node, "gives a state as the answer", "end the network with a softmax")
+        p.carried.carry(state, output)
+    if node.outputs[0].uses():
+        p.hand_on(node, Time(axis=0, length=time.length, stride=time.stride))
+
+
+def _last(p: _Pass, node: ir.Node) -> None:
+    """Slice and Gather: of time only the last position can be taken, of other axes anything."""
+    time = p.only_time(node)
+    shape = p.shapes[node.inputs[0]]
+    if node.op_type == "Gather":
+        axis = _int(node, "axis", 0) % len(shape)
+        index = _array(node, 1)
+        if axis != time.axis:
+            p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
+        elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
+            node.replace_input_with(1, p.ints(np.full(index.shape, p.step_length(time) - 1)))
+        else:
+            raise _refusal(node, "picks positions in time", "take the last one")
+        return
+    starts, ends = _constant_ints(node, 1), _constant_ints(node, 2)
+    axes = _constant_ints(node, 3) if len(node.inputs) > 3 else list(range(len(starts)))
+    axes = [axis % len(shape) for axis in axes]
+    if time.axis not in axes or p.shapes[node.outputs[0]] == shape:
+        p.hand_on(node, time)
+        return
+    i = axes.index(time.axis)
+    start = starts[i] + time.length if starts[i] < 0 else starts[i]
+    if start != time.length - 1 or len(axes) > 1 or ends[i] in range(-time.length, 0):
+        raise _refusal(node, "cuts time", "take the last position")
+    node.replace_input_with(1, p.ints([p.step_length(time) - 1]))
+    node.replace_input_with(2, p.ints([p.step_length(time)]))
+
+
+def _matmul(p: _Pass, node: ir.Node) -> None:
+    if all(value in p.times for value in node.inputs):
+        _weighted_matmul(p, node)
+        return
+    index = 0 if node.inputs[0] in p.times else 1
+    time = p.only_time(node, index)
+    shape = p.shapes[node.inputs[index]]
+    if time.axis == len(shape) - 1 - index:
+        raise _refusal(node, "sums over the window", "flatten it, or pool time by its mean")
+    p.hand_on(node, replace(time, axis=time.axis + len(p.shapes[node.outputs[0]]) - len(shape)))
+
+
+def _weighted_matmul(p: _Pass, node: ir.Node) -> None:
+    """Attention pooling as a matrix product: weights over time by values over time."""
+    shares = [p.shares[value] for value in node.inputs if value in p.shares]
+    summed = [
+        p.times[value].axis == len(p.shapes[value]) - 1 - i and not p.times[value].past
+        for i, value in enumerate(node.inputs)
+    ]
+    if len(shares) != 1 or not all(summed):
+        raise _refusal(
+            node,
+            "compares positions of the window with each other",
+            "whole-sequence attention has no streaming form",
+        )
+    step = p.add("MatMul", *node.inputs)
+    p.end_time(node, _blended(p, step, shares[0], p.shapes[node.outputs[0]], _title(node)))
+
+
+def _gemm(p: _Pass, node: ir.Node) -> None:
+    time = p.only_time(node)
+    if time.axis != 0 or _int(node, "transA", 0):
+        raise _refusal(node, "sums over the window", "put time on axis 0")
+    p.hand_on(node, time)
+
+
+def _joined(p: _Pass, node: ir.Node) -> None:
+    """Concat along another axis than time."""
+    times = {p.times.get(value) for value in node.inputs}
+    time = next(iter(times))
+    axis = _int(node, "axis", 0) % len(p.shapes[node.outputs[0]])
+    if len(times) != 1 or time is None or time.past or axis == time.axis:
+        raise _refusal(node, "joins values of different times", "join along bands or channels")
+    p.hand_on(node, time)
+
+
+def _parts(p: _Pass, node: ir.Node) -> None:
+    """Split along another axis than time."""
+    time = p.only_time(node)
+    if _int(node, "axis", 0) % len(p.shapes[node.inputs[0]]) == time.axis:
+        raise _refusal(node, "cuts time", "split along bands or channels")
+    for output in range(len(node.outputs)):
+        p.hand_on(node, time, output=output)
+
+
+def _reduce(p: _Pass, node: ir.Node) -> None:
+    """Within frames as it is; over time in its running form."""
+    time = p.only_time(node)
+    shape = p.shapes[node.inputs[0]]
+    if node.op_type.startswith("Global"):
+        axes, keep = list(range(2, len(shape))), True
+    else:
+        given = _constant_ints(node, 1) if len(node.inputs) > 1 and node.inputs[1] is not None else []
+        axes = [axis % len(shape) for axis in given or _ints(node, "axes", list(range(len(shape))))]
+        keep = bool(_int(node, "keepdims", 1))
+    if time.axis not in axes:
+        p.hand_on(node, replace(time, axis=time.axis - (0 if keep else sum(a < time.axis for a in axes))))
+        return
+    kind = {
+        "GlobalAveragePool": "ReduceMean",
+        "GlobalMaxPool": "ReduceMax",
+    }.get(node.op_type, node.op_type)
+    running = {"ReduceMean": _running_mean, "ReduceMax": _running_max, "ReduceSum": _running_sum}.get(kind)
+    if running is None:
+        raise _refusal(node, "reduces the window", "pool time by its mean or maximum")
+    step = p.add(kind, node.inputs[0], p.ints(axes), keepdims=1)
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    if node.inputs[0] in p.shares:
+        result = _blended(p, step, p.shares[node.inputs[0]], kept, _title(node))
+    else:
+        result = running(p, step, kept, p.step_length(time), _title(node))
+    p.end_time(node, result if keep else p.add("Squeeze", result, p.ints(axes)))
+
+
+def _running_mean(p: _Pass, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
+    """The mean so far, moved towards the step's by the step's share: nothing in it grows with the stream."""
+    mean, count = p.carried.add(shape, f"mean of {title}"), p.carried.add((1,), f"positions seen by {title}")
+    new_count = p.add("Add", count, p.floats([n]))
+    share = p.add("Div", p.floats([n]), new_count)
+    new_mean = p.add("Add", mean, p.add("Mul", p.add("Sub", step, mean), share))
+    p.carried.carry(count, new_count)
+    p.carried.carry(mean, new_mean)
+    return new_mean
+
+
+def _running_max(p: _Pass, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
+    del n
+    # Zero is a value like any other, so that a second state says whether there was one.
+    maximum, seen = (
+        p.carried.add(shape, f"maximum of {title}"),
+        p.carried.add((1,), f"whether {title} has begun"),
+    )
+    begun = p.add("Greater", seen, p.floats(0.0))
+    new = p.add("Where", begun, p.add("Max", maximum, step), step)
+    p.carried.carry(seen, p.add("Max", seen, p.floats(1.0)))
+    p.carried.carry(maximum, new)
+    return new
+
+
+def _running_sum(p: _Pass, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
+    del n
+    total = p.carried.add(shape, f"sum of {title}")
+    new = p.add("Add", total, step)
+    p.carried.carry(total, new)
+    return new
+
+
+def _attention(p: _Pass, node: ir.Node, time: Time) -> None:
+    """Weights over time, to sum values up with: the step's own, and the step's share of all weights so far.
+
+    Softmax's sum is carried relative to the largest score so far (Milakov and Gimelshein 2018, "Online normalizer
+    calculation for softmax"). The sum that the weights are for is blended by that share in `_blended`.
+    """
+    scores, axes = node.inputs[0], p.ints([time.axis])
+    shape = tuple(1 if axis == time.axis else size for axis, size in enumerate(p.shapes[scores]))
+    largest = p.carried.add(shape, f"largest score of {_title(node)}")
+    weight = p.carried.add(shape, f"sum of weights of {_title(node)}")
+    begun = p.add("Greater", weight, p.floats(0.0))
+    step_largest = p.add("ReduceMax", scores, axes, keepdims=1)
+    new_largest = p.add("Where", begun, p.add("Max", largest, step_largest), step_largest)
+    step_weight = p.add("ReduceSum", p.add("Exp", p.add("Sub", scores, new_largest)), axes, keepdims=1)
+    faded = p.add("Exp", p.add("Sub", p.add("Where", begun, largest, new_largest), new_largest))
+    new_weight = p.add("Add", p.add("Mul", weight, faded), step_weight)
+    p.carried.carry(largest, new_largest)
+    p.carried.carry(weight, new_weight)
+    p.shares[node.outputs[0]] = p.add("Div", step_weight, new_weight)
+    p.hand_on(node, time)
+
+
+def _blended(p: _Pass, step: ir.Value, share: ir.Value, shape: tuple[int, ...], title: str) -> ir.Value:
+    """The weighted sum so far, moved towards the step's by the step's share of the weights."""
+    total = p.carried.add(shape, f"weighted sum of {title}")
+    new = p.add("Add", total, p.add("Mul", p.add("Sub", step, total), share))
+    p.carried.carry(total, new)
+    return new
+
+
+def _title(node: ir.Node) -> str:
+    return f"{node.op_type} {node.name}"
+
+
+def _refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
+    return ExportError(f"cannot stream {_title(node)}: it {problem}; {advice}")
+
+
+def _static_shape(value: ir.Value) -> tuple[int, ...]:
+    if value.shape is None or not all(isinstance(size, int) for size in value.shape):
+        raise ExportError(
+            f"cannot stream: the shape of {value.name} is {value.shape}, not known; fix all dimensions"
+        )
+    return tuple(int(size) for size in value.shape)
+
+
+def _array(node: ir.Node, index: int) -> np.ndarray | None:
+    """A constant input; None if it is not there.
+
+    Raises:
+        ExportError: it is computed.
+    """
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is None:
+        raise _refusal(node, f"computes {value.name}", "make it a constant")
+    return tensor.numpy()
+
+
+def _constant_ints(node: ir.Node, index: int) -> list[int]:
+    array = _array(node, index)
+    return [] if array is None else [int(v) for v in np.ravel(array)]
+
+
+def _int(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    return list(node.attributes[name].as_ints()) if name in node.attributes else default
+
+
+def _string(node: ir.Node, name: str, default: str) -> str:
+    return node.attributes[name].as_string() if name in node.attributes else default
+
+
+_UNARY = [
+    "Abs",
+    "Cast",
+    "Celu",
+    "Clip",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Log",
+    "Mish",
+    "Neg",
+    "Reciprocal",
+    "Relu",
+    "Selu",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Tanh",
+    "ThresholdedRelu",
+]
+_BINARY = ["Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum"]
+_RULES: dict[str, Callable[[_Pass, ir.Node], None]] = {
+    **dict.fromkeys(_UNARY + _BINARY, _elementwise),
+    **dict.fromkeys(["Softmax", "LogSoftmax", "LayerNormalization"], _within_frames),
+    "BatchNormalization": _batch_normalisation,
+    "Transpose": _transpose,
+    **dict.fromkeys(["Reshape", "Flatten"], _reshape),
+    **dict.fromkeys(["Squeeze", "Unsqueeze"], _moved_axes),
+    "Pad": _pad,
+    **dict.fromkeys(["Conv", "MaxPool", "AveragePool"], _sliding),
+    **dict.fromkeys(["LSTM", "GRU", "RNN"], _recurrent),
+    **dict.fromkeys(["Slice", "Gather"], _last),
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Concat": _joined,
+    "Split": _parts,
+    **dict.fromkeys(
+        [
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceSum",
+            "ReduceMin",
+            "ReduceL2",
+            "GlobalAveragePool",
+            "GlobalMaxPool",
+        ],
+        _reduce,
+    ),
+}
+# What weights over time may go through on their way to the sum that they are for.
+_ATTENTION = ("Mul", "Transpose", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")

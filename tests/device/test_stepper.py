@@ -1,0 +1,154 @@
+"""Running a model over a stream, step by step."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeemo.model import EmotionModel
+from edgeemo.stepper import Stepper, StreamStepper, WindowStepper, stepper
+
+LEVELS = [0.0, 1e-4, 0.2]  # digital silence, below the front end's level floor, a voice
+
+
+def noise_steps(model: EmotionModel, n_steps: int, *, level: float = 0.2, seed: int = 0) -> np.ndarray:
+    """Noise that swells, shape `(n_steps, step_samples)`."""
+    n_samples = n_steps * model.metadata.step_samples
+    noise = np.random.default_rng(seed).standard_normal(n_samples) * np.linspace(0.1, 1, n_samples)
+    return (level * noise).astype(np.float32).reshape(n_steps, -1)
+
+
+def stepped(steps: Stepper, audio: np.ndarray) -> np.ndarray:
+    """Probabilities of each step, shape `(n_steps, n_labels)`."""
+    return np.stack([steps.step(step) for step in audio])
+
+
+def by_hand(model: EmotionModel, audio: np.ndarray) -> np.ndarray:
+    """The definition: a stream graph from states of zeros, which are handed on by name."""
+    names = [output.name for output in model.session.get_outputs()]
+    states = {state.name: np.zeros(state.shape, np.float32) for state in model.metadata.states}
+    probabilities = []
+    for step in audio:
+        found = dict(zip(names, model.session.run(None, {"audio": step[np.newaxis], **states}), strict=True))
+        states = {state.name: found[state.next_name] for state in model.metadata.states}
+        probabilities.append(found["probabilities"][0])
+    return np.stack(probabilities)
+
+
+def n_silent(model: EmotionModel) -> int:
+    return math.ceil(model.metadata.window_samples / model.metadata.step_samples)
+
+
+def test_the_mode_chooses(tiny_model: EmotionModel, stream_model: EmotionModel) -> None:
+    assert isinstance(stepper(tiny_model), WindowStepper)
+    assert isinstance(stepper(stream_model), StreamStepper)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_stream_from_nothing_is_its_window(
+    tiny_model: EmotionModel, stream_model: EmotionModel, level: float
+) -> None:
+    """The two test models have the same weights, and states of zeros are what precedes a window."""
+    audio = noise_steps(tiny_model, n_silent(tiny_model), level=level)
+    streamed = by_hand(stream_model, audio)
+    np.testing.assert_allclose(streamed[-1], tiny_model.predict(audio.ravel()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_window_steps_are_windows(tiny_model: EmotionModel, level: float) -> None:
+    audio = noise_steps(tiny_model, 9, level=level)
+    window, step = tiny_model.metadata.window_samples, tiny_model.metadata.step_samples
+    padded = np.concatenate([np.zeros(window, np.float32), audio.ravel()])
+    expected = [tiny_model.predict(padded[end : end + window]) for end in range(step, 9 * step + 1, step)]
+    np.testing.assert_array_equal(stepped(stepper(tiny_model), audio), expected)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_stream_steps_follow_a_window_of_silence(stream_model: EmotionModel, level: float) -> None:
+    audio = noise_steps(stream_model, 9, level=level)
+    silence = np.zeros((n_silent(stream_model), audio.shape[1]), np.float32)
+    expected = by_hand(stream_model, np.concatenate([silence, audio]))[len(silence) :]
+    np.testing.assert_allclose(stepped(stepper(stream_model), audio), expected, rtol=0, atol=1e-6)
+    if level == LEVELS[1]:
+        assert np.abs(expected - by_hand(stream_model, audio)).max() > 1e-4, "silence must matter"
+
+
+@pytest.mark.parametrize("n_before", [1, 2, 7])
+def test_reset_starts_afresh_bit_by_bit(either_model: EmotionModel, n_before: int) -> None:
+    audio = noise_steps(either_model, 9)
+    steps = stepper(either_model)
+    new = stepped(steps, audio)
+    steps.reset()
+    stepped(steps, noise_steps(either_model, n_before, seed=1))
+    assert not np.array_equal(steps.step(audio[0]), new[0]), (
+        "the old stream does not show: the test cannot fail"
+    )
+    steps.reset()
+    np.testing.assert_array_equal(stepped(steps, audio), new)
+
+
+def test_results_and_audio_are_the_callers_own(either_model: EmotionModel) -> None:
+    audio = noise_steps(either_model, 6)
+    expected = stepped(stepper(either_model), audio)
+    steps, buffer, found = stepper(either_model), np.empty_like(audio[0]), []
+    for step in audio:
+        buffer[:] = step
+        found.append(steps.step(buffer))
+        buffer[:] = np.nan
+    np.testing.assert_array_equal(found, expected)
+    assert len({result.tobytes() for result in found}) == len(found), "the model must react"
+
+
+def test_two_streams_of_one_model_are_apart(either_model: EmotionModel) -> None:
+    audio, other = noise_steps(either_model, 6), noise_steps(either_model, 6, seed=1)
+    expected = stepped(stepper(either_model), audio), stepped(stepper(either_model), other)
+    first, second = stepper(either_model), stepper(either_model)
+    found = [(first.step(a), second.step(b)) for a, b in zip(audio, other, strict=True)]
+    np.testing.assert_array_equal([a for a, _ in found], expected[0])
+    np.testing.assert_array_equal([b for _, b in found], expected[1])
+
+
+def test_refused_steps_leave_the_stream_as_it_was(either_model: EmotionModel) -> None:
+    audio = noise_steps(either_model, 4)
+    expected = stepped(stepper(either_model), audio)
+    steps = stepper(either_model)
+    found = [steps.step(audio[0])]
+    for wrong in (audio[0][:-1], audio[:1], np.zeros(0, np.float32), np.float32(0)):
+        with pytest.raises(ValueError, match=rf"expected \({audio.shape[1]},\)"):
+            steps.step(wrong)
+    found += [steps.step(step) for step in audio[1:]]
+    np.testing.assert_array_equal(found, expected)
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return 4096 * pages
+
+
+def test_ten_thousand_steps_keep_nothing(stream_model: EmotionModel) -> None:
+    audio = noise_steps(stream_model, 100)
+    steps = stepper(stream_model)
+    stepped(steps, audio)
+    resident = resident_bytes()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for i in range(10_000):
+            steps.step(audio[i % len(audio)])
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 10_000, "a byte a step is a leak"
+    if resident is not None:
+        after = resident_bytes()
+        assert after is not None
+        # One state set of this model is 1.7 KB: 17 MB, were every step's kept.
+        assert after - resident < 4_000_000
