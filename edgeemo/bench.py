@@ -273,13 +273,7 @@ def bench(
             report("cold starts", i * len(paths) + j, COLD_STARTS * len(paths))
             cold[j].append(_cold_start(path, n_threads))
 
-    for runner in benches:
-        runner.warm_up(WARM_UP_STEPS)
-    for done in range(0, n_steps, BLOCK_STEPS):
-        first = done // BLOCK_STEPS % len(benches)
-        for runner in benches[first:] + benches[:first]:
-            report("steps", done, n_steps)
-            runner.measure(min(BLOCK_STEPS, n_steps - done))
+    _in_turn(benches, n_steps, report)
 
     shares = []
     for i, path in enumerate(paths):
@@ -302,6 +296,40 @@ def bench(
             "seed": SEED,
         },
     )
+
+
+def side_by_side(
+    paths: Sequence[Path],
+    *,
+    n_steps: int = 1000,
+    n_threads: int = 1,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> list[Latency]:
+    """Time only the models' part of a step, front end and network, for files that are to be compared.
+
+    Args:
+        paths, n_steps, n_threads, on_progress: see `bench`.
+
+    Returns:
+        one latency per file, in their order.
+
+    Raises:
+        ModelError: a file cannot be loaded.
+    """
+    runners = [_Runner(EmotionModel(path, n_threads=n_threads)) for path in paths]
+    _in_turn(runners, n_steps, on_progress or (lambda what, done, total: None))
+    return [runner.model_ms for runner in runners]
+
+
+def _in_turn(runners: list[_Runner], n_steps: int, report: Callable[[str, int, int], None]) -> None:
+    for runner in runners:
+        runner.warm_up(WARM_UP_STEPS)
+    for done in range(0, n_steps, BLOCK_STEPS):
+        first = done // BLOCK_STEPS % len(runners)
+        report("steps", done, n_steps)
+        for runner in runners[first:] + runners[:first]:
+            runner.measure(min(BLOCK_STEPS, n_steps - done))
+    report("steps", n_steps, n_steps)
 
 
 def speech_like(n_samples: int, sample_rate: int, *, seed: int = SEED) -> Audio:
@@ -409,6 +437,11 @@ class _Runner:
             self._resample.append(resample)
             self._network.append(network)
 
+    @property
+    def model_ms(self) -> Latency:
+        """The model's part of the measured steps."""
+        return Latency("model", np.array(self._network))
+
     def result(self, cold: ColdStart, share: float | None) -> ModelBench:
         m = self._model.metadata
         return ModelBench(
@@ -420,7 +453,7 @@ class _Runner:
             step_ms=Latency("step", np.array(self._step)),
             warm_up_ms=Latency("warm-up step", np.array(self._warm_up)),
             resample_ms=Latency("resample", np.array(self._resample)),
-            model_ms=Latency("model", np.array(self._network)),
+            model_ms=self.model_ms,
             frontend_share=share,
             cold=cold,
         )

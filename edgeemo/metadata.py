@@ -149,11 +149,8 @@ class Metadata:
 
     @property
     def variant(self) -> str:
-        """The file's name without its suffix: `cnn_lstm`, `cnn_lstm.stream`, `cnn_lstm.stream.int8`."""
-        parts = [self.name]
-        parts += ["stream"] if self.mode == "stream" else []
-        parts += [self.precision] if self.precision != "fp32" else []
-        return ".".join(parts)
+        """The file's name without its suffix: `cnn_lstm.window`, `cnn_lstm.stream.int8`."""
+        return ".".join([self.name, self.mode] + ([self.precision] if self.precision != "fp32" else []))
 
     @property
     def window_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from edgeemo.errors import ModelError, RecipeError
@@ -28,9 +29,15 @@ def recipe_path(name_or_path: str) -> Path:
 def model_path(name_or_path: str) -> Path:
     """The ONNX file of a model: a path as it is, or the name of a shipped one in `models/`.
 
+    A model's name alone, such as `cnn_lstm`, stands for the variant that its index `cnn_lstm.json` names: the one that
+    was the fastest where it was exported. `cnn_lstm.window` or `cnn_lstm.stream.int8` is that variant.
+
     Raises:
         ModelError: there is no such model.
     """
+    index = MODELS_DIR / f"{name_or_path}.json"
+    if index.is_file():
+        name_or_path = json.loads(index.read_text(encoding="utf-8"))["listen"]
     return _find(name_or_path, MODELS_DIR, ".onnx", ModelError, "model")
 
 

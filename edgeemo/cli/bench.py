@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeemo.cli.progress import progress_bar
 from edgeemo.places import model_path, shipped_models
 
 if TYPE_CHECKING:
@@ -42,24 +43,13 @@ def bench(
     idle.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgeemo.bench import bench as measure
     from edgeemo.files import write_text
 
     paths = [model_path(name) for name in dict.fromkeys(model)] if model else shipped_models()
-    errors = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        tasks = {
-            what: progress.add_task(what, total=None, visible=False)
-            for what in ("cold starts", "steps", "profiling")
-        }
-
-        def show(what: str, done: int, total: int) -> None:
-            progress.update(tasks[what], completed=done, total=total, visible=done < total)
-
-        report = measure(paths, n_steps=steps, n_threads=threads, on_progress=show)
+    with progress_bar() as on_progress:
+        report = measure(paths, n_steps=steps, n_threads=threads, on_progress=on_progress)
 
     console = Console(width=None if sys.stdout.isatty() else 110)
     for table in tables(report):

@@ -1,19 +1,24 @@
-"""`edgeemo export`: a trained Keras model to one checked ONNX file."""
+"""`edgeemo export`: a trained Keras model to ONNX files, every variant judged."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeemo.cli.extras import workstation
+from edgeemo.cli.progress import progress_bar
+from edgeemo.metadata import MODES, PRECISIONS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeemo.metadata import Metadata
+    from edgeemo.workstation.gate import Verdict
     from edgeemo.workstation.training.recipe import Recipe
+    from edgeemo.workstation.variants import Evaluation
 
 _N_CLIPS = 32
 
@@ -39,51 +44,103 @@ def export(
         typer.Option(
             "--data",
             "-d",
-            help="Folder of audio to compare with Keras on.  [default: the bundled speech sample]",
+            help="Folder with the recipe's corpora: to calibrate int8 on training speakers and to measure UAR on "
+            "held-out ones. With any other audio, or none (the bundled sample), only Keras is compared with.",
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write.  [default: models/MODEL.onnx]")
+    mode: Annotated[
+        list[str] | None, typer.Option(help="window or stream; repeatable.  [default: both]")
     ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, int8 or fp16; repeatable.  [default: all]")
+    ] = None,
+    step_ms: Annotated[
+        float | None, typer.Option(help="New audio per step.  [default: the recipe's, 160]")
+    ] = None,
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="onnx; or ort, for reduced builds of onnxruntime, beside the .onnx files."
+        ),
+    ] = "onnx",
+    force: Annotated[
+        bool, typer.Option("--force", help="Keep variants that the gate rejects; their metadata says so.")
+    ] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("models"),
 ) -> None:
-    """Export a model with its front end and metadata to one ONNX file (and a card), compared with Keras."""
+    """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side."""
     if weights and run:
         raise typer.BadParameter("give either --weights or --run, not both")
     if labels and not weights:
         raise typer.BadParameter("--labels goes with --weights; a trained run knows its labels")
 
+    _check_choice("--mode", mode, MODES)
+    _check_choice("--precision", precision, PRECISIONS)
+    _check_choice("--format", [file_format], ("onnx", "ort"))
+
     with workstation():
-        from edgeemo.files import write_text
         from edgeemo.places import EXPORT_DIR, recipe_path
-        from edgeemo.workstation.card import model_card
-        from edgeemo.workstation.export import export as export_model
-        from edgeemo.workstation.export import load_keras
-        from edgeemo.workstation.training.recipe import load_recipe
+        from edgeemo.workstation.export import load_keras, prepare
+        from edgeemo.workstation.training.recipe import load_recipe, with_step
         from edgeemo.workstation.training.run import best_cell, load_run, score_rows, training_facts
+        from edgeemo.workstation.variants import export_variants
 
     facts: dict[str, Any] = {}
     scores: list[dict[str, Any]] = []
+    fold = None
     if weights:
         recipe = load_recipe(recipe_path(model))
     else:
         run = run or EXPORT_DIR / load_recipe(recipe_path(model)).name
         recipe, metrics = load_run(run)
-        folder, cell = best_cell(run, metrics)
-        weights = folder / "model.keras"
+        cell_folder, cell = best_cell(run, metrics)
+        weights, fold = cell_folder / "model.keras", cell["fold"]
         facts, scores = training_facts(recipe, cell), score_rows(recipe, cell)
+    if step_ms is not None:
+        recipe = with_step(recipe, step_ms / 1000)
 
-    target = output or Path("models") / f"{recipe.name}.onnx"
-    metadata = export_model(
-        load_keras(weights),
-        recipe,
-        target,
-        clips=_parity_clips(data, recipe),
-        labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
-        training=facts,
-        scores=scores,
-    )
-    write_text(target.with_suffix(".md"), model_card(metadata, n_bytes=target.stat().st_size))
-    _report(metadata, target)
+    keras_model = load_keras(weights)
+    with progress_bar() as on_progress:
+        evaluated = _evaluation(data, recipe, fold)
+        source = prepare(
+            keras_model,
+            recipe,
+            clips=_parity_clips(data, recipe),
+            labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
+            training=facts,
+            scores=scores,
+        )
+        verdicts = export_variants(
+            source,
+            output,
+            modes=mode or MODES,
+            precisions=precision or PRECISIONS,
+            data=evaluated,
+            force=force,
+            on_progress=on_progress,
+        )
+    _report(verdicts, source.metadata.name, output)
+
+
+def _check_choice(option: str, values: list[str] | None, known: Sequence[str]) -> None:
+    for value in values or ():
+        if value not in known:
+            raise typer.BadParameter(f"{option} is {value!r}; known: {', '.join(known)}")
+
+
+def _evaluation(data: Path | None, recipe: Recipe, fold: str | None) -> Evaluation | None:
+    """Calibration and held-out clips, where `data` has the recipe's corpora."""
+    from edgeemo.errors import CorpusError
+    from edgeemo.workstation.corpora.manifest import scan
+    from edgeemo.workstation.variants import evaluation
+
+    if data is None:
+        return None
+    try:
+        return evaluation(recipe, scan(data), fold=fold)
+    except CorpusError as error:
+        typer.echo(f"note: UAR is not measured and int8 not calibrated: {error}", err=True)
+        return None
 
 
 def _parity_clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
@@ -95,14 +152,26 @@ def _parity_clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
     return [read_audio(path, recipe.features.sample_rate) for path in paths[:: -(-len(paths) // _N_CLIPS)]]
 
 
-def _report(metadata: Metadata, path: Path) -> None:
-    parity = metadata.parity
-    typer.echo(
-        f"{path}: {path.stat().st_size:,} bytes, {metadata.n_parameters:,} parameters, "
-        f"labels {', '.join(metadata.labels)}"
-    )
-    typer.echo(
-        f"parity with Keras on {parity['n_windows']} windows (clips: {parity['n_clips']}): largest difference "
-        f"{parity['max_difference']:.2g} (tolerance {parity['tolerance']:g}), "
-        f"same label in {parity['same_label']:.0%}"
-    )
+def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
+    """The gate's table on the screen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "bytes", "step ms", "ratio", "difference", "UAR", "change", "verdict"):
+        table.add_column(column, justify="left" if column in ("variant", "verdict") else "right")
+    for v in verdicts:
+        recognition = v.recognition
+        table.add_row(
+            v.variant + (" *" if v.variant == index["listen"] else ""),
+            f"{v.n_bytes:,}" if v.n_bytes else "",
+            f"{v.latency['p50_ms']:.3f}" if v.latency else "",
+            f"{v.latency['ratio']:.2f}" if v.latency else "",
+            f"{v.parity['mean_difference']:.1g}" if v.parity else "",
+            f"{recognition['uar']:.3f}" if recognition else "",
+            f"{100 * recognition['uar_change']:+.1f}" if recognition else "",
+            ("forced: " if v.forced else "rejected: " if v.reasons else "accepted") + "; ".join(v.reasons),
+        )
+    Console().print(table)
+    typer.echo(f"* what `edgeemo listen --model {name}` uses; card: {folder / name}.md")

@@ -24,7 +24,7 @@ def models() -> None:
     from rich.text import Text
 
     from edgeemo.model import EmotionModel
-    from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, shipped_models
+    from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, model_path, shipped_models
 
     console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     paths = shipped_models()
@@ -38,10 +38,12 @@ def models() -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("labels", "score"):
         table.add_column(name, overflow="fold")
+    default = model_path(DEFAULT_MODEL)
     for path in paths:
         m = EmotionModel(path).metadata
+        mark = " **" if path == default else " *" if path == model_path(m.name) else ""
         table.add_row(
-            Text(path.stem + (" *" if path.stem == DEFAULT_MODEL else ""), style="bold"),
+            Text(path.stem + mark, style="bold"),
             Text(m.summary),
             f"{m.n_parameters:,}",
             f"{path.stat().st_size / 1024:,.0f}",
@@ -51,7 +53,9 @@ def models() -> None:
         )
     console.print(table)
     console.print(
-        "* the default; `edgeemo info NAME` shows everything in a model", style="dim", highlight=False
+        "* what the model's name alone stands for, ** and the default; `edgeemo info NAME` shows everything in one",
+        style="dim",
+        highlight=False,
     )
 
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgeemo.metadata import Metadata
 from edgeemo.workstation.corpora.names import CORPORA
 
 
-def model_card(metadata: Metadata, *, n_bytes: int) -> str:
-    """Write the card of an exported model from what is in its file.
+def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
+    """Write the card of a model from what is in its files.
 
     Args:
-        metadata: of the file.
-        n_bytes: size of the file.
+        variants: metadata of every file of the model, at least one.
+        listen: the variant that `edgeemo listen` uses.
 
     Returns:
         Markdown. Every figure in it is in the metadata too.
     """
-    m, f, t = metadata, metadata.features, metadata.training
+    m = variants[0]
+    f, t = m.features, m.training
     sections = [
         f"# {m.name}",
-        f"{m.summary}: {m.n_parameters:,} parameters, {n_bytes:,} bytes, {m.precision}. Raw audio in, emotion "
-        "probabilities out; the log-mel front end is part of the file.",
+        f"{m.summary}: {m.n_parameters:,} parameters. Raw audio in, emotion probabilities out; the log-mel front end "
+        "is part of the file.",
         "This card is written by `edgeemo export` from the metadata inside the file; "
         f"`edgeemo info {m.name}` shows all of it.",
         "## Input and output",
-        f"- `audio (1, {m.window_samples})`: mono float32 in [-1, 1] at {f.sample_rate} Hz, {m.window_s:g} s. The "
-        f"live loop moves on by {m.step_s:g} s a step.\n"
+        f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes `(1, {m.window_samples})`, "
+        f"{m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's `(1, {m.step_samples})` and carries "
+        "states (`edgeemo info` names them).\n"
         f"- `probabilities (1, {len(m.labels)})`: {', '.join(m.labels)}.\n"
         f"- Front end: {f.n_mels} mel bands of {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`.",
@@ -44,16 +47,47 @@ def model_card(metadata: Metadata, *, n_bytes: int) -> str:
         "## Terms",
         f"{m.licence}. The code of edgeemo is Apache-2.0; the weights are not covered by that.",
     ]
-    if m.parity:
-        p = m.parity
-        sections += [
-            "## Parity",
-            f"Largest difference of a probability from {p['reference']} over {p['n_windows']} windows "
-            f"(clips: {p['n_clips']}): {p['max_difference']:.2g} (tolerance {p['tolerance']:g}).",
-        ]
+    sections += ["## Variants", _variants(variants, listen)]
     made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
     sections += ["## Made with", f"{made_with}."]
     return "\n\n".join(sections) + "\n"
+
+
+def _variants(variants: Sequence[Metadata], listen: str) -> str:
+    """The gate's table."""
+    lines = [
+        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. Step: median of the model's "
+        "part, front end included; ratio: to fp32 of the same mode, fp32 streams to fp32 windows. Difference: of a "
+        "probability from Keras, mean and largest. Interval: 95 %, bootstrap over speakers.",
+        "",
+        "| variant | bytes | step ms | ratio | difference | UAR, held-out speakers | change | verdict |",
+        "|---|--:|--:|--:|---|---|---|---|",
+    ]
+    for m in variants:
+        v = m.verdict
+        lines.append(
+            f"| {m.variant} | {v['n_bytes']:,} | {v['latency']['p50_ms']:.3f} | {v['latency']['ratio']:.2f} | "
+            f"{v['parity']['mean_difference']:.1g}, {v['parity']['max_difference']:.1g} | "
+            f"{_uar(v['recognition'])} | {'forced: ' + '; '.join(v['reasons']) if v['forced'] else 'accepted'} |"
+        )
+    p = variants[0].parity
+    lines += [
+        "",
+        f"{p['n_windows']} windows of {p['n_clips']} clips. {variants[0].verdict['latency']['machine']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _uar(recognition: dict[str, Any] | None) -> str:
+    if recognition is None:
+        return "not measured | "
+    r = recognition
+    low, high = r["uar_interval"]
+    change_low, change_high = r["uar_change_interval"]
+    return (
+        f"{r['uar']:.3f} ({low:.3f} to {high:.3f}; {r['n_speakers']} speakers) | "
+        f"{100 * r['uar_change']:+.1f} points ({100 * change_low:+.1f} to {100 * change_high:+.1f})"
+    )
 
 
 def _weights(training: dict[str, Any]) -> str:

@@ -1,29 +1,39 @@
-"""A trained Keras model to one ONNX file that is known to compute the same."""
+"""A trained Keras model to ONNX files that are known to compute the same, in every variant that is asked for."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
 
 import edgeemo
 from edgeemo.errors import ExportError, ParityError
 from edgeemo.files import replacing
-from edgeemo.metadata import KEY, Metadata
-from edgeemo.model import EmotionModel
+from edgeemo.metadata import KEY, Metadata, State
+from edgeemo.model import EmotionModel, session_options
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.graphs.assemble import assemble, save
-from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.graphs.frontend import IR_VERSION, FrontEnd
 from edgeemo.workstation.graphs.network import network_graph
+from edgeemo.workstation.graphs.quantize import quantize
+from edgeemo.workstation.graphs.simplify import simplify
+from edgeemo.workstation.graphs.stream import stream
+from edgeemo.workstation.graphs.widen import half
 from edgeemo.workstation.training.recipe import Recipe
 
 _TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 
 
 def load_keras(path: Path) -> keras.Model:
@@ -41,43 +51,57 @@ def load_keras(path: Path) -> keras.Model:
         raise ExportError(f"{path}: Keras cannot load it ({reason})") from error
 
 
-def export(
+@dataclass(frozen=True)
+class Source:
+    """A trained network, ready to be exported in any variant, and what every variant is compared with.
+
+    Attributes:
+        recipe: the features and window it was trained with.
+        network: its window graph in fp32, `features` -> `probabilities`, simplified.
+        metadata: of a window file in fp32, without parity.
+        windows: audio to compare on, shape `(n_windows, window_samples)`.
+        expected: Keras' probabilities of it, shape `(n_windows, n_labels)`.
+        n_clips: how many clips the windows are of.
+    """
+
+    recipe: Recipe
+    network: ir.Graph
+    metadata: Metadata
+    windows: np.ndarray
+    expected: np.ndarray
+    n_clips: int
+
+
+def prepare(
     model: keras.Model,
     recipe: Recipe,
-    output: Path,
     *,
     clips: Sequence[np.ndarray],
     labels: tuple[str, ...] = (),
     training: dict[str, Any] | None = None,
     scores: Sequence[dict[str, Any]] = (),
-) -> Metadata:
-    """Export a model; `output` is replaced only when every check has passed.
+) -> Source:
+    """Convert a Keras model.
 
     Args:
         model: Keras, features in dB `(n_frames, n_mels)` -> probabilities.
         recipe: the features and window it was trained with.
-        output: the ONNX file.
         clips: audio that both are compared on: mono float32 at the recipe's sample rate, `(n_samples,)` each.
         labels: class names, if not those of the recipe's label map.
         training: how the weights were made, for the metadata.
         scores: rows of scores, for the metadata; the headline first.
 
-    Returns:
-        what was stored in the file.
-
     Raises:
         ExportError: the model does not fit the recipe, or cannot be converted to native nodes.
-        ParityError: graph and Keras disagree by more than the recipe's tolerance.
-        ModelError: metadata and graph do not fit.
     """
     labels = labels or recipe.label_map.labels
     if len(set(labels)) < len(labels) or not all(labels):
         raise ExportError(f"labels are {', '.join(map(repr, labels))}; each must be a name, and occur once")
-    graph = network_graph(
+    network = network_graph(
         model, n_frames=recipe.n_frames, n_mels=recipe.features.n_mels, n_labels=len(labels)
     )
+    simplify(network)
     windows = np.concatenate([clip_windows(clip, recipe.window_samples) for clip in clips])
-    expected = _keras_probabilities(model, recipe, windows)
     metadata = Metadata(
         name=recipe.name,
         summary=recipe.summary,
@@ -90,17 +114,157 @@ def export(
         training=training or {},
         scores=list(scores),
         tools={"edgeemo": edgeemo.__version__} | {t: importlib.metadata.version(t) for t in _TOOLS},
-        # Measured on the assembled graph below; the file that is kept carries the figures.
-        parity={},
     )
-    assembled = assemble(graph, metadata)
+    expected = _keras_probabilities(model, recipe, windows)
+    return Source(recipe, network, metadata, windows, expected, len(clips))
+
+
+def export(
+    model: keras.Model,
+    recipe: Recipe,
+    output: Path,
+    *,
+    mode: str = "window",
+    clips: Sequence[np.ndarray],
+    labels: tuple[str, ...] = (),
+    training: dict[str, Any] | None = None,
+    scores: Sequence[dict[str, Any]] = (),
+) -> Metadata:
+    """Export one file in fp32; `output` is replaced only when every check has passed.
+
+    Args:
+        model, recipe, clips, labels, training, scores: see `prepare`.
+        output: the ONNX file.
+        mode: `window` or `stream`.
+
+    Returns:
+        what was stored in the file.
+
+    Raises:
+        ExportError: the model does not fit the recipe, or cannot be converted to native nodes, or to a stream.
+        ParityError: graph and Keras disagree by more than the recipe's tolerance.
+        ModelError: metadata and graph do not fit.
+    """
+    source = prepare(model, recipe, clips=clips, labels=labels, training=training, scores=scores)
+    assembled = build(source, mode)
     with replacing(output) as temporary:
         save(assembled, temporary)
-        metadata = _with_parity(metadata, temporary, windows, expected, recipe, n_clips=len(clips))
-        assembled.metadata_props[KEY] = metadata.to_json()
+        agreement = parity(temporary, source)
+        if not agreement["max_difference"] <= recipe.export.tolerance:
+            raise ParityError(f"{recipe.name}: {disagreement(agreement)}; nothing was replaced")
+        # Measured on the file; the one that is kept carries the figures.
+        metadata = annotate(assembled, parity=agreement)
         save(assembled, temporary)
         EmotionModel(temporary)
     return metadata
+
+
+def build(
+    source: Source,
+    mode: str = "window",
+    precision: str = "fp32",
+    *,
+    calibration: Sequence[np.ndarray] = (),
+    on_progress: Progress = lambda what, done, total: None,
+) -> ir.Model:
+    """Build one variant in memory.
+
+    Args:
+        source: the network; not changed.
+        mode: `window` or `stream`.
+        precision: `fp32`, `int8` or `fp16`.
+        calibration: for int8: windows of audio of training speakers, shape `(window_samples,)` each.
+        on_progress: told what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        ExportError: the network cannot be streamed, or there is nothing to calibrate on.
+    """
+    metadata = dataclasses.replace(source.metadata, mode=mode, precision=precision)
+    network, states = source.network.clone(), []
+    if mode == "stream":
+        network, states = stream(network, step_frames=metadata.step_samples // metadata.features.hop_samples)
+        metadata = dataclasses.replace(metadata, states=tuple(states))
+    if precision == "int8":
+        if not len(calibration):
+            raise ExportError(
+                "int8 is calibrated on clips of training speakers; give --data with the recipe's corpora"
+            )
+        batches = _batches(network, states, FrontEnd(source.recipe.features)(np.stack(calibration)))
+        network = quantize(_model(network), batches).graph
+    elif precision == "fp16":
+        network = half(_model(network)).graph
+    return assemble(network, metadata)
+
+
+def parity(path: Path, source: Source) -> dict[str, Any]:
+    """How far a file is from Keras on the source's windows; a stream starts each of them from zero states.
+
+    Returns:
+        plain values: the reference, `max_difference` and `mean_difference` of a probability, the tolerance in fp32,
+        `n_clips`, `n_windows`, and `same_label`, the share of windows with Keras' label.
+    """
+    model = EmotionModel(path)
+    run = stream_probabilities if model.metadata.mode == "stream" else EmotionModel.predict
+    found = np.stack([run(model, window) for window in source.windows])
+    difference = np.abs(found - source.expected)
+    return {
+        "reference": "Keras",
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "tolerance": source.recipe.export.tolerance,
+        "n_clips": source.n_clips,
+        "n_windows": len(source.windows),
+        "same_label": float((found.argmax(axis=1) == source.expected.argmax(axis=1)).mean()),
+    }
+
+
+def stream_probabilities(model: EmotionModel, audio: np.ndarray) -> np.ndarray:
+    """What a stream graph says at the end of `audio`, shape `(n_samples,)` of whole steps, from zero states on."""
+    m = model.metadata
+    states = {state.name: np.zeros(state.shape, np.float32) for state in m.states}
+    names = ["probabilities", *(state.next_name for state in m.states)]
+    for step in audio.reshape(-1, 1, m.step_samples):
+        probabilities, *following = model.session.run(names, {"audio": step, **states})
+        states = dict(zip(states, following, strict=True))
+    return probabilities[0]
+
+
+def disagreement(agreement: dict[str, Any]) -> str:
+    """One line on a parity that broke."""
+    return (
+        f"the ONNX graph differs from Keras by up to {agreement['max_difference']:.2g} in probability on "
+        f"{agreement['n_clips']} clips, more than the tolerance of {agreement['tolerance']:g}"
+    )
+
+
+def annotate(model: ir.Model, **changes: Any) -> Metadata:
+    """Change fields of the metadata inside a model."""
+    metadata = Metadata.from_json(model.metadata_props[KEY], source="the exported model")
+    metadata = dataclasses.replace(metadata, **changes)
+    model.metadata_props[KEY] = metadata.to_json()
+    return metadata
+
+
+def _model(network: ir.Graph) -> ir.Model:
+    return ir.Model(network, ir_version=IR_VERSION)
+
+
+def _batches(network: ir.Graph, states: Sequence[State], features: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Inputs to calibrate on: whole windows, or their successive steps with the states that belong to them."""
+    name, *_ = (value.name for value in network.inputs)
+    if not states:
+        return [{name: window[np.newaxis]} for window in features]
+    model = ir.to_proto(_model(network)).SerializeToString()
+    session = ort.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
+    n_frames = int(network.inputs[0].shape[1])
+    batches = []
+    for window in features:
+        carried = {state.name: np.zeros(state.shape, np.float32) for state in states}
+        for step in window.reshape(-1, n_frames, window.shape[1]):
+            batches.append({name: step[np.newaxis], **carried})
+            _, *following = session.run(None, batches[-1])
+            carried = dict(zip(carried, following, strict=True))
+    return batches
 
 
 def _keras_probabilities(model: keras.Model, recipe: Recipe, windows: np.ndarray) -> np.ndarray:
@@ -115,36 +279,3 @@ def _keras_probabilities(model: keras.Model, recipe: Recipe, windows: np.ndarray
             "end it with a softmax"
         )
     return probabilities
-
-
-def _with_parity(
-    metadata: Metadata,
-    path: Path,
-    windows: np.ndarray,
-    expected: np.ndarray,
-    recipe: Recipe,
-    *,
-    n_clips: int,
-) -> Metadata:
-    model = EmotionModel(path)
-    found = np.stack([model.predict(window) for window in windows])
-    difference = np.abs(found - expected)
-    worst = float(difference.max())
-    tolerance = recipe.export.tolerance
-    if not worst <= tolerance:
-        raise ParityError(
-            f"{recipe.name}: the ONNX graph differs from Keras by up to {worst:.2g} in probability on {n_clips} "
-            f"clips, more than the tolerance of {tolerance:g}; nothing was replaced"
-        )
-    return dataclasses.replace(
-        metadata,
-        parity={
-            "reference": "Keras",
-            "max_difference": worst,
-            "mean_difference": float(difference.mean()),
-            "tolerance": tolerance,
-            "n_clips": n_clips,
-            "n_windows": len(windows),
-            "same_label": float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
-        },
-    )

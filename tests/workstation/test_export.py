@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from conftest import randomise, speech_like
+from conftest import SHIPPED, randomise, speech_like
 from keras import layers
 from typer.testing import CliRunner
 
@@ -23,7 +23,6 @@ from edgeemo.errors import ExportError, ModelError, ParityError
 from edgeemo.metadata import KEY, Metadata
 from edgeemo.model import EmotionModel
 from edgeemo.workstation import export as export_module
-from edgeemo.workstation.architectures import ARCHITECTURES
 from edgeemo.workstation.export import export, load_keras
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
@@ -281,7 +280,7 @@ def test_impossible_labels(labels: tuple[str, ...], small_recipe: Recipe, old_fi
 # --- metadata ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_metadata_travels_in_the_file(name: str, exported: Callable[[str], Any]) -> None:
     recipe, keras_model, path, metadata = exported(name)
     found = EmotionModel(path).metadata

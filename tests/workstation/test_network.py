@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from conftest import noise, reference_features, speech_like
+from conftest import SHIPPED, noise, reference_features, speech_like
 
 from edgeemo.errors import ExportError
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.architectures import ARCHITECTURES
 from edgeemo.workstation.graphs.frontend import PREFIX
 from edgeemo.workstation.graphs.network import network_graph, refuse_control_flow
 
@@ -28,7 +27,7 @@ WINDOWS = np.stack([
     np.zeros(51200, np.float32),
 ])  # fmt: skip
 
-each_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+each_architecture = pytest.mark.parametrize("name", SHIPPED)
 
 
 @each_architecture

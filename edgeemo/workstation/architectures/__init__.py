@@ -16,6 +16,7 @@ import keras
 
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.architectures.cnn_lstm import cnn_lstm
+from edgeemo.workstation.architectures.conv1d_lstm import conv1d_lstm
 from edgeemo.workstation.architectures.pure_cnn import pure_cnn
 from edgeemo.workstation.architectures.pure_lstm import pure_lstm
 
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[str, Callable[..., Any]] = {
     "pure_cnn": pure_cnn,
     "cnn_lstm": cnn_lstm,
     "pure_lstm": pure_lstm,
+    "conv1d_lstm": conv1d_lstm,
 }
 
 

@@ -13,10 +13,10 @@ def pure_cnn(
     n_mels: int,
     n_labels: int,
     *,
-    filters: tuple[int, ...] = (16, 32, 64, 64),
+    filters: tuple[int, ...] = (32, 64, 64, 96),
     kernel: int = 3,
-    pools: tuple[tuple[int, int], ...] = ((2, 2), (2, 2), (2, 2), (2, 4)),
-    dropouts: tuple[float, ...] = (0.0, 0.1, 0.1, 0.3),
+    pools: tuple[tuple[int, int], ...] = ((4, 4), (2, 2), (2, 2), (1, 4)),
+    dropouts: tuple[float, ...] = (0.0, 0.1, 0.1, 0.2),
 ) -> keras.Model:
     """Four Conv2D, each followed by max pooling and batch normalisation, three of them by dropout; Flatten,
     Dense 128, Dense 64, softmax.

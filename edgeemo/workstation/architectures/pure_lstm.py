@@ -14,8 +14,8 @@ def pure_lstm(
     n_labels: int,
     *,
     stack: int = 8,
-    units: tuple[int, ...] = (128, 128, 128, 128),
-    dropout: float = 0.3,
+    units: tuple[int, ...] = (192, 192, 192, 192),
+    dropout: float = 0.35,
 ) -> keras.Model:
     """Four LSTM, a dropout after each, Dense 128, Dense 64, softmax.
 

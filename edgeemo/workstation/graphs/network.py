@@ -14,7 +14,7 @@ import tf2onnx
 from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
 
-_CONTROL_FLOW = ("Loop", "Scan", "If")
+CONTROL_FLOW = ("Loop", "Scan", "If")
 
 
 def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
@@ -53,7 +53,7 @@ def refuse_control_flow(graph: ir.Graph) -> None:
     Raises:
         ExportError: naming the nodes.
     """
-    found = [f"{node.op_type} {node.name}" for node in graph if node.op_type in _CONTROL_FLOW]
+    found = [f"{node.op_type} {node.name}" for node in graph if node.op_type in CONTROL_FLOW]
     if found:
         raise ExportError(
             f"the graph has {', '.join(found)} where a native LSTM node belongs; use keras.layers.LSTM with "

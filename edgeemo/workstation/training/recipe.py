@@ -124,9 +124,16 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """`[export]`: largest difference of a probability from Keras' that parity allows, and the weights' terms."""
+    """`[export]`: what parity with Keras allows, and the weights' terms.
+
+    Attributes:
+        tolerance: largest difference of a probability in fp32.
+        quantized_tolerance: mean difference of a probability in int8 and fp16.
+        licence: of the weights.
+    """
 
     tolerance: float = 1e-4
+    quantized_tolerance: float = 0.02
     licence: str = "not stated"
 
 
@@ -194,6 +201,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         return recipe_from_dict(values)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def with_step(recipe: Recipe, step_s: float) -> Recipe:
+    """The same recipe with another step of the live loop.
+
+    Raises:
+        RecipeError: the step is no multiple of the hop, or longer than the window.
+    """
+    values = recipe.to_dict()
+    values["window"] = {**values["window"], "step_s": step_s}
+    return recipe_from_dict(values)
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:

@@ -1,0 +1,122 @@
+"""Which nodes of a network are faster in float, by measurement.
+
+int8 costs something around each node: quantising what it takes, another layout for convolutions, scaling back what it
+gives. A convolution of one channel, or a small one in a stream graph, does not earn that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+
+from edgeemo.model import session_options
+from edgeemo.workstation.graphs.calibrate import Batch
+from edgeemo.workstation.graphs.quantize import Quantizer
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A quantised network, and what it was chosen among.
+
+    Attributes:
+        model: the network.
+        keep_float: names of the nodes that are computed in float, in the graph's order.
+        latency_ms: medians of one race on one thread: `fp32`, `int8` (all that can be quantised is), `chosen`.
+    """
+
+    model: ir.Model
+    keep_float: tuple[str, ...]
+    latency_ms: dict[str, float]
+
+
+def choose_float(
+    model: ir.Model,
+    batches: Sequence[Batch],
+    *,
+    margin: float = 0.03,
+    rounds: int = 40,
+    runs: int = 5,
+) -> Choice:
+    """Quantise a network, but for what is faster in float on this machine.
+
+    Greedy: from all-int8 on, the node or kind of node (all convolutions, all dense layers, all LSTMs, everything)
+    whose return to float makes the network fastest goes back, as long as that gains more than `margin`. Candidates
+    are timed in rounds, so that a machine's other work hits all alike. Bytes do not speak against it: the weights of
+    a node in float are stored as int8 too. Deterministic but for the clock.
+
+    Args:
+        model: as for `quantize`.
+        batches: as for `quantize`; the first one is what is timed.
+        margin: share of the latency that a return to float must gain.
+        rounds: how many times each candidate's turn comes.
+        runs: inferences in a turn.
+
+    Raises:
+        ExportError: as `quantize`.
+    """
+    quantizer = Quantizer(model, batches)
+    kept: frozenset[str] = frozenset()
+    while len(kept) < len(quantizer.candidates):
+        options = [kept, *_returns(quantizer.candidates, kept)]
+        times_ms = race([quantizer(option) for option in options], batches[0], rounds=rounds, runs=runs)
+        ratios = np.median(times_ms / times_ms[0], axis=1)
+        best = int(ratios.argmin())
+        if ratios[best] >= 1 - margin:
+            break
+        kept = options[best]
+    chosen = quantizer(kept)
+    times_ms = race([model, quantizer(), chosen], batches[0], rounds=rounds, runs=runs)
+    medians = np.median(times_ms, axis=1)
+    return Choice(
+        model=chosen,
+        keep_float=tuple(name for name in quantizer.candidates if name in kept),
+        latency_ms=dict(zip(("fp32", "int8", "chosen"), map(float, medians), strict=True)),
+    )
+
+
+def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -> np.ndarray:
+    """Time models against each other, one thread each.
+
+    Args:
+        models: all with the same inputs.
+        inputs: what each inference gets.
+        rounds: in each, every model has one turn; every other round in reverse order.
+        runs: inferences in a turn.
+
+    Returns:
+        ms: the median of each turn, shape `(n_models, rounds)`.
+    """
+    sessions = [_session(model) for model in models]
+    times_ms = np.empty((len(sessions), rounds))
+    for session in sessions:
+        session.run(None, dict(inputs))  # the first run allocates
+    for i in range(rounds):
+        for j in range(len(sessions))[:: 1 if i % 2 else -1]:
+            times_ms[j, i] = np.median([_run_ms(sessions[j], inputs) for _ in range(runs)])
+    return times_ms
+
+
+def _returns(candidates: Mapping[str, str], kept: frozenset[str]) -> list[frozenset[str]]:
+    """What could go back to float next: one node, all of a kind, everything."""
+    left = {name: kind for name, kind in candidates.items() if name not in kept}
+    groups = [{name} for name in left]
+    for kinds in (("Conv",), ("Gemm", "MatMul"), ("LSTM",), tuple(left.values())):
+        groups.append({name for name, kind in left.items() if kind in kinds})
+    return list(dict.fromkeys(kept | group for group in groups if group))
+
+
+def _session(model: ir.Model) -> ort.InferenceSession:
+    return ort.InferenceSession(
+        ir.to_proto(model).SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
+
+
+def _run_ms(session: ort.InferenceSession, inputs: Batch) -> float:
+    start = time.perf_counter()
+    session.run(None, dict(inputs))
+    return (time.perf_counter() - start) * 1000

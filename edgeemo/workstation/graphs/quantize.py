@@ -1,0 +1,384 @@
+"""int8, per operator: what each operator of a network is computed in.
+
+- **Conv, Gemm, MatMul with constant weights: static QDQ.** Weights int8, symmetric, a scale per output channel;
+  biases int32; activations uint8, with ranges from calibration data. onnxruntime makes `QLinearConv` and `QGemm` of
+  these. (On x86 it turns int8 activations into uint8 when it loads a model: they are as fast and as accurate.)
+- **MaxPool, Concat, Slice, Reshape and others that only select and move values** stay in uint8 after a convolution.
+- **LSTM: `DynamicQuantizeLSTM`.** Its input weights have a scale per gate and unit. Its recurrent weights have a
+  single one: with many, onnxruntime combines them with the input's scale again at every step, and four LSTM-128 took
+  15 % longer, for no accuracy.
+- **GRU: float.** onnxruntime has no int8 kernel for it.
+- **The rest: float**, such as the normalisation of features, and softmax.
+
+Large weights of what stays float are stored as int8, and widened when the model is loaded.
+
+On an x86 processor without VNNI, sums of two products of uint8 and int8 saturate at int16. onnxruntime's session
+option `session.x64quantprecision` is for those; Arm is not concerned.
+
+Best after `simplify`: a dense layer is one Gemm with its bias then, and a convolution has nothing but Relu after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeemo.errors import ExportError
+from edgeemo.workstation.graphs.calibrate import Batch, value_ranges
+from edgeemo.workstation.graphs.widen import (
+    INT8_MAX,
+    add_constant,
+    remove_unused,
+    store_int8,
+    symmetric_scale,
+    to_int8,
+)
+
+CONTRIB = "com.microsoft"
+_MOVING = ("Concat", "Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+_UINT8_MAX = 255
+_WORTH_STORING_INT8 = 4096  # elements of a float operator's weights; 16 KB
+
+
+def quantize(model: ir.Model, batches: Sequence[Batch], *, keep_float: Collection[str] = ()) -> ir.Model:
+    """Quantise a network.
+
+    Args:
+        model: a network without its front end, float inputs and outputs; it is not changed.
+        batches: calibration data, one run each. For a stream graph, successive steps with their states.
+        keep_float: names of nodes to compute in float.
+
+    Returns:
+        a quantised copy, with the same inputs and outputs.
+
+    Raises:
+        ExportError: calibration data is missing, does not fit or gives infinite numbers, or `keep_float` names a
+            node that is not there.
+    """
+    return Quantizer(model, batches)(keep_float)
+
+
+class Quantizer:
+    """A network and the ranges of its values: makes quantised copies that differ in what stays float.
+
+    Args:
+        model: as for `quantize`.
+        batches: as for `quantize`.
+
+    Attributes:
+        candidates: names of the nodes that can be quantised, by their operator, in the graph's order.
+
+    Raises:
+        ExportError: as `quantize`.
+    """
+
+    def __init__(self, model: ir.Model, batches: Sequence[Batch]) -> None:
+        self._model = model.clone()
+        _name_nodes(self._model.graph)
+        self._ranges = value_ranges(self._model, batches)
+        self.candidates = {
+            str(node.name): node.op_type
+            for node in self._model.graph
+            if _is_static_candidate(node) or _is_lstm_candidate(node)
+        }
+
+    def __call__(self, keep_float: Collection[str] = ()) -> ir.Model:
+        """A quantised copy, but for the nodes of these names."""
+        unknown = set(keep_float) - set(self.candidates)
+        if unknown:
+            raise ExportError(
+                f"no node {', '.join(sorted(unknown))} to keep in float; the network can quantise "
+                f"{', '.join(self.candidates)}"
+            )
+        model = self._model.clone()
+        wanted = [
+            node for node in model.graph if node.name in self.candidates and node.name not in keep_float
+        ]
+        _quantize_static(model.graph, [node for node in wanted if node.op_type != "LSTM"], self._ranges)
+        for node in wanted:
+            if node.op_type == "LSTM":
+                _quantize_lstm(model.graph, node)
+        for node in list(model.graph):
+            _store_float_weights(node)
+        remove_unused(model)
+        return model
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Every node gets a name of its own: constants and results are named after it."""
+    taken = {""}
+    for index, node in enumerate(graph):
+        if not node.name or node.name in taken:
+            node.name = f"{node.name or node.op_type}_{index}"
+        taken.add(node.name)
+
+
+def _is_static_candidate(node: ir.Node) -> bool:
+    if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return False
+    if not all(_is_constant(value) for value in node.inputs[1:]):
+        return False
+    if node.op_type == "Gemm":
+        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+        return all(a.value == plain.get(a.name, a.value) for a in node.attributes.values())
+    return node.op_type == "Conv" or len(node.inputs[1].shape) == 2
+
+
+def _is_lstm_candidate(node: ir.Node) -> bool:
+    batch_first = node.attributes.get_int("layout", 0) == 1
+    return node.op_type == "LSTM" and not batch_first and all(_is_constant(node.inputs[i]) for i in (1, 2))
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    return value is not None and value.is_initializer() and value.const_value is not None
+
+
+# --- Conv, Gemm, MatMul ----------------------------------------------------------------------------------
+
+
+def _quantize_static(graph: ir.Graph, nodes: list[ir.Node], ranges: dict[str, tuple[float, float]]) -> None:
+    plan = _plan(nodes)
+    scales: dict[ir.Value, _Scale] = {}
+    for value in plan.values():
+        shares = plan.find(value)
+        if shares not in scales:
+            same = [ranges[str(other.name)] for other in plan.values() if plan.find(other) is shares]
+            scales[shares] = _Scale.of(graph, str(shares.name), same)
+    # Users first: the operators inserted below become users too.
+    by_int8 = {value: _int8_users(value, plan, nodes) for value in plan.values()}
+    for node in nodes:
+        _quantize_weights(node, scales[plan.find(node.inputs[0])])
+    for value, users in by_int8.items():
+        _through_uint8(graph, value, scales[plan.find(value)], users, is_computed=value in plan.computed)
+
+
+class _Plan:
+    """Which values are uint8 somewhere, and which of these share a scale.
+
+    Attributes:
+        computed: values that int8 operators give. All their users get them from uint8.
+        fed: float values that int8 operators take. Other users of theirs keep the float ones.
+    """
+
+    def __init__(self) -> None:
+        self.computed: set[ir.Value] = set()
+        self.fed: set[ir.Value] = set()
+        self._shares: dict[ir.Value, ir.Value] = {}
+
+    def compute(self, value: ir.Value) -> None:
+        """`value` is computed in int8, and so is all that only selects from it and moves it."""
+        if value in self.computed:
+            return
+        self.computed.add(value)
+        self.fed.discard(value)
+        for node in value.consumers():
+            if not _is_moved(value, node):
+                continue
+            self._share(value, node.outputs[0])
+            self.compute(node.outputs[0])
+            if node.op_type == "Concat":
+                for other in node.inputs:
+                    self._share(value, other)
+                    self.feed(other)
+
+    def feed(self, value: ir.Value) -> None:
+        """An int8 operator takes `value`."""
+        if value not in self.computed:
+            self.fed.add(value)
+
+    def find(self, value: ir.Value) -> ir.Value:
+        """The one that stands for all that share a scale with `value`."""
+        while value in self._shares:
+            value = self._shares[value]
+        return value
+
+    def values(self) -> list[ir.Value]:
+        """All of them, in an order that does not change from run to run."""
+        return sorted(self.computed | self.fed, key=lambda value: str(value.name))
+
+    def _share(self, one: ir.Value, other: ir.Value) -> None:
+        one, other = self.find(one), self.find(other)
+        if one is not other:
+            self._shares[other] = one
+
+
+def _plan(nodes: list[ir.Node]) -> _Plan:
+    plan = _Plan()
+    for node in nodes:
+        plan.feed(node.inputs[0])
+    for node in nodes:
+        # QGemm can give float, QLinearConv cannot.
+        if node.op_type == "Conv":
+            plan.compute(_activated(node.outputs[0]))
+    return plan
+
+
+def _activated(value: ir.Value) -> ir.Value:
+    """What a Relu makes of `value`, if that is all it is for: quantisation from zero on is that Relu."""
+    users = value.uses()
+    if len(users) == 1 and not value.is_graph_output() and users[0].node.op_type == "Relu":
+        return users[0].node.outputs[0]
+    return value
+
+
+def _is_moved(value: ir.Value, node: ir.Node) -> bool:
+    """Whether `node` only selects from `value` and moves it."""
+    if node.op_type == "Concat":
+        return not any(other.is_initializer() for other in node.inputs)
+    return node.op_type in _MOVING and node.inputs[0] is value
+
+
+def _int8_users(value: ir.Value, plan: _Plan, nodes: list[ir.Node]) -> list[tuple[ir.Node, int]]:
+    """Nodes, and which input of theirs, that are to take `value` from uint8."""
+    return [
+        (node, index)
+        for node, index in value.uses()
+        if value in plan.computed
+        or (node in nodes and index == 0)
+        or (node.op_type == "Concat" and node.outputs[0] in plan.computed)
+    ]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How uint8 stands for float: `float = scale * (uint8 - zero_point)`, with both as graph constants."""
+
+    scale: float
+    zero_point: int
+    constants: tuple[ir.Value, ir.Value]
+
+    @classmethod
+    def of(cls, graph: ir.Graph, name: str, ranges: list[tuple[float, float]]) -> _Scale:
+        """The finest that holds all ranges, and zero exactly: padding and Relu's floor."""
+        least = min(0.0, *(least for least, _ in ranges))
+        greatest = max(0.0, *(greatest for _, greatest in ranges))
+        scale = np.float32((greatest - least) / _UINT8_MAX) or np.float32(1)
+        zero_point = np.uint8(round(-least / float(scale)))
+        constants = (
+            add_constant(graph, f"{name}/scale", np.array(scale)),
+            add_constant(graph, f"{name}/zero_point", np.array(zero_point)),
+        )
+        return cls(float(scale), int(zero_point), constants)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The numbers that 0 and 255 stand for."""
+        return -self.zero_point * self.scale, (_UINT8_MAX - self.zero_point) * self.scale
+
+
+def _through_uint8(
+    graph: ir.Graph,
+    value: ir.Value,
+    scale: _Scale,
+    users: list[tuple[ir.Node, int]],
+    *,
+    is_computed: bool,
+) -> None:
+    """Put QuantizeLinear and DequantizeLinear between a value and these users of it."""
+    name, producer = str(value.name), value.producer()
+    added, source = [], value
+    if not is_computed and producer is not None and producer.op_type in _MOVING:
+        # onnxruntime moves quantisation ahead of what selects and moves. A MaxPool after a float convolution would
+        # run on uint8, in a layout that it has only a slow kernel for: 40 times the time. It moves nothing past a
+        # Clip, and afterwards removes a Clip that quantisation implies.
+        bounds = [
+            add_constant(graph, f"{name}/{what}", np.array(bound, np.float32))
+            for what, bound in zip(("least", "greatest"), scale.bounds, strict=True)
+        ]
+        added.append(ir.node("Clip", [value, *bounds], name=f"{name}/clip"))
+        source = added[-1].outputs[0]
+    added.append(ir.node("QuantizeLinear", [source, *scale.constants], name=f"{name}/quantize"))
+    added.append(
+        ir.node("DequantizeLinear", [added[-1].outputs[0], *scale.constants], name=f"{name}/dequantize")
+    )
+    result = added[-1].outputs[0]
+    result.type, result.shape = value.type, value.shape
+    if producer is None:
+        graph.insert_before(graph[0], added)
+    else:
+        graph.insert_after(producer, added)
+    for node, index in users:
+        node.replace_input_with(index, result)
+    if is_computed and value.is_graph_output():
+        graph.outputs[:] = [result if output is value else output for output in graph.outputs]
+        value.name, result.name = f"{name}/float", name
+    else:
+        result.name = f"{name}/dequantized"
+
+
+def _quantize_weights(node: ir.Node, scale: _Scale) -> None:
+    """Weights int8, per output channel; the bias int32, in steps of the products' scale."""
+    weights = node.inputs[1].const_value.numpy()
+    bias = node.inputs[2].const_value.numpy().ravel() if len(node.inputs) > 2 else None
+    is_by_row = node.op_type == "Conv" or node.attributes.get_int("transB", 0) == 1
+    axis = 0 if is_by_row else weights.ndim - 1
+    largest = np.abs(weights).max(axis=tuple(i for i in range(weights.ndim) if i != axis)).astype(np.float64)
+    if bias is not None:
+        # A channel of tiny weights must not need a bias beyond int32.
+        largest = np.maximum(largest, np.abs(bias) / scale.scale / 2**30 * INT8_MAX)
+    steps = symmetric_scale(largest)
+    by_channel = steps.reshape([-1 if i == axis else 1 for i in range(weights.ndim)])
+    _dequantized(node, 1, to_int8(weights, by_channel), steps, axis)
+    if bias is not None:
+        products = np.float32(scale.scale) * steps
+        _dequantized(node, 2, np.rint(bias / products.astype(np.float64)).astype(np.int32), products, 0)
+
+
+def _dequantized(node: ir.Node, index: int, stored: np.ndarray, scale: np.ndarray, axis: int) -> None:
+    """Give a node a stored constant, by way of DequantizeLinear."""
+    name = f"{node.name}/input_{index}"
+    inputs = [
+        add_constant(node.graph, f"{name}/{stored.dtype}", stored),
+        add_constant(node.graph, f"{name}/scale", scale),
+        # Without explicit zeros onnxruntime makes no QGemm.
+        add_constant(node.graph, f"{name}/zero_point", np.zeros(scale.shape, stored.dtype)),
+    ]
+    dequantize = ir.node("DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/dequantize")
+    node.graph.insert_before(node, dequantize)
+    node.replace_input_with(index, dequantize.outputs[0])
+
+
+# --- recurrent nodes, and what stays float ---------------------------------------------------------------
+
+
+def _quantize_lstm(graph: ir.Graph, node: ir.Node) -> None:
+    """LSTM to DynamicQuantizeLSTM: the same inputs, the weights transposed, then their scales and zero points."""
+    inputs: list[ir.Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
+    for index, name, reduced in ((1, "W", (1,)), (2, "R", (1, 2))):
+        weights = (
+            node.inputs[index].const_value.numpy().transpose(0, 2, 1)
+        )  # (directions, inputs, gates and units)
+        scale = symmetric_scale(np.abs(weights).max(axis=reduced, keepdims=True))
+        zero_point = np.zeros(scale.squeeze(reduced).shape, np.int8)
+        inputs[index] = add_constant(graph, f"{node.name}/{name}/int8", to_int8(weights, scale))
+        inputs.append(add_constant(graph, f"{node.name}/{name}/scale", scale.squeeze(reduced)))
+        inputs.append(add_constant(graph, f"{node.name}/{name}/zero_point", zero_point))
+    quantized = ir.node(
+        "DynamicQuantizeLSTM",
+        inputs,
+        domain=CONTRIB,
+        name=node.name,
+        num_outputs=len(node.outputs),
+    )
+    quantized.attributes.update(node.attributes)
+    graph.insert_before(node, quantized)
+    for old, new in zip(node.outputs, quantized.outputs, strict=True):
+        name, new.type, new.shape = old.name, old.type, old.shape
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        old.name, new.name = None, name
+    graph.remove(node, safe=True)
+    graph.opset_imports[CONTRIB] = 1
+
+
+def _store_float_weights(node: ir.Node) -> None:
+    """Large weights of a node that is computed in float, stored as int8."""
+    axes = {"Conv": {1: 0}, "Gemm": {1: 1}, "MatMul": {1: 1}, "LSTM": {1: 1, 2: 1}, "GRU": {1: 1, 2: 1}}
+    for index, axis in axes.get(node.op_type, {}).items():
+        value = node.inputs[index]
+        if not _is_constant(value) or value.const_value.size < _WORTH_STORING_INT8:
+            continue
+        is_by_row = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+        store_int8(node, index, axis=0 if is_by_row else axis)
