@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -316,18 +316,26 @@ def side_by_side(
     Raises:
         ModelError: a file cannot be loaded.
     """
-    runners = [_Runner(EmotionModel(path, n_threads=n_threads)) for path in paths]
+    runners = [_BareRunner(EmotionModel(path, n_threads=n_threads)) for path in paths]
     _in_turn(runners, n_steps, on_progress or (lambda what, done, total: None))
-    return [runner.model_ms for runner in runners]
+    return [Latency("model", np.array(runner.values_ms)) for runner in runners]
 
 
-def _in_turn(runners: list[_Runner], n_steps: int, report: Callable[[str, int, int], None]) -> None:
+class _Takes(Protocol):
+    """What takes turns."""
+
+    def warm_up(self, n_steps: int) -> None: ...
+
+    def measure(self, n_steps: int) -> None: ...
+
+
+def _in_turn(runners: Sequence[_Takes], n_steps: int, report: Callable[[str, int, int], None]) -> None:
     for runner in runners:
         runner.warm_up(WARM_UP_STEPS)
     for done in range(0, n_steps, BLOCK_STEPS):
         first = done // BLOCK_STEPS % len(runners)
         report("steps", done, n_steps)
-        for runner in runners[first:] + runners[:first]:
+        for runner in [*runners[first:], *runners[:first]]:
             runner.measure(min(BLOCK_STEPS, n_steps - done))
     report("steps", n_steps, n_steps)
 
@@ -412,6 +420,35 @@ def share_in_profile(events: list[dict[str, Any]], *, skip: int) -> float | None
     return float(np.median(np.sum(frontend, axis=0) / total))
 
 
+class _BareRunner:
+    """One model, stepped without the live loop around it.
+
+    Attributes:
+        values_ms: of the measured steps.
+    """
+
+    def __init__(self, model: EmotionModel) -> None:
+        self._stepper = stepper(model)
+        step, rate = model.metadata.step_samples, model.metadata.features.sample_rate
+        n_blocks = max(2, round(_SIGNAL_S * rate / step))
+        self._blocks = cycle(np.split(speech_like(n_blocks * step, rate), n_blocks))
+        self.values_ms: list[float] = []
+
+    def warm_up(self, n_steps: int) -> None:
+        """Do `n_steps` without counting them."""
+        for _ in range(n_steps):
+            self._stepper.step(next(self._blocks))
+
+    def measure(self, n_steps: int) -> None:
+        """Do `n_steps`; a few untimed ones first bring this model back into the caches."""
+        self.warm_up(SETTLING_STEPS)
+        for _ in range(n_steps):
+            block = next(self._blocks)
+            start_ns = time.perf_counter_ns()
+            self._stepper.step(block)
+            self.values_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+
+
 class _Runner:
     """One model in the live loop, fed with the same endless signal as the others."""
 
@@ -437,11 +474,6 @@ class _Runner:
             self._resample.append(resample)
             self._network.append(network)
 
-    @property
-    def model_ms(self) -> Latency:
-        """The model's part of the measured steps."""
-        return Latency("model", np.array(self._network))
-
     def result(self, cold: ColdStart, share: float | None) -> ModelBench:
         m = self._model.metadata
         return ModelBench(
@@ -453,7 +485,7 @@ class _Runner:
             step_ms=Latency("step", np.array(self._step)),
             warm_up_ms=Latency("warm-up step", np.array(self._warm_up)),
             resample_ms=Latency("resample", np.array(self._resample)),
-            model_ms=self.model_ms,
+            model_ms=Latency("model", np.array(self._network)),
             frontend_share=share,
             cold=cold,
         )

@@ -29,8 +29,8 @@ def recipe_path(name_or_path: str) -> Path:
 def model_path(name_or_path: str) -> Path:
     """The ONNX file of a model: a path as it is, or the name of a shipped one in `models/`.
 
-    A model's name alone, such as `cnn_lstm`, stands for the variant that its index `cnn_lstm.json` names: the one that
-    was the fastest where it was exported. `cnn_lstm.window` or `cnn_lstm.stream.int8` is that variant.
+    A model's name alone, such as `cnn_lstm`, stands for the variant that its index `cnn_lstm.json` names: the one
+    that was the fastest where it was exported. `cnn_lstm.window` or `cnn_lstm.stream.int8` is that variant.
 
     Raises:
         ModelError: there is no such model.

@@ -11,6 +11,7 @@ import typer
 
 from edgeemo.cli.extras import workstation
 from edgeemo.cli.progress import progress_bar
+from edgeemo.errors import ExportError
 from edgeemo.metadata import MODES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def export(
     _check_choice("--precision", precision, PRECISIONS)
     _check_choice("--format", [file_format], ("onnx", "ort"))
 
+    if output.is_file():
+        raise ExportError(f"{output} is a file; give a folder to write the variants into")
+
     with workstation():
         from edgeemo.places import EXPORT_DIR, recipe_path
         from edgeemo.workstation.export import load_keras, prepare
@@ -134,7 +138,7 @@ def _evaluation(data: Path | None, recipe: Recipe, fold: str | None) -> Evaluati
     from edgeemo.workstation.corpora.manifest import scan
     from edgeemo.workstation.variants import evaluation
 
-    if data is None:
+    if data is None or not data.is_dir():
         return None
     try:
         return evaluation(recipe, scan(data), fold=fold)
@@ -159,8 +163,9 @@ def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
 
     index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     table = Table(box=None, pad_edge=False)
-    for column in ("variant", "bytes", "step ms", "ratio", "difference", "UAR", "change", "verdict"):
-        table.add_column(column, justify="left" if column in ("variant", "verdict") else "right")
+    for column in ("variant", "bytes", "step ms", "ratio", "difference", "UAR", "change"):
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
     for v in verdicts:
         recognition = v.recognition
         table.add_row(

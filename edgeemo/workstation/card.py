@@ -29,8 +29,8 @@ def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
         f"`edgeemo info {m.name}` shows all of it.",
         "## Input and output",
         f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes `(1, {m.window_samples})`, "
-        f"{m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's `(1, {m.step_samples})` and carries "
-        "states (`edgeemo info` names them).\n"
+        f"{m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's `(1, {m.step_samples})` and "
+        "carries states (`edgeemo info` names them).\n"
         f"- `probabilities (1, {len(m.labels)})`: {', '.join(m.labels)}.\n"
         f"- Front end: {f.n_mels} mel bands of {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`.",
@@ -56,9 +56,9 @@ def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
 def _variants(variants: Sequence[Metadata], listen: str) -> str:
     """The gate's table."""
     lines = [
-        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. Step: median of the model's "
-        "part, front end included; ratio: to fp32 of the same mode, fp32 streams to fp32 windows. Difference: of a "
-        "probability from Keras, mean and largest. Interval: 95 %, bootstrap over speakers.",
+        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. Step: median of the "
+        "model's part, front end included; ratio: to fp32 of the same mode, fp32 streams to fp32 windows. Difference: of "
+        "a probability from Keras, mean and largest. Interval: 95 %, bootstrap over speakers.",
         "",
         "| variant | bytes | step ms | ratio | difference | UAR, held-out speakers | change | verdict |",
         "|---|--:|--:|--:|---|---|---|---|",

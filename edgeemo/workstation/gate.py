@@ -1,7 +1,7 @@
 """The gate: every variant of a model is measured beside fp32, and one that is not worth shipping is told why.
 
-Three things are compared: the probabilities with Keras', the recalls on speakers that the weights never heard, and the
-time of a step with fp32's, side by side on this machine.
+Three things are compared: the probabilities with Keras', the recalls on speakers that the weights never heard, and
+the time of a step with fp32's, side by side on this machine.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ def lost_recognition(recognition: dict[str, Any]) -> list[str]:
     if high >= -ALLOWED_DROP:
         return []
     return [
-        f"UAR on {recognition['n_speakers']} held-out speakers changes by {100 * recognition['uar_change']:.1f} points "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), more than {100 * ALLOWED_DROP:g} points lost"
+        f"UAR on {recognition['n_speakers']} held-out speakers changes by {100 * recognition['uar_change']:.1f} "
+        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}), more than {100 * ALLOWED_DROP:g} points lost"
     ]
 
 

@@ -15,6 +15,7 @@ from edgeemo.errors import ExportError
 from edgeemo.files import replacing, write_text
 from edgeemo.metadata import MODES, PRECISIONS
 from edgeemo.model import EmotionModel
+from edgeemo.windows import clip_windows
 from edgeemo.workstation.card import model_card
 from edgeemo.workstation.corpora.manifest import Manifest
 from edgeemo.workstation.export import Progress, Source, annotate, build
@@ -23,7 +24,6 @@ from edgeemo.workstation.graphs.assemble import save
 from edgeemo.workstation.training.examples import AudioCache
 from edgeemo.workstation.training.protocols import split
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.windows import clip_windows
 
 N_CALIBRATION_CLIPS = 64
 

@@ -148,7 +148,7 @@ def test_own_model(
 
 
 def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
-    recipe, weights, audio, output = (tmp_path / n for n in ("r.toml", "w.keras", "a.wav", "sub/mine.onnx"))
+    recipe, weights, audio, folder = (tmp_path / n for n in ("r.toml", "w.keras", "a.wav", "sub"))
     recipe.write_text(
         'name = "mine"\nsummary = "an LSTM"\n[architecture]\nbuilder = "pure_cnn"\n'
         "[features]\nsample_rate = 8000\nn_fft = 256\nhop_samples = 128\nn_mels = 8\nfmax_hz = 4000\n"
@@ -156,13 +156,17 @@ def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
     )
     lstm_model().save(weights)
     soundfile.write(audio, speech_like(48000, 16000), 16000)
-    arguments = ["export", "-m", recipe, "--weights", weights, "--data", audio, "-o", output]
+    arguments = ["export", "-m", recipe, "--weights", weights, "--data", audio, "-o", folder]
+    arguments += ["--mode", "window", "--precision", "fp32"]
     runner = CliRunner()
     result = runner.invoke(app, [*map(str, arguments), "--labels", "yes, no,maybe"])
     assert result.exit_code == 0, result.output
-    assert "largest difference" in result.output
+    assert "mine.window" in result.output
+    assert "accepted" in result.output
+    output = folder / "mine.window.onnx"
     assert EmotionModel(output).labels == ("yes", "no", "maybe")
     assert EmotionModel(output).metadata.name == "mine"
+    assert json.loads((folder / "mine.json").read_text())["listen"] == "mine.window"
 
     before = output.read_bytes()
     for labels, words in (
@@ -171,10 +175,18 @@ def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
     ):
         result = runner.invoke(app, [*map(str, arguments), *labels])
         assert result.exit_code == 1
-        assert result.stderr.startswith("edgeemo: mine gives")
+        assert result.stderr.splitlines()[-1].startswith("edgeemo: mine gives")
         assert words in result.stderr
-        assert result.stderr.count("\n") == 1
         assert output.read_bytes() == before
+
+
+def test_output_must_be_a_folder(tmp_path: Path, old_file: Path) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model(n_labels=7).save(weights)
+    result = CliRunner().invoke(app, ["export", "--weights", str(weights), "-o", str(old_file)])
+    assert result.exit_code == 1
+    assert result.stderr == f"edgeemo: {old_file} is a file; give a folder to write the variants into\n"
+    assert old_file.read_bytes() == OLD
 
 
 @pytest.mark.parametrize(
@@ -340,7 +352,9 @@ CHANGED: dict[str, tuple[Callable[[dict[str, Any]], Any] | str | None, str]] = {
     "window": (lambda m: m.update(window_samples=48000), r"graph has .*51200.*metadata says .*48000"),
     "step": (lambda m: m.update(step_samples=2561), "2561 samples is not a multiple of the hop"),
     "no step": (lambda m: m.update(step_samples=0), "step of 0 samples"),
-    "mode": (lambda m: m.update(mode="stream"), "mode 'stream'"),
+    "mode": (lambda m: m.update(mode="batch"), "mode 'batch'"),
+    "precision": (lambda m: m.update(precision="int4"), "precision 'int4'"),
+    "mode of another graph": (lambda m: m.update(mode="stream"), r"graph has .*51200.*metadata says .*2560"),
     "features": (lambda m: m["features"].update(n_fft=511), "n_fft is 511"),
     "features not a table": (lambda m: m.update(features=[1]), "broken edgeemo metadata"),
     "text for a number": (lambda m: m.update(step_samples="2560"), "broken edgeemo metadata"),

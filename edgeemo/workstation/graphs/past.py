@@ -65,6 +65,8 @@ class Carried:
 
     def __call__(self, nodes: Nodes, value: ir.Value, n: int, axis: int, holds: str) -> ir.Value:
         """See `Past`."""
+        if n == 0:
+            return value
         assert value.shape is not None
         shape = [int(size) for size in value.shape]
         state = self.add((*shape[:axis], n, *shape[axis + 1 :]), f"{n} {holds}")

@@ -1,8 +1,8 @@
 """Exact rewrites of a network's graph that leave arithmetic and take away what is none.
 
-What tf2onnx leaves behind: batch normalisation as `Mul` and `Add`, zero initial states, the last output of a recurrent
-layer cut out of all of them, transposes that move nothing. Quantising a graph without these costs less accuracy, and
-running it less time.
+What tf2onnx leaves behind: batch normalisation as `Mul` and `Add`, zero initial states, the last output of a
+recurrent layer cut out of all of them, transposes that move nothing. Quantising a graph without these costs less
+accuracy, and running it less time.
 """
 
 from __future__ import annotations

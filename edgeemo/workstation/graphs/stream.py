@@ -1,9 +1,10 @@
 """A window graph into a stream graph: the same operators, a hop at a time, with their past as state.
 
 The pass walks the graph from its features to its probabilities and knows, of every value, whether time runs through
-it, along which axis, and how many frames one of its positions spans. Each operator has a rule: most only hand this on;
-one that looks back gets its past from a state; one that ends time (a recurrent layer's last output, pooling over time,
-Flatten) gets its running form. An operator without a rule, or that would have to look ahead, is refused by name.
+it, along which axis, and how many frames one of its positions spans. Each operator has a rule: most only hand this
+on; one that looks back gets its past from a state; one that ends time (a recurrent layer's last output, pooling over
+time, Flatten) gets its running form. An operator without a rule, or that would have to look ahead, is refused by
+name.
 
 After each step, the probabilities are those of the whole utterance so far.
 """
@@ -67,6 +68,7 @@ class _Pass:
 
     Attributes:
         times: of every value that time runs through.
+        answers: the values that are made of the audio so far, and that time does not run through.
         shapes: of every value in the window graph.
         shares: of weights over time, the share of all weights so far that is this step's.
     """
@@ -76,6 +78,7 @@ class _Pass:
         self.step_frames = step_frames
         self.carried = Carried("state")
         self.times: dict[ir.Value, Time] = {}
+        self.answers: set[ir.Value] = set()
         self.shapes: dict[ir.Value, tuple[int, ...]] = {}
         self.shares: dict[ir.Value, ir.Value] = {}
         self._nodes = Nodes(PREFIX)
@@ -83,32 +86,57 @@ class _Pass:
     def run(self) -> list[State]:
         (features,) = self.graph.inputs
         for value in [features, *(output for node in self.graph for output in node.outputs)]:
-            self.shapes[value] = _static_shape(value)
-        self._set(features, Time(axis=1, length=self.shapes[features][1], stride=1), "the features")
+            if value.uses() or value.is_graph_output():
+                self.shapes[value] = _static_shape(value)
+        n_frames = self.shapes[features][1]
+        if self.step_frames > n_frames:
+            raise ExportError(
+                f"a step of {self.step_frames} frames is longer than the window of {n_frames}; use a shorter step"
+            )
+        self._set(features, Time(axis=1, length=n_frames, stride=1), "the features")
         for node in list(self.graph):
-            timed = [value for value in node.inputs if value in self.times]
-            if not timed:
-                continue
-            rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-            if rule is None:
-                raise _refusal(node, "has no streaming form", "leave it out, or export a window graph")
-            if node.op_type not in _ATTENTION and any(value in self.shares for value in timed):
-                raise _refusal(
-                    node,
-                    "uses weights over the whole window",
-                    "only a weighted sum over time has a running form",
-                )
-            rule(self, node)
-            self._nodes.insert(self.graph, before=node)
+            of_audio = any(value in self.answers for value in node.inputs)
+            if any(value in self.times for value in node.inputs):
+                if of_audio:
+                    # Earlier positions would have met what was known then, not what is known now.
+                    raise _refusal(
+                        node,
+                        "brings what is known of the whole window into each position",
+                        "combine positions with positions, and what is known at the end with its like",
+                    )
+                self._follow(node)
+                of_audio = True
+            if of_audio:
+                self.answers.update(output for output in node.outputs if output not in self.times)
         (probabilities,) = self.graph.outputs
         if probabilities in self.times:
             raise ExportError(
                 f"{probabilities.name} still runs through time; end the network with one answer for the whole window"
             )
+        self._free_names()
         self.graph.inputs.extend(self.carried.inputs)
         self.graph.outputs.extend(self.carried.outputs)
         onnx_ir.passes.common.RemoveUnusedNodesPass()(ir.Model(self.graph, ir_version=IR_VERSION))
         return self.carried.states
+
+    def _follow(self, node: ir.Node) -> None:
+        """Give a node that time runs into its streaming form."""
+        rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None:
+            raise _refusal(node, "has no streaming form", "leave it out, or export a window graph")
+        if node.op_type not in _ATTENTION and any(value in self.shares for value in node.inputs):
+            raise _weights_refusal(node)
+        rule(self, node)
+        self._nodes.insert(self.graph, before=node)
+
+    def _free_names(self) -> None:
+        """Rename what has the name of a state."""
+        own = {*self.carried.inputs, *self.carried.outputs}
+        names = {value.name for value in own}
+        outputs = (output for node in self.graph for output in node.outputs)
+        for value in [*self.graph.inputs, *self.graph.initializers.values(), *outputs]:
+            if value.name in names and value not in own:
+                value.name = f"{PREFIX}{value.name}"
 
     # What rules say and ask.
 
@@ -129,6 +157,9 @@ class _Pass:
     def end_time(self, node: ir.Node, value: ir.Value) -> None:
         """Put `value`, which time does not run through, in the place of the output of `node`."""
         output = node.outputs[0]
+        if output.is_graph_output() and value in self.carried.outputs:
+            value = self.add("Identity", value)  # the answer has a name of its own
+        self.answers.add(value)
         value.type, value.shape = output.type, output.shape
         output.replace_all_uses_with(value, replace_graph_outputs=True)
 
@@ -154,8 +185,13 @@ class _Pass:
     def floats(self, values: object) -> ir.Value:
         return self._nodes.floats(values)
 
-    def only_time(self, node: ir.Node, index: int = 0) -> Time:
+    def only_time(self, node: ir.Node, index: int = 0, *, padded: bool = False) -> Time:
         """The time of an input of a rule that knows only this input to be timed.
+
+        Args:
+            node: the rule's.
+            index: of the input.
+            padded: whether the rule knows positions in front of the first.
 
         Raises:
             ExportError: time runs through another input too, or not through this one.
@@ -166,15 +202,19 @@ class _Pass:
                 node, "combines audio with audio here", "streaming needs constant weights in this place"
             )
         time = self.times[node.inputs[index]]
-        if time.past and node.op_type not in ("Conv", "MaxPool", "AveragePool"):
-            raise _refusal(node, "follows a padding in time", "only a convolution may")
+        if time.past and not padded:
+            raise _padding_refusal(node)
         return time
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """The shape of a value in the window graph, or of a constant."""
+        return self.shapes[value] if value in self.shapes else _static_shape(value)
 
     def _set(self, value: ir.Value, time: Time, what: str) -> None:
         if self.step_frames % time.stride:
             raise ExportError(
-                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step of a multiple "
-                f"of {time.stride} frames, or less pooling in time"
+                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step of a "
+                f"multiple of {time.stride} frames, or less pooling in time"
             )
         shape = list(self.shapes[value])
         shape[time.axis] = time.past + self.step_length(time)
@@ -189,25 +229,26 @@ def _elementwise(p: _Pass, node: ir.Node) -> None:
     for value in node.inputs:
         if value is None:
             continue
-        shape = p.shapes.get(value) or _static_shape(value)
         if value in p.times:
             time = p.times[value]
-            found.add(replace(time, axis=time.axis + out_rank - len(shape)))
+            found.add(replace(time, axis=time.axis + out_rank - len(p.shape(value))))
     if len(found) > 1:
         raise _refusal(node, "meets values of different pace", "bring them to one pace first")
     (time,) = found
     if time.past:
-        raise _refusal(node, "follows a padding in time", "only a convolution may")
+        raise _padding_refusal(node)
     for value in node.inputs:
         if value is not None and value not in p.times:
-            shape = p.shapes.get(value) or _static_shape(value)
-            axis = time.axis - (out_rank - len(shape))
-            if axis >= 0 and shape[axis] != 1:
-                raise _refusal(
-                    node, "has a constant that changes over the window", "leave out positions in time"
-                )
+            shape = p.shape(value)
+            _check_constant(node, shape, time.axis - (out_rank - len(shape)))
     p.hand_on(node, time)
     p.hand_on_share(node, lambda share: share)
+
+
+def _check_constant(node: ir.Node, shape: tuple[int, ...], axis: int) -> None:
+    """Refuse a constant that has a value for each position: `axis` is where its shape meets time."""
+    if axis >= 0 and shape[axis] != 1:
+        raise _refusal(node, "has a constant that changes over the window", "leave out positions in time")
 
 
 def _within_frames(p: _Pass, node: ir.Node) -> None:
@@ -233,7 +274,7 @@ def _batch_normalisation(p: _Pass, node: ir.Node) -> None:
 
 
 def _transpose(p: _Pass, node: ir.Node) -> None:
-    time = p.only_time(node)
+    time = p.only_time(node, padded=True)
     rank = len(p.shapes[node.inputs[0]])
     order = _ints(node, "perm", list(reversed(range(rank))))
     p.hand_on(node, replace(time, axis=order.index(time.axis)))
@@ -242,20 +283,24 @@ def _transpose(p: _Pass, node: ir.Node) -> None:
 
 def _reshape(p: _Pass, node: ir.Node) -> None:
     """Time stays, or positions are joined into longer ones, or the window is flattened."""
-    time = p.only_time(node)
+    time = p.only_time(node, padded=True)
     before, after = p.shapes[node.inputs[0]], p.shapes[node.outputs[0]]
-    outer = math.prod(before[: time.axis])
+    outer, n = math.prod(before[: time.axis]), before[time.axis]
     lengths = {
-        axis: size
-        for axis, size in enumerate(after)
-        if math.prod(after[:axis]) == outer and time.length % size == 0
+        axis: size for axis, size in enumerate(after) if math.prod(after[:axis]) == outer and n % size == 0
     }
     axis = max(lengths, key=lambda a: lengths[a], default=None)
-    if axis is None or lengths[axis] == 1:
+    joined = n // lengths[axis] if axis is not None else n
+    if joined > 1 and time.past:
+        raise _padding_refusal(node)
+    # A share has as many axes as its weights. Where they are one for each position, it is a single number.
+    if node.inputs[0] in p.shares and (joined == n or math.prod(before) != n):
+        raise _weights_refusal(node)
+    if joined == n:
         _whole_window(p, node, time)
         return
-    joined = time.length // lengths[axis]
-    p.hand_on(node, Time(axis=axis, length=lengths[axis], stride=time.stride * joined))
+    p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past))
+    p.hand_on_share(node, lambda share: p.add("Reshape", share, p.ints([1] * len(after))))
     if node.op_type == "Reshape":
         assert node.outputs[0].shape is not None
         node.replace_input_with(1, p.ints([int(size) for size in node.outputs[0].shape]))
@@ -264,15 +309,13 @@ def _reshape(p: _Pass, node: ir.Node) -> None:
 def _whole_window(p: _Pass, node: ir.Node, time: Time) -> None:
     """Leave a node as it is, and feed it the last window from a buffer that each step shifts."""
     n_past = time.length - p.step_length(time)
-    if n_past < 0:
-        raise ExportError(f"{_title(node)}: a step is longer than the window; use a shorter step")
     if n_past:
         p.put_past(node, 0, n_past, time)
 
 
 def _moved_axes(p: _Pass, node: ir.Node) -> None:
     """Squeeze and Unsqueeze: only axes of size 1 come or go."""
-    time = p.only_time(node)
+    time = p.only_time(node, padded=True)
     before, after = p.shapes[node.inputs[0]], p.shapes[node.outputs[0]]
     axes = _constant_ints(node, 1)
     if node.op_type == "Squeeze":
@@ -312,23 +355,23 @@ def _pad(p: _Pass, node: ir.Node) -> None:
 
 def _sliding(p: _Pass, node: ir.Node) -> None:
     """Convolutions and pooling: what a position looks back on comes from a state, and none may look ahead."""
-    time = p.only_time(node)
+    time = p.only_time(node, padded=True)
     n_spatial = len(p.shapes[node.inputs[0]]) - 2
     where = time.axis - 2
     if where < 0:
         raise _refusal(node, "takes time for its channels", "put time on an axis it slides over")
-    if node.op_type == "Conv":
-        kernel = list(p.shapes.get(node.inputs[1]) or _static_shape(node.inputs[1]))[2:]
-    else:
-        kernel = _ints(node, "kernel_shape", [])
+    is_conv = node.op_type == "Conv"
+    kernel = p.shape(node.inputs[1])[2:] if is_conv else _ints(node, "kernel_shape", [])
     stride = _ints(node, "strides", [1] * n_spatial)[where]
     reach = (kernel[where] - 1) * _ints(node, "dilations", [1] * n_spatial)[where]
     pads = _ints(node, "pads", [0] * 2 * n_spatial)
     begin, end = pads[where], pads[n_spatial + where]
     if _string(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or end:
         raise _refusal(node, "pads time on both sides", 'use padding="causal" (past side only)')
-    if node.op_type != "Conv" and (begin or time.past):
+    if not is_conv and (begin or time.past):
         raise _refusal(node, "pools over padding in time", "pool without padding")
+    if begin and time.past:
+        raise _refusal(node, "pads time again", "pad once, in front of it or within it")
     past = begin + time.past
     if past > reach:
         raise _refusal(node, f"pads {past} positions and looks back on {reach}", "pad kernel - 1 positions")
@@ -358,15 +401,14 @@ def _recurrent(p: _Pass, node: ir.Node) -> None:
         )
     if time.axis != 0 or _int(node, "layout", 0):
         raise _refusal(node, "takes time for its batch", "put time on axis 0")
-    node.resize_inputs(7 if node.op_type == "LSTM" else 6)
+    node.resize_inputs(max(len(node.inputs), 7 if node.op_type == "LSTM" else 6))
     lengths = node.inputs[4]
     if lengths is not None and np.any(_array(node, 4) != time.length):
         raise _refusal(node, "stops before the end of the window", "leave out its sequence lengths")
     node.replace_input_with(4, None)
     names = ("h", "c") if node.op_type == "LSTM" else ("h",)
     node.resize_outputs(1 + len(names))
-    recurrent = p.shapes.get(node.inputs[2]) or _static_shape(node.inputs[2])
-    shape = (1, 1, recurrent[2])
+    shape = (1, 1, p.shape(node.inputs[2])[2])
     for i, name in enumerate(names):
         initial, output = node.inputs[5 + i], node.outputs[1 + i]
         if initial is not None and np.any(_array(node, 5 + i)):
@@ -397,10 +439,16 @@ def _last(p: _Pass, node: ir.Node) -> None:
     starts, ends = _constant_ints(node, 1), _constant_ints(node, 2)
     axes = _constant_ints(node, 3) if len(node.inputs) > 3 else list(range(len(starts)))
     axes = [axis % len(shape) for axis in axes]
-    if time.axis not in axes or p.shapes[node.outputs[0]] == shape:
+    if time.axis not in axes:
         p.hand_on(node, time)
         return
     i = axes.index(time.axis)
+    steps = _constant_ints(node, 4) or [1] * len(axes)
+    if steps[i] < 0:
+        raise _refusal(node, "turns time around", "use a forward layer: the future is not there yet")
+    if p.shapes[node.outputs[0]][time.axis] == time.length:
+        p.hand_on(node, time)
+        return
     start = starts[i] + time.length if starts[i] < 0 else starts[i]
     if start != time.length - 1 or len(axes) > 1 or ends[i] in range(-time.length, 0):
         raise _refusal(node, "cuts time", "take the last position")
@@ -414,10 +462,18 @@ def _matmul(p: _Pass, node: ir.Node) -> None:
         return
     index = 0 if node.inputs[0] in p.times else 1
     time = p.only_time(node, index)
-    shape = p.shapes[node.inputs[index]]
+    if node.inputs[index] in p.shares:
+        raise _weights_refusal(node)
+    shape, constant = p.shape(node.inputs[index]), p.shape(node.inputs[1 - index])
+    if min(len(shape), len(constant)) < 2:
+        raise _refusal(node, "multiplies by a vector", "give it two axes, as a matrix")
     if time.axis == len(shape) - 1 - index:
         raise _refusal(node, "sums over the window", "flatten it, or pool time by its mean")
-    p.hand_on(node, replace(time, axis=time.axis + len(p.shapes[node.outputs[0]]) - len(shape)))
+    out_rank = len(p.shapes[node.outputs[0]])
+    axis = time.axis + out_rank - len(shape)
+    if axis < out_rank - 2:
+        _check_constant(node, constant, axis - (out_rank - len(constant)))
+    p.hand_on(node, replace(time, axis=axis))
 
 
 def _weighted_matmul(p: _Pass, node: ir.Node) -> None:
@@ -441,6 +497,9 @@ def _gemm(p: _Pass, node: ir.Node) -> None:
     time = p.only_time(node)
     if time.axis != 0 or _int(node, "transA", 0):
         raise _refusal(node, "sums over the window", "put time on axis 0")
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        shape = p.shape(node.inputs[2])
+        _check_constant(node, shape, len(shape) - 2)
     p.hand_on(node, time)
 
 
@@ -473,6 +532,8 @@ def _reduce(p: _Pass, node: ir.Node) -> None:
         given = _constant_ints(node, 1) if len(node.inputs) > 1 and node.inputs[1] is not None else []
         axes = [axis % len(shape) for axis in given or _ints(node, "axes", list(range(len(shape))))]
         keep = bool(_int(node, "keepdims", 1))
+    if node.inputs[0] in p.shares and axes != [time.axis]:
+        raise _weights_refusal(node)
     if time.axis not in axes:
         p.hand_on(node, replace(time, axis=time.axis - (0 if keep else sum(a < time.axis for a in axes))))
         return
@@ -561,6 +622,16 @@ def _title(node: ir.Node) -> str:
 
 def _refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
     return ExportError(f"cannot stream {_title(node)}: it {problem}; {advice}")
+
+
+def _padding_refusal(node: ir.Node) -> ExportError:
+    return _refusal(node, "follows a padding in time", "only a convolution may")
+
+
+def _weights_refusal(node: ir.Node) -> ExportError:
+    return _refusal(
+        node, "uses weights over the whole window", "only a weighted sum over time has a running form"
+    )
 
 
 def _static_shape(value: ir.Value) -> tuple[int, ...]:
@@ -660,4 +731,4 @@ _RULES: dict[str, Callable[[_Pass, ir.Node], None]] = {
     ),
 }
 # What weights over time may go through on their way to the sum that they are for.
-_ATTENTION = ("Mul", "Transpose", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")
+_ATTENTION = ("Mul", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")
