@@ -58,7 +58,11 @@ class Hand:
         return self._rng.normal(0, 0.5, shape).astype(np.float32)
 
     def lstm(self, x: Any, n_in: int, units: int, *, op_type: str = "LSTM", **attributes: Any) -> Any:
-        """A recurrent node on `x (n_frames, 1, n_in)`: all outputs `(n_frames, 1, 1, units)`, the last `(1, 1, units)`."""
+        """A recurrent node on `x (n_frames, 1, n_in)`.
+
+        Returns:
+            all outputs, `(n_frames, 1, 1, units)`, and the last, `(1, 1, units)`.
+        """
         gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op_type]
         ways = 2 if attributes.get("direction") == "bidirectional" else 1
         weights = [

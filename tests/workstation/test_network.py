@@ -148,7 +148,7 @@ def test_control_flow_is_refused(op_type: str) -> None:
     if op_type == "Identity":
         refuse_control_flow(graph)
     else:
-        with pytest.raises(ExportError, match=f"{op_type} while where a native LSTM node"):
+        with pytest.raises(ExportError, match=f"{op_type} while where a native LSTM or GRU node"):
             refuse_control_flow(graph)
 
 

@@ -13,6 +13,7 @@ import tf2onnx
 
 from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.gru import with_convertible_gru
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
 
@@ -27,8 +28,10 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
         ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer
             became a loop.
     """
-    call = _with_channel(model) if _takes_images(model, n_frames, n_mels) else model
+    takes_images = _takes_images(model, n_frames, n_mels)
     _check_output(model, n_labels)
+    model = with_convertible_gru(model)
+    call = _with_channel(model) if takes_images else model
     function = tf.function(lambda features: call(features, training=False))
     signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
     try:
@@ -56,8 +59,8 @@ def refuse_control_flow(graph: ir.Graph) -> None:
     found = [f"{node.op_type} {node.name}" for node in graph if node.op_type in CONTROL_FLOW]
     if found:
         raise ExportError(
-            f"the graph has {', '.join(found)} where a native LSTM node belongs; use keras.layers.LSTM with "
-            "its default activations and without recurrent_dropout, instead of GRU or custom cells"
+            f"the graph has {', '.join(found)} where a native LSTM or GRU node belongs; use "
+            "keras.layers.LSTM or GRU with their default activations, without recurrent_dropout or custom cells"
         )
 
 

@@ -7,7 +7,7 @@ accuracy, and running it less time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +17,7 @@ from edgeemo.workstation.graphs.frontend import IR_VERSION
 from edgeemo.workstation.graphs.nodes import Nodes
 
 PREFIX = "simplified/"
+_RESHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
 def simplify(graph: ir.Graph) -> None:
@@ -52,7 +53,7 @@ def _scale_or_shift(nodes: Nodes, node: ir.Node) -> bool:
     if index is None or (node.op_type in ("Sub", "Div") and index == 0):
         return False
     x, constant = node.inputs[1 - index], _constant(node.inputs[index])
-    if constant.dtype != np.float32 or x.shape is None or len(constant.shape) > len(x.shape):
+    if constant.dtype != np.float32 or x.shape != node.outputs[0].shape:
         return False
     if node.op_type in ("Sub", "Div"):
         constant = -constant if node.op_type == "Sub" else 1 / constant
@@ -65,19 +66,31 @@ def _scale_or_shift(nodes: Nodes, node: ir.Node) -> bool:
 def _into_layer_before(
     nodes: Nodes, node: ir.Node, x: ir.Value, constant: np.ndarray, is_scale: bool
 ) -> bool:
-    """Through pooling: a maximum changes places with any shift, and with a scale that is nowhere negative."""
-    layer = x.producer()
-    while layer is not None and layer.op_type == "MaxPool" and _only_user(layer.outputs[0]):
-        if is_scale and constant.min() < 0:
+    """Through operators that only move values, and through pooling: a maximum changes places with any shift, and with
+    a scale that is nowhere negative.
+    """
+    values, value = np.broadcast_to(constant, x.shape.numpy()), x
+    while True:
+        layer = value.producer()
+        if layer is None or _only_user(value) is None:
             return False
-        layer = layer.inputs[0].producer()
-    if layer is None or not _only_user(layer.outputs[0]):
-        return False
+        if layer.op_type == "MaxPool":
+            channels = _per_channel(values, axis=1)
+            if channels is None or (is_scale and channels.min() < 0):
+                return False
+            before = layer.inputs[0].shape.numpy()
+            values = np.broadcast_to(channels.reshape(-1, *[1] * (len(before) - 2)), before)
+        elif layer.op_type == "Transpose":
+            values = values.transpose(np.argsort(_order(layer)))
+        elif layer.op_type in _RESHAPING:
+            values = values.reshape(layer.inputs[0].shape.numpy())
+        else:
+            break
+        value = layer.inputs[0]
     if layer.op_type == "Conv":
-        channels = _per_channel(constant, x, axis=1)
-        weights = _constant(layer.inputs[1])
-        bias = _constant(layer.inputs[2]) if len(layer.inputs) > 2 else None
-        if channels is None or weights is None or (bias is None and len(layer.inputs) > 2):
+        channels = _per_channel(values, axis=1)
+        weights, bias = _constant(layer.inputs[1]), _optional(layer, 2)
+        if channels is None or weights is None or _is_computed(layer, 2):
             return False
         bias = np.zeros(len(weights), np.float32) if bias is None else bias
         layer.resize_inputs(3)
@@ -87,10 +100,10 @@ def _into_layer_before(
         else:
             _give(layer, 2, bias + channels)
     elif layer.op_type in ("MatMul", "Gemm"):
-        channels, weights = _per_channel(constant, x, axis=-1), _constant(layer.inputs[1])
+        channels, weights = _per_channel(values, axis=-1), _constant(layer.inputs[1])
         if channels is None or weights is None or not _plain_product(layer):
             return False
-        bias = _constant(layer.inputs[2]) if len(layer.inputs) > 2 else None
+        bias = _optional(layer, 2)
         if is_scale:
             _give(layer, 1, weights * channels)
             if bias is not None:
@@ -107,27 +120,35 @@ def _into_layer_before(
 
 def _into_layer_after(nodes: Nodes, node: ir.Node, x: ir.Value, constant: np.ndarray, is_scale: bool) -> bool:
     """Through operators that only move values, into a layer without padding of its own."""
-    values = np.broadcast_to(constant, [int(size) for size in x.shape])
+    values = np.broadcast_to(constant, x.shape.numpy())
     value = node.outputs[0]
     while True:
         user = _only_user(value)
         if user is None:
             return False
         if user.op_type == "Transpose":
-            values = values.transpose(user.attributes["perm"].as_ints())
-        elif user.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Flatten"):
-            values = values.reshape([int(size) for size in user.outputs[0].shape])
+            values = values.transpose(_order(user))
+        elif user.op_type in _RESHAPING:
+            values = values.reshape(user.outputs[0].shape.numpy())
         else:
             break
         value = user.outputs[0]
     if user.inputs[0] is not value:
         return False
     if user.op_type == "Conv":
-        weights, channels = _constant(user.inputs[1]), _per_channel(values, value, axis=1)
-        bias = _constant(user.inputs[2]) if len(user.inputs) > 2 else None
-        padded = "pads" in user.attributes and any(user.attributes["pads"].as_ints())
+        weights, channels = _constant(user.inputs[1]), _per_channel(values, axis=1)
+        bias = _optional(user, 2)
+        padded = _pads_by_itself(user) or (
+            "pads" in user.attributes and any(user.attributes["pads"].as_ints())
+        )
         grouped = "group" in user.attributes and user.attributes["group"].as_int() != 1
-        if channels is None or weights is None or grouped or (padded and not is_scale):
+        if (
+            channels is None
+            or weights is None
+            or grouped
+            or (padded and not is_scale)
+            or _is_computed(user, 2)
+        ):
             return False
         by_input = channels.reshape(1, -1, *[1] * (weights.ndim - 2))
         if is_scale:
@@ -137,27 +158,29 @@ def _into_layer_after(nodes: Nodes, node: ir.Node, x: ir.Value, constant: np.nda
             user.resize_inputs(3)
             _give(user, 2, shift if bias is None else bias + shift)
     elif user.op_type in ("MatMul", "Gemm"):
-        weights, channels = _constant(user.inputs[1]), _per_channel(values, value, axis=-1)
+        weights, channels = _constant(user.inputs[1]), _per_channel(values, axis=-1)
         if channels is None or weights is None or not _plain_product(user):
             return False
-        bias = _constant(user.inputs[2]) if len(user.inputs) > 2 else None
+        bias = _optional(user, 2)
         if is_scale:
             _give(user, 1, weights * channels[:, np.newaxis])
         else:
             user.op_type = "Gemm"
             user.resize_inputs(3)
             _give(user, 2, channels @ weights + (0 if bias is None else bias))
-    elif user.op_type in ("LSTM", "GRU"):
-        weights, channels = _constant(user.inputs[1]), _per_channel(values, value, axis=-1)
-        bias = _constant(user.inputs[3]) if len(user.inputs) > 3 and user.inputs[3] is not None else None
-        if channels is None or weights is None or (not is_scale and bias is None):
+    elif user.op_type in ("LSTM", "GRU", "RNN"):
+        weights, channels = _constant(user.inputs[1]), _per_channel(values, axis=-1)
+        bias = _optional(user, 3)
+        if channels is None or weights is None or _is_computed(user, 3):
             return False
         if is_scale:
             _give(user, 1, weights * channels)
         else:
             # The first half of the biases is the inputs', the second the recurrence's.
             shift = weights @ channels
-            _give(user, 3, bias + np.concatenate([shift, np.zeros_like(shift)], axis=1))
+            shift = np.concatenate([shift, np.zeros_like(shift)], axis=1)
+            user.resize_inputs(max(4, len(user.inputs)))
+            _give(user, 3, shift if bias is None else bias + shift)
     else:
         return False
     node.outputs[0].replace_all_uses_with(x, replace_graph_outputs=True)
@@ -168,9 +191,10 @@ def _plain_product(node: ir.Node) -> bool:
     """Whether it is a row of inputs by a constant matrix, with or without a constant bias: what Gemm can be."""
     plain = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
     return (
-        len(node.inputs[0].shape or ()) == 2
+        len(node.inputs[0].shape) == 2
+        and len(node.inputs[1].shape) == 2
         and all(a.value == plain.get(a.name) for a in node.attributes.values())
-        and (len(node.inputs) < 3 or _constant(node.inputs[2]) is not None)
+        and not _is_computed(node, 2)
     )
 
 
@@ -184,7 +208,7 @@ def _pad(nodes: Nodes, node: ir.Node) -> bool:
         return False
     if pads is None or fill is None or fill.any() or pads.min() < 0:
         return False
-    if "auto_pad" in layer.attributes and layer.attributes["auto_pad"].as_string() != "NOTSET":
+    if layer.inputs[0] is not node.outputs[0] or _pads_by_itself(layer):
         return False
     rank = len(pads) // 2
     by_axis = pads.reshape(2, rank)
@@ -195,6 +219,10 @@ def _pad(nodes: Nodes, node: ir.Node) -> bool:
     layer.attributes["pads"] = ir.AttrInt64s("pads", [int(n) for n in together])
     node.outputs[0].replace_all_uses_with(node.inputs[0])
     return True
+
+
+def _pads_by_itself(conv: ir.Node) -> bool:
+    return "auto_pad" in conv.attributes and conv.attributes["auto_pad"].as_string() != "NOTSET"
 
 
 def _recurrent(nodes: Nodes, node: ir.Node) -> bool:
@@ -216,31 +244,43 @@ def _last_output(nodes: Nodes, node: ir.Node) -> bool:
         return False
     if "direction" in layer.attributes and layer.attributes["direction"].as_string() != "forward":
         return False
-    bounds = [_constant(value) for value in node.inputs[1:4]]
+    if len(layer.inputs) > 4 and layer.inputs[4] is not None:
+        return False  # the final state may be of an earlier position
+    bounds = [_constant(value) for value in node.inputs[1:]]
     n_positions = int(node.inputs[0].shape[0])
     if len(bounds) < 3 or any(bound is None or bound.size != 1 for bound in bounds):
         return False
-    start, end, axis = (int(bound.flat[0]) for bound in bounds)
-    if axis != 0 or start not in (-1, n_positions - 1) or -n_positions <= end < n_positions:
+    start, end, axis, *step = (int(bound.flat[0]) for bound in bounds)
+    if (
+        axis != 0
+        or start not in (-1, n_positions - 1)
+        or -n_positions <= end < n_positions
+        or step not in ([], [1])
+    ):
         return False
     layer.resize_outputs(max(2, len(layer.outputs)))
-    final = layer.outputs[1]
-    units = int(node.outputs[0].shape[-1])
+    final, last = layer.outputs[1], node.outputs[0]
     final.name = final.name or f"{layer.outputs[0].name}_final"
-    final.type, final.shape = layer.outputs[0].type, ir.Shape((1, 1, units))
-    node.outputs[0].replace_all_uses_with(_like(nodes("Squeeze", final, nodes.ints([0])), node.outputs[0]))
+    final.type, final.shape = last.type, ir.Shape((1, 1, last.shape[-1]))
+    reshaped = nodes("Reshape", final, nodes.ints(last.shape.numpy()))
+    last.replace_all_uses_with(_like(reshaped, last), replace_graph_outputs=True)
     return True
 
 
 def _transpose(nodes: Nodes, node: ir.Node) -> bool:
     """One that only moves axes of size 1 is a reshape."""
-    order, before = node.attributes["perm"].as_ints(), node.inputs[0].shape
+    order, before = _order(node), node.inputs[0].shape
     moved = [axis for axis in order if before[axis] != 1]
     if moved != sorted(moved):
         return False
     after = nodes("Reshape", node.inputs[0], nodes.ints([int(before[axis]) for axis in order]))
     node.outputs[0].replace_all_uses_with(_like(after, node.outputs[0]), replace_graph_outputs=True)
     return True
+
+
+def _order(transpose: ir.Node) -> Sequence[int]:
+    rank = len(transpose.inputs[0].shape)
+    return transpose.attributes["perm"].as_ints() if "perm" in transpose.attributes else range(rank)[::-1]
 
 
 def _reshape(nodes: Nodes, node: ir.Node) -> bool:
@@ -250,7 +290,7 @@ def _reshape(nodes: Nodes, node: ir.Node) -> bool:
         node.outputs[0].replace_all_uses_with(x)
         return True
     before = x.producer()
-    if before is None or before.op_type not in ("Reshape", "Squeeze", "Unsqueeze"):
+    if before is None or before.op_type not in _RESHAPING:
         return False
     target = nodes.ints([int(size) for size in node.outputs[0].shape])
     merged = nodes("Reshape", before.inputs[0], target)
@@ -268,20 +308,26 @@ def _constant(value: ir.Value | None) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy()
 
 
+def _optional(node: ir.Node, index: int) -> np.ndarray | None:
+    """The constant of an input that may be left out."""
+    return _constant(node.inputs[index]) if index < len(node.inputs) else None
+
+
+def _is_computed(node: ir.Node, index: int) -> bool:
+    """Whether an input is there, and no constant."""
+    return index < len(node.inputs) and node.inputs[index] is not None and _optional(node, index) is None
+
+
 def _only_user(value: ir.Value) -> ir.Node | None:
     users = value.consumers()
     return users[0] if len(users) == 1 and not value.is_graph_output() else None
 
 
-def _per_channel(constant: np.ndarray, x: ir.Value, *, axis: int) -> np.ndarray | None:
-    """The values of a constant along one axis of `x`; None if they change along another."""
-    shape = [int(size) for size in x.shape]
-    axis %= len(shape)
-    full = constant.reshape([1] * (len(shape) - constant.ndim) + list(constant.shape))
-    first = full[tuple(slice(None) if i == axis else slice(0, 1) for i in range(len(shape)))]
-    if not np.array_equal(np.broadcast_to(first, full.shape), full):
-        return None
-    return np.broadcast_to(first.ravel(), (shape[axis],))
+def _per_channel(values: np.ndarray, *, axis: int) -> np.ndarray | None:
+    """The values along one axis; None if they change along another."""
+    moved = np.moveaxis(values, axis, -1)
+    channels = moved.reshape(-1, moved.shape[-1])[0]
+    return channels if np.array_equal(moved, np.broadcast_to(channels, moved.shape)) else None
 
 
 def _give(node: ir.Node, index: int, array: np.ndarray) -> None:
@@ -300,11 +346,9 @@ def _give(node: ir.Node, index: int, array: np.ndarray) -> None:
 
 _RULES: dict[str, Callable[[Nodes, ir.Node], bool]] = {
     **dict.fromkeys(["Mul", "Add", "Sub", "Div"], _scale_or_shift),
-    **dict.fromkeys(["LSTM", "GRU"], _recurrent),
+    **dict.fromkeys(["LSTM", "GRU", "RNN"], _recurrent),
     "Pad": _pad,
     "Slice": _last_output,
     "Transpose": _transpose,
-    "Reshape": _reshape,
-    "Squeeze": _reshape,
-    "Unsqueeze": _reshape,
+    **dict.fromkeys(_RESHAPING, _reshape),
 }
