@@ -35,7 +35,7 @@ def export(
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Your own .keras file instead; the recipe says its features.")
+        Path | None, typer.Option(help="Your own .keras or .onnx file instead; the recipe says its features.")
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="With --weights: class names, comma-separated, in the model's order.")
@@ -103,11 +103,11 @@ def export(
     if step_ms is not None:
         recipe = with_step(recipe, step_ms / 1000)
 
-    keras_model = load_keras(weights)
+    network = weights if weights.suffix == ".onnx" else load_keras(weights)
     with progress_bar() as on_progress:
         evaluated = _evaluation(data, recipe, fold)
         source = prepare(
-            keras_model,
+            network,
             recipe,
             clips=_parity_clips(data, recipe),
             labels=tuple(label.strip() for label in labels.split(",")) if labels else (),

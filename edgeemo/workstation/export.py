@@ -23,6 +23,7 @@ from edgeemo.windows import clip_windows
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.graphs.assemble import assemble, save
 from edgeemo.workstation.graphs.frontend import IR_VERSION, FrontEnd
+from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.quantize import quantize
 from edgeemo.workstation.graphs.simplify import simplify
@@ -60,7 +61,8 @@ class Source:
         network: its window graph in fp32, `features` -> `probabilities`, simplified.
         metadata: of a window file in fp32, without parity.
         windows: audio to compare on, shape `(n_windows, window_samples)`.
-        expected: Keras' probabilities of it, shape `(n_windows, n_labels)`.
+        reference: what is compared with: "Keras", or the name of the ONNX file it came from.
+        expected: the reference's probabilities of the windows, shape `(n_windows, n_labels)`.
         n_clips: how many clips the windows are of.
     """
 
@@ -68,12 +70,13 @@ class Source:
     network: ir.Graph
     metadata: Metadata
     windows: np.ndarray
+    reference: str
     expected: np.ndarray
     n_clips: int
 
 
 def prepare(
-    model: keras.Model,
+    model: keras.Model | Path,
     recipe: Recipe,
     *,
     clips: Sequence[np.ndarray],
@@ -81,10 +84,10 @@ def prepare(
     training: dict[str, Any] | None = None,
     scores: Sequence[dict[str, Any]] = (),
 ) -> Source:
-    """Convert a Keras model.
+    """Convert a model.
 
     Args:
-        model: Keras, features in dB `(n_frames, n_mels)` -> probabilities.
+        model: features in dB `(n_frames, n_mels)` -> probabilities, in Keras, or the path of an ONNX file.
         recipe: the features and window it was trained with.
         clips: audio that both are compared on: mono float32 at the recipe's sample rate, `(n_samples,)` each.
         labels: class names, if not those of the recipe's label map.
@@ -97,11 +100,21 @@ def prepare(
     labels = labels or recipe.label_map.labels
     if len(set(labels)) < len(labels) or not all(labels):
         raise ExportError(f"labels are {', '.join(map(repr, labels))}; each must be a name, and occur once")
-    network = network_graph(
-        model, n_frames=recipe.n_frames, n_mels=recipe.features.n_mels, n_labels=len(labels)
-    )
-    simplify(network)
     windows = np.concatenate([clip_windows(clip, recipe.window_samples) for clip in clips])
+    features = FrontEnd(recipe.features)(windows)
+    sizes = {"n_frames": recipe.n_frames, "n_mels": recipe.features.n_mels, "n_labels": len(labels)}
+    if isinstance(model, Path):
+        network = imported_graph(model, **sizes)
+        reference, expected = model.name, original_probabilities(model, features)
+        n_parameters = sum(
+            v.const_value.size for v in network.initializers.values() if v.dtype == ir.DataType.FLOAT
+        )
+    else:
+        network = network_graph(model, **sizes)
+        reference, expected = "Keras", _keras_probabilities(model, features)
+        n_parameters = count_parameters(model)
+    _check_probabilities(reference, expected)
+    simplify(network)
     metadata = Metadata(
         name=recipe.name,
         summary=recipe.summary,
@@ -109,14 +122,13 @@ def prepare(
         window_samples=recipe.window_samples,
         step_samples=recipe.step_samples,
         features=recipe.features,
-        n_parameters=count_parameters(model),
+        n_parameters=n_parameters,
         licence=recipe.export.licence,
         training=training or {},
         scores=list(scores),
         tools={"edgeemo": edgeemo.__version__} | {t: importlib.metadata.version(t) for t in _TOOLS},
     )
-    expected = _keras_probabilities(model, recipe, windows)
-    return Source(recipe, network, metadata, windows, expected, len(clips))
+    return Source(recipe, network, metadata, windows, reference, expected, len(clips))
 
 
 def export(
@@ -208,7 +220,7 @@ def parity(path: Path, source: Source) -> dict[str, Any]:
     found = np.stack([run(model, window) for window in source.windows])
     difference = np.abs(found - source.expected)
     return {
-        "reference": "Keras",
+        "reference": source.reference,
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
         "tolerance": source.recipe.export.tolerance,
@@ -232,8 +244,8 @@ def stream_probabilities(model: EmotionModel, audio: np.ndarray) -> np.ndarray:
 def disagreement(agreement: dict[str, Any]) -> str:
     """One line on a parity that broke."""
     return (
-        f"the ONNX graph differs from Keras by up to {agreement['max_difference']:.2g} in probability on "
-        f"{agreement['n_clips']} clips, more than the tolerance of {agreement['tolerance']:g}"
+        f"the ONNX graph differs from {agreement['reference']} by up to {agreement['max_difference']:.2g} in "
+        f"probability on {agreement['n_clips']} clips, more than the tolerance of {agreement['tolerance']:g}"
     )
 
 
@@ -254,8 +266,7 @@ def _batches(network: ir.Graph, states: Sequence[State], features: np.ndarray) -
     name, *_ = (value.name for value in network.inputs)
     if not states:
         return [{name: window[np.newaxis]} for window in features]
-    model = ir.to_proto(_model(network)).SerializeToString()
-    session = ort.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
+    session = _session(network)
     n_frames = int(network.inputs[0].shape[1])
     batches = []
     for window in features:
@@ -267,15 +278,21 @@ def _batches(network: ir.Graph, states: Sequence[State], features: np.ndarray) -
     return batches
 
 
-def _keras_probabilities(model: keras.Model, recipe: Recipe, windows: np.ndarray) -> np.ndarray:
-    features = FrontEnd(recipe.features)(windows)
+def _keras_probabilities(model: keras.Model, features: np.ndarray) -> np.ndarray:
     if len(model.input_shape) == 4:
         features = features[..., np.newaxis]
-    probabilities = model.predict(features, batch_size=32, verbose=0)
+    return model.predict(features, batch_size=32, verbose=0)
+
+
+def _session(network: ir.Graph) -> ort.InferenceSession:
+    model = ir.to_proto(_model(network)).SerializeToString()
+    return ort.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
+
+
+def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
     sums = probabilities.sum(axis=1)
     if not np.allclose(sums, 1, atol=1e-3) or probabilities.min() < 0:
         raise ExportError(
-            f"{model.name} does not give probabilities (they sum to {sums.min():.3g} to {sums.max():.3g}); "
+            f"{name} does not give probabilities (they sum to {sums.min():.3g} to {sums.max():.3g}); "
             "end it with a softmax"
         )
-    return probabilities

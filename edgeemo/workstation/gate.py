@@ -160,8 +160,8 @@ def broken_parity(agreement: dict[str, Any], precision: str, quantized_tolerance
     if agreement["mean_difference"] <= quantized_tolerance:
         return []
     return [
-        f"its probabilities differ from Keras' by {agreement['mean_difference']:.2g} in the mean, more than "
-        f"{quantized_tolerance:g}"
+        f"its probabilities differ from {agreement['reference']}'s by {agreement['mean_difference']:.2g} in the "
+        f"mean, more than {quantized_tolerance:g}"
     ]
 
 

@@ -152,17 +152,18 @@ def test_int8_is_close_to_float(name: str) -> None:
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "constant"),
-    [("pure_cnn", "/scale"), ("cnn_lstm", "/input_1/scale"), ("pure_lstm", "/input_2/scale")],
-)
-def test_a_wrong_scale_is_found(name: str, constant: str) -> None:
-    """The bounds of `assert_close` can fail: the last scale of its kind, half as large as it must be."""
-    broken = int8_network(name).clone()
-    value = [v for v in broken.graph.initializers.values() if v.name.endswith(constant)][-1]
-    value.const_value = ir.tensor(value.const_value.numpy() / 2, name=value.name)
-    with pytest.raises(AssertionError, match=r"mean difference|other labels"):
-        assert_close(run(broken), run(network(name)))
+@each_network
+def test_a_wrong_scale_is_found(name: str) -> None:
+    """The bounds of `assert_close` can fail: each layer's weights in turn, half as large as they must be."""
+    expected = run(network(name))
+    scales = [n for n in int8_network(name).graph.initializers if n.endswith("/input_1/scale")]
+    assert len(scales) == N_CONV[name] + N_LSTM[name] + 3
+    for scale in scales:
+        broken = int8_network(name).clone()
+        value = broken.graph.initializers[scale]
+        value.const_value = ir.tensor(value.const_value.numpy() / 2, name=scale)
+        with pytest.raises(AssertionError, match=r"mean difference|other labels"):
+            assert_close(run(broken), expected)
 
 
 def test_biases_take_back_the_mean_error() -> None:
@@ -177,8 +178,8 @@ def test_biases_take_back_the_mean_error() -> None:
     windows = (rng.normal(0, 1, (200, 1, 64)) + rng.uniform(20, 40, 64)).astype(np.float32)
     found = quantize(model, [{"features": window} for window in windows])
     error = np.concatenate([session(found).run(None, {"features": x})[0] - x @ weights for x in windows])
-    # 255 steps of activations leave an error of their own; what weights do on average is gone.
-    assert np.abs(error.mean(axis=0)).max() < 0.1 * error.std()
+    # Rounded activations leave an error of their own; the offset, several times that without a correction, is gone.
+    assert np.abs(error.mean(axis=0)).max() < 0.5 * error.std(axis=0).min()
 
 
 # --- kernels -------------------------------------------------------------------------------------------
@@ -289,9 +290,8 @@ GRAPHS = {
     "two convs of one value, concatenated": (
         """(float[1,4,8,8] features) => (float[1,8,8,8] probabilities) {
             a = Conv <pads = [1, 1, 1, 1]> (features, w, b)
-            r = Relu(a)
             c = Conv <pads = [1, 1, 1, 1]> (features, v)
-            joined = Concat <axis = 1> (r, c)
+            joined = Concat <axis = 1> (a, c)
             probabilities = Conv <pads = [1, 1, 1, 1]> (joined, u) }""",
         {"w": weights(8, 4, 3, 3), "b": weights(8), "v": weights(4, 4, 3, 3), "u": weights(8, 12, 3, 3)},
         {"QLinearConv": 3, "QLinearConcat": 1, "QuantizeLinear": 1},
@@ -331,8 +331,21 @@ GRAPHS = {
     "gru": (
         """(float[5,1,64] features) => (float[1,1,64] probabilities) {
             all, probabilities = GRU <hidden_size = 64> (features, w, r) }""",
-        {"w": weights(1, 192, 64), "r": weights(1, 192, 64, seed=1)},
+        {"w": weights(1, 192, 64) / 2, "r": weights(1, 192, 64, seed=1) / 2},
         {"GRU": 1},
+    ),
+    "one value, its channels on two axes": (
+        """(float[6,6,6] features) => (float[6,1,6,6] probabilities, float[6,6,6] convolved) {
+            probabilities = LSTM <hidden_size = 6> (features, w, r, b)
+            convolved = Conv(features, v, u) }""",
+        {
+            "w": weights(1, 24, 6),
+            "r": weights(1, 24, 6, seed=1),
+            "b": weights(1, 48),
+            "v": weights(6, 6, 1),
+            "u": weights(6),
+        },
+        {"DynamicQuantizeLSTM": 1, "QLinearConv": 1},
     ),
     "a channel of zeros, one of bias only": (
         "(float[1,8] features) => (float[1,4] probabilities) { probabilities = Gemm(features, w, b) }",
@@ -375,6 +388,15 @@ def test_other_graphs(case: str, kernels: Callable[[ir.Model], list[onnx.NodePro
             assert not np.array_equal(computed, expected)
 
 
+def test_gru_is_stored_in_int8(kernels: Callable[[ir.Model], list[onnx.NodeProto]]) -> None:
+    """onnxruntime has no int8 kernel for it, and widens the weights when it loads the model."""
+    text, constants, _ = GRAPHS["gru"]
+    model = parsed(text, **constants)
+    found = quantize(model, random_batches(model))
+    assert len(to_bytes(found)) < 0.3 * len(to_bytes(model))
+    assert types(kernels(found)) == {"GRU": 1}
+
+
 def test_unnamed_nodes_get_names() -> None:
     text, constants, _ = GRAPHS["dense over time, transposed dense, no bias"]
     model = parsed(text, **constants)
@@ -382,50 +404,51 @@ def test_unnamed_nodes_get_names() -> None:
     assert list(quantizer.candidates) == ["MatMul_0", "Gemm_4"]
 
 
-def stream_session(model: ir.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Runs a stream graph over windows of features, each from zero states; the last step's probabilities."""
-    loaded = session(model)
-    names = [value.name for value in loaded.get_outputs()]
-    shapes = {value.name: value.shape for value in loaded.get_inputs() if value.name != "features"}
+class Stream:
+    """Runs a stream graph over windows of features, each from zero states.
 
-    def last(windows: np.ndarray) -> np.ndarray:
-        return np.concatenate([list(steps(window))[-1] for window in windows])
+    Attributes:
+        inputs: of every step so far.
+    """
 
-    def steps(window: np.ndarray) -> Any:
-        states = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    def __init__(self, model: ir.Model) -> None:
+        self.inputs: list[Batch] = []
+        self._session = session(model)
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        self._states = {v.name: v.shape for v in self._session.get_inputs() if v.name != "features"}
+
+    def __call__(self, windows: np.ndarray) -> np.ndarray:
+        """The probabilities after the last step, shape `(n_windows, n_labels)`."""
+        return np.concatenate([self._last(window) for window in windows])
+
+    def _last(self, window: np.ndarray) -> np.ndarray:
+        states = {name: np.zeros(shape, np.float32) for name, shape in self._states.items()}
         for start in range(0, N_FRAMES, STEP_FRAMES):
-            inputs = {"features": window[np.newaxis, start : start + STEP_FRAMES], **states}
-            last.inputs.append(inputs)  # type: ignore[attr-defined]
-            results = dict(zip(names, loaded.run(None, inputs), strict=True))
-            states = {name: results[f"{name}_next"] for name in states}
-            yield results["probabilities"]
-
-    last.inputs = []  # type: ignore[attr-defined]
-    return last
+            self.inputs.append({"features": window[np.newaxis, start : start + STEP_FRAMES], **states})
+            found = dict(zip(self._outputs, self._session.run(None, self.inputs[-1]), strict=True))
+            states = {name: found[f"{name}_next"] for name in states}
+        return found["probabilities"]
 
 
 @each_network
 def test_stream_graph(name: str, kernels: Callable[[ir.Model], list[onnx.NodeProto]]) -> None:
-    """Calibrated on successive steps; convolutions in int8 give the very numbers of the window graph."""
+    """Calibrated on successive steps with their states."""
     graph, _ = stream(network(name).graph, step_frames=STEP_FRAMES)
-    float_stream = stream_session(as_model_with_states(graph))
-    np.testing.assert_allclose(float_stream(HELD_OUT), run(network(name)), atol=1e-4)
-    float_stream.inputs.clear()  # type: ignore[attr-defined]
-    float_stream(CALIBRATION)
-    found = quantize(as_model_with_states(graph), float_stream.inputs)  # type: ignore[attr-defined]
+    graph.opset_imports[""] = OPSET
+    model = ir.Model(graph, ir_version=IR_VERSION)
+    np.testing.assert_allclose(Stream(model)(HELD_OUT), run(network(name)), atol=1e-4)
+    calibration = Stream(model)
+    calibration(CALIBRATION)
+    found = quantize(model, calibration.inputs)
     count = types(kernels(found))
     assert not FLOAT_KERNELS & set(count), count
     assert count["QLinearConv"] == count["NhwcMaxPool"] == N_CONV[name]
     assert count["DynamicQuantizeLSTM"] == N_LSTM[name]
-    assert_close(stream_session(found)(HELD_OUT), run(network(name)))
+    probabilities = Stream(found)(HELD_OUT)
+    assert_close(probabilities, run(network(name)))
     if not N_LSTM[name]:
-        np.testing.assert_allclose(stream_session(found)(HELD_OUT), run(int8_network(name)), atol=0.02)
-
-
-def as_model_with_states(graph: ir.Graph) -> ir.Model:
-    graph.opset_imports.clear()
-    graph.opset_imports[""] = OPSET
-    return ir.Model(graph, ir_version=IR_VERSION)
+        # The same scales; means over the past, which the states repeat after zeros, differ a little.
+        assert np.abs(probabilities - run(int8_network(name))).mean() < 0.006
 
 
 # --- calibration ---------------------------------------------------------------------------------------

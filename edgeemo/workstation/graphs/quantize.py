@@ -22,6 +22,7 @@ Best after `simplify`: a dense layer is one Gemm with its bias then, and a convo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,6 @@ import onnx_ir as ir
 from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.calibrate import Batch, Observed, observe
 from edgeemo.workstation.graphs.widen import (
-    INT8_MAX,
     add_constant,
     remove_unused,
     store_int8,
@@ -80,10 +80,13 @@ class Quantizer:
     def __init__(self, model: ir.Model, batches: Sequence[Batch]) -> None:
         self._model = model.clone()
         _name_nodes(self._model.graph)
-        nodes = [node for node in self._model.graph if _is_candidate(node)]
-        self.candidates = {str(node.name): node.op_type for node in nodes}
-        axes = {str(node.inputs[0].name): 1 if node.op_type == "Conv" else -1 for node in nodes}
-        self._observed = observe(self._model, batches, channel_axes=axes)
+        nodes = [node for node in self._model.graph if _has_weights(node)]
+        self.candidates = {str(node.name): node.op_type for node in nodes if node.op_type != "GRU"}
+        axes = {(str(node.inputs[0].name), 1 if node.op_type == "Conv" else -1) for node in nodes}
+        names = Counter(name for name, _ in axes)
+        # One whose channels are along two axes, for two kinds of layers, does without a mean.
+        wanted = {name: axis for name, axis in axes if names[name] == 1}
+        self._observed = observe(self._model, batches, channel_axes=wanted)
 
     def __call__(self, keep_float: Collection[str] = ()) -> ir.Model:
         """A quantised copy, but for the nodes of these names."""
@@ -94,14 +97,17 @@ class Quantizer:
                 f"{', '.join(self.candidates)}"
             )
         model = self._model.clone()
-        quantized = set(self.candidates) - set(keep_float)
-        nodes = [node for node in model.graph if node.name in quantized]
+        with_weights = [node for node in model.graph if _has_weights(node)]
+        nodes = [node for node in with_weights if node.name in set(self.candidates) - set(keep_float)]
+        stored = [node for node in with_weights if node not in nodes and _is_worth_storing(node)]
+        for node in [*nodes, *stored]:
+            _take_back_rounding(node, self._observed[str(node.inputs[0].name)])
+        for node in stored:
+            _store_weights(node)
+        _quantize_static([node for node in nodes if node.op_type != "LSTM"], self._observed)
         for node in nodes:
             if node.op_type == "LSTM":
-                _quantize_lstm(node, self._observed)
-        _quantize_static([node for node in nodes if node.op_type != "LSTM"], self._observed)
-        for node in list(model.graph):
-            _store_float_weights(node)
+                _quantize_lstm(node)
         remove_unused(model)
         return model
 
@@ -115,23 +121,58 @@ def _name_nodes(graph: ir.Graph) -> None:
         taken.add(node.name)
 
 
-def _is_candidate(node: ir.Node) -> bool:
-    """Whether there are int8 kernels for a node, and its weights are known."""
-    if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul", "LSTM"):
+def _has_weights(node: ir.Node) -> bool:
+    """Whether a node has weights that are known and can be int8."""
+    if node.domain not in ("", "ai.onnx"):
         return False
-    if node.op_type == "LSTM":
+    if node.op_type in ("LSTM", "GRU"):
         batch_first = node.attributes.get_int("layout", 0) == 1
         return not batch_first and all(_is_constant(value) for value in node.inputs[1:3])
-    if not all(_is_constant(value) for value in node.inputs[1:]):
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
         return False
     if node.op_type == "Gemm":
         plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-        return all(a.value == plain.get(a.name, a.value) for a in node.attributes.values())
-    return node.op_type == "Conv" or len(node.inputs[1].shape) == 2
+        if any(a.value != plain.get(a.name, a.value) for a in node.attributes.values()):
+            return False
+    is_matrix = node.op_type == "Conv" or len(node.inputs[1].shape or ()) == 2
+    return is_matrix and all(_is_constant(value) for value in node.inputs[1:])
 
 
 def _is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.is_initializer() and value.const_value is not None
+
+
+def _output_axis(node: ir.Node) -> int:
+    """The axis of a node's weights (its input 1) along which its outputs are."""
+    if node.op_type == "Conv" or node.attributes.get_int("transB", 0) == 1:
+        return 0
+    return 1  # of recurrent layers, after the directions
+
+
+def _scale_of_weights(node: ir.Node) -> np.ndarray:
+    """A step between int8 weights for each output; broadcasts against the weights."""
+    along = (0, 1) if node.op_type in ("LSTM", "GRU") else (_output_axis(node),)
+    return symmetric_scale(node.inputs[1].const_value.numpy(), along=along)
+
+
+def _take_back_rounding(node: ir.Node, observed: Observed) -> None:
+    """Correct a node's bias by what rounded weights make of the mean of its input."""
+    index = 3 if node.op_type in ("LSTM", "GRU") else 2
+    if len(node.inputs) <= index or not _is_constant(node.inputs[index]) or observed.mean is None:
+        return
+    weights, scale = node.inputs[1].const_value.numpy(), _scale_of_weights(node).astype(np.float64)
+    error = weights - to_int8(weights, scale) * scale
+    bias = node.inputs[index].const_value.numpy().astype(np.float64)
+    if index == 3:
+        bias[:, : error.shape[1]] += error @ observed.mean  # the other half is the recurrence's
+    else:
+        by_input = np.moveaxis(error, _output_axis(node), 0)
+        by_input = by_input.reshape(*by_input.shape[:2], -1).sum(axis=2)
+        if by_input.shape[1] != len(observed.mean):  # a convolution in groups
+            return
+        bias += (by_input @ observed.mean).reshape(bias.shape[-1:])
+    corrected = add_constant(node.graph, f"{node.name}/input_{index}/corrected", bias.astype(np.float32))
+    node.replace_input_with(index, corrected)
 
 
 # --- Conv, Gemm, MatMul ----------------------------------------------------------------------------------
@@ -149,9 +190,9 @@ def _quantize_static(nodes: list[ir.Node], observed: Mapping[str, Observed]) -> 
     # Users first: the operators inserted below become users too.
     by_int8 = {value: _int8_users(value, plan, nodes) for value in scales}
     for node in nodes:
-        _quantize_weights(node, scales[node.inputs[0]], observed[str(node.inputs[0].name)])
+        _quantize_weights(node, scales[node.inputs[0]])
     for value, users in by_int8.items():
-        _through_uint8(value, scales[value], users, is_computed=value in plan.computed)
+        _through_uint8(value, scales[value], users, plan, nodes)
 
 
 class _Plan:
@@ -209,9 +250,10 @@ def _plan(nodes: list[ir.Node]) -> _Plan:
     for node in nodes:
         plan.feed(node.inputs[0])
     for node in nodes:
-        # QGemm can give float, QLinearConv cannot.
-        if node.op_type == "Conv":
-            plan.compute(_activated(node.outputs[0]))
+        activated = _activated(node.outputs[0])
+        # QGemm can give float, QLinearConv cannot. And onnxruntime would rather join Gemm and Relu in float.
+        if node.op_type == "Conv" or activated is not node.outputs[0]:
+            plan.compute(activated)
     return plan
 
 
@@ -260,7 +302,7 @@ class _Scale:
         least = min(0.0, *(seen.least for seen in observed))
         greatest = max(0.0, *(seen.greatest for seen in observed))
         scale = np.float32((greatest - least) / _UINT8_MAX) or np.float32(1)
-        zero_point = np.uint8(round(-least / float(scale)))
+        zero_point = np.uint8(min(_UINT8_MAX, round(-least / float(scale))))
         constants = (
             add_constant(value.graph, f"{value.name}/scale", np.array(scale)),
             add_constant(value.graph, f"{value.name}/zero_point", np.array(zero_point)),
@@ -274,19 +316,20 @@ class _Scale:
 
 
 def _through_uint8(
-    value: ir.Value, scale: _Scale, users: list[tuple[ir.Node, int]], *, is_computed: bool
+    value: ir.Value, scale: _Scale, users: list[tuple[ir.Node, int]], plan: _Plan, nodes: list[ir.Node]
 ) -> None:
     """Put QuantizeLinear and DequantizeLinear between a value and these users of it."""
     graph, name, producer = value.graph, str(value.name), value.producer()
+    is_computed = value in plan.computed
+    bounds = [
+        add_constant(graph, f"{name}/{what}", np.array(bound, np.float32))
+        for what, bound in zip(("least", "greatest"), scale.bounds, strict=True)
+    ]
     added, source = [], value
     if not is_computed and producer is not None and producer.op_type in _MOVING:
         # onnxruntime moves quantisation ahead of what selects and moves. A MaxPool after a float convolution would
         # run on uint8, in a layout that it has only a slow kernel for: 40 times the time. It moves nothing past a
         # Clip, and afterwards removes a Clip that quantisation implies.
-        bounds = [
-            add_constant(graph, f"{name}/{what}", np.array(bound, np.float32))
-            for what, bound in zip(("least", "greatest"), scale.bounds, strict=True)
-        ]
         added.append(ir.node("Clip", [value, *bounds], name=f"{name}/clip"))
         source = added[-1].outputs[0]
     added.append(ir.node("QuantizeLinear", [source, *scale.constants], name=f"{name}/quantize"))
@@ -295,12 +338,19 @@ def _through_uint8(
     )
     result = added[-1].outputs[0]
     result.type, result.shape = value.type, value.shape
+    for node, index in users:
+        node.replace_input_with(index, result)
+    layers = [node for node, index in users if index == 0 and node.op_type in ("Conv", "Gemm", "MatMul")]
+    kept = [node for node in layers if node not in nodes]
+    if kept:
+        # onnxruntime quantises a layer between DequantizeLinear and QuantizeLinear by itself, but not past this.
+        added.append(ir.node("Clip", [result, *bounds], name=f"{name}/keep_float"))
+        for node in kept:
+            node.replace_input_with(0, added[-1].outputs[0])
     if producer is None:
         graph.insert_before(graph[0], added)
     else:
         graph.insert_after(producer, added)
-    for node, index in users:
-        node.replace_input_with(index, result)
     if is_computed and value.is_graph_output():
         graph.outputs[:] = [result if output is value else output for output in graph.outputs]
         value.name, result.name = f"{name}/float", name
@@ -308,26 +358,17 @@ def _through_uint8(
         result.name = f"{name}/dequantized"
 
 
-def _quantize_weights(node: ir.Node, scale: _Scale, observed: Observed) -> None:
+def _quantize_weights(node: ir.Node, scale: _Scale) -> None:
     """Weights int8, per output channel; the bias int32, in steps of the products' scale."""
-    weights = node.inputs[1].const_value.numpy()
-    is_by_row = node.op_type == "Conv" or node.attributes.get_int("transB", 0) == 1
-    axis = 0 if is_by_row else 1
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    largest = np.abs(weights).max(axis=others, keepdims=True).astype(np.float64)
+    weights, steps = node.inputs[1].const_value.numpy(), _scale_of_weights(node)
     bias = None
     if len(node.inputs) > 2:
         bias = node.inputs[2].const_value.numpy().ravel().astype(np.float64)
         # A channel of tiny weights must not need a bias beyond int32.
-        largest = np.maximum(largest, np.abs(bias).reshape(largest.shape) / scale.scale / 2**30 * INT8_MAX)
-    steps = symmetric_scale(largest)
-    stored = to_int8(weights, steps)
-    _dequantized(node, 1, stored, steps.ravel(), axis)
+        least = np.abs(bias) / scale.scale / 2**30
+        steps = np.maximum(steps, least.reshape(steps.shape)).astype(np.float32)
+    _dequantized(node, 1, to_int8(weights, steps), steps.ravel(), _output_axis(node))
     if bias is not None:
-        error = np.moveaxis(weights - stored * steps.astype(np.float64), axis, 0)
-        error = error.reshape(*error.shape[:2], -1).sum(axis=2)
-        if error.shape[1] == len(observed.mean):  # else a convolution in groups
-            bias += error @ observed.mean
         products = np.float32(scale.scale) * steps.ravel()
         _dequantized(node, 2, np.rint(bias / products.astype(np.float64)).astype(np.int32), products, 0)
 
@@ -349,25 +390,19 @@ def _dequantized(node: ir.Node, index: int, stored: np.ndarray, scale: np.ndarra
 # --- recurrent nodes, and what stays float ---------------------------------------------------------------
 
 
-def _quantize_lstm(node: ir.Node, observed: Mapping[str, Observed]) -> None:
+def _quantize_lstm(node: ir.Node) -> None:
     """LSTM to DynamicQuantizeLSTM: the same inputs, the weights transposed, then their scales and zero points."""
     graph = node.graph
     inputs: list[ir.Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
-    for index, reduced in ((1, (1,)), (2, (1, 2))):
-        # to (directions, inputs, gates and units)
-        weights = node.inputs[index].const_value.numpy().transpose(0, 2, 1)
-        scale = symmetric_scale(np.abs(weights).max(axis=reduced, keepdims=True))
-        stored = to_int8(weights, scale)
-        name = f"{node.name}/input_{index}"
-        inputs[index] = add_constant(graph, f"{name}/int8", stored)
-        inputs.append(add_constant(graph, f"{name}/scale", scale.squeeze(reduced)))
-        zero_point = np.zeros(scale.squeeze(reduced).shape, np.int8)
-        inputs.append(add_constant(graph, f"{name}/zero_point", zero_point))
-        if index == 1 and _is_constant(inputs[3]):
-            error = weights - stored * scale.astype(np.float64)
-            bias = inputs[3].const_value.numpy().astype(np.float64)
-            bias[:, : error.shape[2]] += observed[str(node.inputs[0].name)].mean @ error
-            inputs[3] = add_constant(graph, f"{node.name}/input_3/corrected", bias.astype(np.float32))
+    recurrent = symmetric_scale(node.inputs[2].const_value.numpy(), along=(0,))
+    for index, scale in ((1, _scale_of_weights(node)), (2, recurrent)):
+        name, stored = f"{node.name}/input_{index}", to_int8(node.inputs[index].const_value.numpy(), scale)
+        # (directions, outputs) or (directions,)
+        scale = scale.reshape(scale.shape[: 3 - index])
+        # to (directions, inputs, outputs)
+        inputs[index] = add_constant(graph, f"{name}/int8", stored.transpose(0, 2, 1))
+        inputs.append(add_constant(graph, f"{name}/scale", scale))
+        inputs.append(add_constant(graph, f"{name}/zero_point", np.zeros(scale.shape, np.int8)))
     quantized = ir.node(
         "DynamicQuantizeLSTM",
         inputs,
@@ -385,12 +420,12 @@ def _quantize_lstm(node: ir.Node, observed: Mapping[str, Observed]) -> None:
     graph.opset_imports[CONTRIB] = 1
 
 
-def _store_float_weights(node: ir.Node) -> None:
-    """Large weights of a node that is computed in float, stored as int8."""
-    axes = {"Conv": {1: 0}, "Gemm": {1: 1}, "MatMul": {1: 1}, "LSTM": {1: 1, 2: 1}, "GRU": {1: 1, 2: 1}}
-    for index, axis in axes.get(node.op_type, {}).items():
-        value = node.inputs[index]
-        if not _is_constant(value) or value.const_value.size < _WORTH_STORING_INT8:
-            continue
-        is_by_row = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
-        store_int8(node, index, axis=0 if is_by_row else axis)
+def _is_worth_storing(node: ir.Node) -> bool:
+    return node.inputs[1].const_value.size >= _WORTH_STORING_INT8
+
+
+def _store_weights(node: ir.Node) -> None:
+    """Weights of a node that is computed in float, stored as int8."""
+    store_int8(node, 1, _scale_of_weights(node))
+    if node.op_type in ("LSTM", "GRU"):
+        store_int8(node, 2, symmetric_scale(node.inputs[2].const_value.numpy(), along=(0, 1)))

@@ -235,8 +235,6 @@ def _elementwise(p: _Pass, node: ir.Node) -> None:
     if len(found) > 1:
         raise _refusal(node, "meets values of different pace", "bring them to one pace first")
     (time,) = found
-    if time.past:
-        raise _padding_refusal(node)
     for value in node.inputs:
         if value is not None and value not in p.times:
             shape = p.shape(value)
@@ -267,7 +265,7 @@ def _within_frames(p: _Pass, node: ir.Node) -> None:
 
 
 def _batch_normalisation(p: _Pass, node: ir.Node) -> None:
-    time = p.only_time(node)
+    time = p.only_time(node, padded=True)
     if time.axis == 1:
         raise _refusal(node, "takes time for its channels", "put channels first")
     p.hand_on(node, time)
@@ -625,7 +623,7 @@ def _refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
 
 
 def _padding_refusal(node: ir.Node) -> ExportError:
-    return _refusal(node, "follows a padding in time", "only a convolution may")
+    return _refusal(node, "follows a padding in time", "pad right before a convolution")
 
 
 def _weights_refusal(node: ir.Node) -> ExportError:

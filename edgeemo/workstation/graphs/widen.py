@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common
 
-INT8_MAX = 127
+_INT8_MAX = 127
 _SMALL = 256  # elements: half of these many float32 values is no more than the operator that widens them
 
 
@@ -41,36 +41,44 @@ def half(model: ir.Model) -> ir.Model:
     return model
 
 
-def store_int8(node: ir.Node, index: int, *, axis: int) -> None:
+def store_int8(node: ir.Node, index: int, scale: np.ndarray) -> None:
     """Store a constant input of a node as int8; it is computed in float32.
 
     Args:
         node: in a graph, which changes.
         index: of the input.
-        axis: the input's axis of output channels, each of which gets a scale.
+        scale: as `symmetric_scale` gives it.
     """
-    value = node.inputs[index]
-    weights = value.const_value.numpy()
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    scale = symmetric_scale(np.abs(weights).max(axis=others, keepdims=True))
     name = f"{node.name}/input_{index}"
-    stored = add_constant(node.graph, f"{name}/int8", to_int8(weights, scale))
-    cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name=f"{name}/cast")
-    scaled = ir.node(
-        "Mul", [cast.outputs[0], add_constant(node.graph, f"{name}/scale", scale)], name=f"{name}/widen"
+    stored = to_int8(node.inputs[index].const_value.numpy(), scale)
+    constants = (
+        add_constant(node.graph, f"{name}/int8", stored),
+        add_constant(node.graph, f"{name}/scale", scale),
     )
-    node.graph.insert_before(node, [cast, scaled])
-    node.replace_input_with(index, scaled.outputs[0])
+    cast = ir.node("Cast", [constants[0]], {"to": ir.DataType.FLOAT}, name=f"{name}/cast")
+    widened = ir.node("Mul", [cast.outputs[0], constants[1]], name=f"{name}/widen")
+    node.graph.insert_before(node, [cast, widened])
+    node.replace_input_with(index, widened.outputs[0])
 
 
-def symmetric_scale(largest: np.ndarray) -> np.ndarray:
-    """The step between int8 values, float32, by which `largest` (absolute values, >= 0) becomes 127."""
-    return np.where(largest > 0, largest / INT8_MAX, 1).astype(np.float32)
+def symmetric_scale(weights: np.ndarray, *, along: tuple[int, ...]) -> np.ndarray:
+    """The step between int8 values by which the largest weights become 127 or -127.
+
+    Args:
+        weights: float.
+        along: axes along which steps differ.
+
+    Returns:
+        float32, not 0; broadcasts against `weights`.
+    """
+    others = tuple(axis for axis in range(weights.ndim) if axis not in along)
+    largest = np.abs(weights).max(axis=others, keepdims=True)
+    return np.where(largest > 0, largest / _INT8_MAX, 1).astype(np.float32)
 
 
 def to_int8(weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Round to multiples of `scale`, which broadcasts against `weights`; symmetric, -127 to 127."""
-    return np.clip(np.rint(weights.astype(np.float64) / scale), -INT8_MAX, INT8_MAX).astype(np.int8)
+    return np.clip(np.rint(weights.astype(np.float64) / scale), -_INT8_MAX, _INT8_MAX).astype(np.int8)
 
 
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:

@@ -1,0 +1,328 @@
+"""What the edge graph gains: streaming and int8 against what people write today, side by side in one run.
+
+    python benchmarks/edge_graph.py
+
+For each of the three models, one step of the live loop (160 ms of new audio, one onnxruntime thread) as
+
+- `librosa + Keras`: librosa's log-mel of the last window, then `predict` of the Keras model;
+- `librosa + onnxruntime`: librosa's log-mel of the last window, then the network alone in fp32;
+- every variant in `models/`: front end and network in one graph.
+
+They take turns in short blocks, so that whatever else the machine does slows all of them alike. Then each model's
+variant for `listen` runs through ten hours of audio as fast as it goes, to show that a step costs the same at the end
+and memory stays flat. It writes `results/edge_graph.md`, `.json` and `.png` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import onnxruntime as ort
+
+from edgeemo import machine
+from edgeemo.bench import speech_like
+from edgeemo.files import replacing, write_text
+from edgeemo.latency import Latency
+from edgeemo.metadata import Features
+from edgeemo.model import EmotionModel, session_options
+from edgeemo.places import EXPORT_DIR, MODELS_DIR, model_path
+from edgeemo.stepper import stepper
+
+MODELS = ("pure_cnn", "cnn_lstm", "pure_lstm")
+RESULTS = Path(__file__).parent / "results"
+BLOCK_STEPS = 20
+SETTLING_STEPS = 2
+
+Step = Callable[[np.ndarray], Any]
+
+
+def main() -> None:
+    """Measure and write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=1000, help="timed steps of each way")
+    parser.add_argument("--hours", type=float, default=10.0, help="of audio in the long run")
+    arguments = parser.parse_args()
+
+    report: dict[str, Any] = {"machine": machine.describe(), "n_steps": arguments.steps, "models": {}}
+    for name in MODELS:
+        print(f"{name}: {arguments.steps} steps of each way", flush=True)
+        values = side_by_side(ways(name), arguments.steps)
+        print(f"{name}: {arguments.hours:g} hours of audio", flush=True)
+        report["models"][name] = {
+            "steps": values,
+            "long_run": long_run(name, arguments.hours),
+            "operators": operators(name),
+        }
+    write_text(RESULTS / "edge_graph.json", json.dumps(report) + "\n")
+    write_text(RESULTS / "edge_graph.md", markdown(report))
+    plot(report, RESULTS / "edge_graph.png")
+
+
+def ways(name: str) -> dict[str, Step]:
+    """Every way to take one step, by its title."""
+    window = EmotionModel(MODELS_DIR / f"{name}.window.onnx")
+    found: dict[str, Step] = {
+        "librosa + Keras": with_librosa(window, keras_network(name)),
+        "librosa + onnxruntime": with_librosa(window, onnx_network(window)),
+    }
+    for path in sorted(MODELS_DIR.glob(f"{name}.*.onnx"), key=lambda p: ("stream" in p.name, p.name)):
+        found[path.stem] = stepper(EmotionModel(path)).step
+    return found
+
+
+def with_librosa(model: EmotionModel, network: Step) -> Step:
+    """The last window's features by librosa, then a network."""
+    m = model.metadata
+    window = np.zeros(m.window_samples, np.float32)
+
+    def step(audio: np.ndarray) -> Any:
+        window[: -len(audio)] = window[len(audio) :]
+        window[-len(audio) :] = audio
+        return network(librosa_features(window, m.features))
+
+    return step
+
+
+def librosa_features(window: np.ndarray, f: Features) -> np.ndarray:
+    """As one would write the front end with librosa; level by the loudest frame, as in the graph."""
+    power = librosa.feature.melspectrogram(
+        y=np.pad(window, (f.n_fft - f.hop_samples, 0)),
+        sr=f.sample_rate,
+        n_fft=f.n_fft,
+        hop_length=f.hop_samples,
+        n_mels=f.n_mels,
+        fmin=f.fmin_hz,
+        fmax=f.fmax_hz,
+        center=False,
+    )
+    logmel = librosa.power_to_db(power, top_db=None)
+    if f.level == "running_peak":
+        level = np.maximum(librosa.power_to_db(power.mean(axis=0), top_db=None), f.level_floor_db)
+        logmel = np.maximum(logmel - np.maximum.accumulate(level), -f.range_db)
+    return logmel.T[np.newaxis].astype(np.float32)
+
+
+def keras_network(name: str) -> Step:
+    """`predict` of the model that the shipped files were exported from."""
+    import keras
+
+    (weights,) = (EXPORT_DIR / name).glob("*/model.keras")
+    model = keras.saving.load_model(weights, compile=False)
+    return lambda features: model.predict(features, verbose=0)
+
+
+def onnx_network(model: EmotionModel) -> Step:
+    """The network of a window file, without the front end."""
+    import onnx
+    from onnx.utils import Extractor
+
+    proto = onnx.shape_inference.infer_shapes(onnx.load(model.path))
+    inside = {o for node in proto.graph.node if node.name.startswith("frontend/") for o in node.output}
+    (boundary,) = {
+        i
+        for node in proto.graph.node
+        if not node.name.startswith("frontend/")
+        for i in node.input
+        if i in inside
+    }
+    n_frames = model.metadata.window_samples // model.metadata.features.hop_samples
+    shape = [1, n_frames, model.metadata.features.n_mels]
+    known = onnx.helper.make_tensor_value_info(boundary, onnx.TensorProto.FLOAT, shape)
+    proto.graph.value_info.append(known)
+    network = Extractor(proto).extract_model([boundary], ["probabilities"])
+    session = ort.InferenceSession(
+        network.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
+    return lambda features: session.run(None, {boundary: features})[0]
+
+
+def blocks(n_samples: int, sample_rate: int) -> Iterator[np.ndarray]:
+    """Endless audio in steps."""
+    n_blocks = 80
+    return cycle(np.split(speech_like(n_blocks * n_samples, sample_rate), n_blocks))
+
+
+def side_by_side(steps: dict[str, Step], n_steps: int) -> dict[str, Any]:
+    """Milliseconds of every way, in turn; and of each step, whether the system took the core away meanwhile."""
+    audio = {title: blocks(2560, 16000) for title in steps}
+    times_ms: dict[str, list[float]] = {title: [] for title in steps}
+    preempted: dict[str, list[bool]] = {title: [] for title in steps}
+    for title, step in steps.items():
+        for _ in range(2 * BLOCK_STEPS):
+            step(next(audio[title]))
+    titles = list(steps)
+    for done in range(0, n_steps, BLOCK_STEPS):
+        first = done // BLOCK_STEPS % len(titles)
+        for title in titles[first:] + titles[:first]:
+            for i in range(SETTLING_STEPS + min(BLOCK_STEPS, n_steps - done)):
+                block = next(audio[title])
+                switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+                start_ns = time.perf_counter_ns()
+                steps[title](block)
+                took_ms = (time.perf_counter_ns() - start_ns) / 1e6
+                if i >= SETTLING_STEPS:
+                    times_ms[title].append(took_ms)
+                    preempted[title].append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > switches)
+    return {
+        title: {**Latency("step", np.array(times_ms[title])).to_dict(), "preempted": preempted[title]}
+        for title in titles
+    }
+
+
+def long_run(name: str, hours: float) -> dict[str, Any]:
+    """Hours of audio through the variant that `listen` uses: median step and resident memory, hour by hour."""
+    model = EmotionModel(model_path(name))
+    m = model.metadata
+    steps, audio = stepper(model), blocks(m.step_samples, m.features.sample_rate)
+    n_parts = max(1, round(hours))
+    per_part = round(hours * 3600 / m.step_s / n_parts)
+    parts = []
+    for _ in range(n_parts):
+        times_ms = np.zeros(per_part)
+        for i in range(per_part):
+            block = next(audio)
+            start_ns = time.perf_counter_ns()
+            steps.step(block)
+            times_ms[i] = (time.perf_counter_ns() - start_ns) / 1e6
+        parts.append({"p50_ms": float(np.median(times_ms)), "resident_mib": resident_mib()})
+    return {"variant": m.variant, "hours": hours, "n_steps": n_parts * per_part, "parts": parts}
+
+
+def resident_mib() -> float:
+    """This process's resident memory."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def operators(name: str) -> dict[str, int]:
+    """Operators of the network as tf2onnx converts it, simplified, and as onnxruntime runs it."""
+    import keras
+    import onnx_ir as ir
+
+    from edgeemo.workstation.graphs.network import network_graph
+    from edgeemo.workstation.graphs.simplify import simplify
+    from edgeemo.workstation.training.run import load_run
+
+    recipe, _ = load_run(EXPORT_DIR / name)
+    (weights,) = (EXPORT_DIR / name).glob("*/model.keras")
+    model = keras.saving.load_model(weights, compile=False)
+    graph = network_graph(
+        model, n_frames=recipe.n_frames, n_mels=recipe.features.n_mels, n_labels=len(recipe.label_map.labels)
+    )
+    before = len(graph)
+    simplify(graph)
+    with replacing(RESULTS / "optimized.onnx") as temporary:
+        options = session_options()
+        options.optimized_model_filepath = str(temporary)
+        ort.InferenceSession(
+            ir.to_proto(ir.Model(graph, ir_version=9)).SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        loaded = len(ir.load(temporary).graph)
+    (RESULTS / "optimized.onnx").unlink()
+    return {"converted": before, "simplified": len(graph), "as run": loaded}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The tables."""
+    lines = [
+        "# The edge graph",
+        "",
+        "Made by `python benchmarks/edge_graph.py`. A step: 160 ms of new audio to probabilities, front end "
+        f"included, one onnxruntime thread; medians of {report['n_steps']} steps, all ways in turn in one run. "
+        f"{machine.caption(report['machine'])}.",
+        "",
+        "| model | way | step ms, median | p99 | p99 / median | times faster than librosa + onnxruntime | than "
+        "librosa + Keras | fp32 / this, same mode |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, found in report["models"].items():
+        steps = found["steps"]
+        for title, s in steps.items():
+            mode = "stream" if ".stream" in title else "window"
+            fp32 = steps.get(f"{name}.{mode}") if title.startswith(name) else None
+            today, keras = (
+                steps[t]["p50_ms"] / s["p50_ms"] for t in ("librosa + onnxruntime", "librosa + Keras")
+            )
+            lines.append(
+                f"| {name} | {title.removeprefix(f'{name}.')} | {s['p50_ms']:.3f} | {s['p99_ms']:.3f} | "
+                f"{s['p99_ms'] / s['p50_ms']:.2f} | {today:.1f} | {keras:.0f} | "
+                + (f"{fp32['p50_ms'] / s['p50_ms']:.2f} |" if fp32 else "|")
+            )
+    lines += ["", "![median step of every way](edge_graph.png)", "", "## The tail", "", tail(report)]
+    lines += [
+        "",
+        "## Ten hours",
+        "",
+        "| model | variant | steps | step ms, first and last part | resident MiB |",
+    ]
+    lines += ["|---|---|--:|---|---|"]
+    for name, found in report["models"].items():
+        run = found["long_run"]
+        first, last = run["parts"][0], run["parts"][-1]
+        lines.append(
+            f"| {name} | {run['variant']} | {run['n_steps']:,} ({run['hours']:g} h) | {first['p50_ms']:.3f}, "
+            f"{last['p50_ms']:.3f} | {first['resident_mib']:.1f}, {last['resident_mib']:.1f} |"
+        )
+    lines += [
+        "",
+        "## Operators of the network",
+        "",
+        "| model | as converted | simplified | as onnxruntime runs it |",
+    ]
+    lines += ["|---|--:|--:|--:|"]
+    for name, found in report["models"].items():
+        lines.append(f"| {name} | " + " | ".join(str(n) for n in found["operators"].values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def tail(report: dict[str, Any]) -> str:
+    """What the slowest steps of the stream graphs have in common."""
+    slow, others = [], []
+    for name, found in report["models"].items():
+        for title, s in found["steps"].items():
+            if title.startswith(f"{name}.stream"):
+                times, preempted = np.array(s["values_ms"]), np.array(s["preempted"])
+                is_slow = times > np.percentile(times, 99)
+                slow += preempted[is_slow].tolist()
+                others += preempted[~is_slow].tolist()
+    return (
+        f"Of the slowest 1 % of the stream graphs' steps ({len(slow)}), the system took the core away during "
+        f"{np.mean(slow):.0%}; of the others during {np.mean(others):.2%}."
+    )
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Median step of every way, on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(report["models"]), figsize=(12, 4), sharex=True, layout="constrained")
+    for axis, (name, found) in zip(axes, report["models"].items(), strict=True):
+        titles = list(found["steps"])[::-1]
+        medians = [found["steps"][title]["p50_ms"] for title in titles]
+        bars = axis.barh([t.removeprefix(f"{name}.") for t in titles], medians)
+        axis.bar_label(bars, [f" {m:.2f}" for m in medians])
+        axis.set(title=name, xscale="log", xlabel="median step, ms")
+        axis.margins(x=0.2)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""A network from an ONNX file of another tool, in the form that Keras models are converted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import onnxscript.optimizer
+import onnxscript.version_converter
+
+from edgeemo.errors import ExportError
+from edgeemo.model import session_options
+from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.network import refuse_control_flow
+from edgeemo.workstation.graphs.nodes import Nodes
+
+PREFIX = "imported/"
+
+
+def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
+    """Read `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)` from a file.
+
+    The file's input may also have a channel axis of 1 before or after frames and bands, bands before frames, as
+    convolutions of one dimension in PyTorch take them, or open dimensions; they are fixed.
+
+    Raises:
+        ExportError: not an ONNX file, another number or shape of inputs and outputs, or control flow.
+    """
+    try:
+        proto = onnx.load(path)
+        onnx.checker.check_model(proto)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(f"{path}: not an ONNX model ({reason})") from error
+    model = ir.from_proto(proto)
+    graph = model.graph
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    if len(inputs) != 1 or len(graph.outputs) != 1:
+        raise ExportError(
+            f"{path} has {len(inputs)} inputs and {len(graph.outputs)} outputs; expected one of each, features and "
+            "probabilities"
+        )
+    graph.inputs[:] = inputs
+    (given,), (output,) = inputs, graph.outputs
+    shape = _layout(list(given.shape or ()), n_frames, n_mels)
+    if shape is None or given.dtype != ir.DataType.FLOAT:
+        raise ExportError(
+            f"{path} takes {given.shape}; the recipe's features are (1, {n_frames}, {n_mels}), frames by bands: "
+            "change the recipe's window or features"
+        )
+    if output.shape is None or not _fits(list(output.shape), (1, n_labels)):
+        raise ExportError(f"{path} gives {output.shape}, expected (1, {n_labels}): one probability a label")
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None  # inferred anew, with all dimensions known
+    features = ir.val("features", dtype=ir.DataType.FLOAT, shape=(1, n_frames, n_mels))
+    nodes = Nodes(PREFIX)
+    adapted = nodes("Transpose", features, perm=[0, 2, 1]) if _has_bands_first(shape, n_frames) else features
+    if len(shape) == 4:
+        adapted = nodes("Reshape", adapted, nodes.ints(shape))
+    if adapted is not features:
+        nodes.insert(graph, before=graph[0])
+    given.replace_all_uses_with(adapted)
+    graph.inputs[:] = [features]
+    output.shape = ir.Shape((1, n_labels))
+    model.ir_version = IR_VERSION
+    onnxscript.version_converter.convert_version(model, OPSET, fallback=True)
+    onnxscript.optimizer.optimize(model)
+    refuse_control_flow(model.graph)
+    return model.graph
+
+
+def original_probabilities(path: Path, features: np.ndarray) -> np.ndarray:
+    """What the file itself says, before anything is changed.
+
+    Args:
+        path: a file that `imported_graph` takes.
+        features: shape `(n_windows, n_frames, n_mels)`.
+
+    Returns:
+        shape `(n_windows, n_labels)`.
+    """
+    session = ort.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    _, n_frames, n_mels = features.shape
+    shape = _layout(given.shape, n_frames, n_mels)
+    assert shape is not None
+    if _has_bands_first(shape, n_frames):
+        features = features.transpose(0, 2, 1)
+    return np.concatenate([session.run(None, {given.name: window.reshape(shape)})[0] for window in features])
+
+
+def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int, ...] | None:
+    """The shape in which an input takes one window of features; None if it takes none."""
+    known = [
+        (1, n_frames, n_mels),
+        (1, n_frames, n_mels, 1),
+        (1, 1, n_frames, n_mels),
+        (1, n_mels, n_frames),
+        (1, 1, n_mels, n_frames),
+        (1, n_mels, n_frames, 1),
+    ]
+    return next((shape for shape in known if _fits(declared, shape)), None)
+
+
+def _has_bands_first(shape: tuple[int, ...], n_frames: int) -> bool:
+    # Of a square of features, frames first is the layout found first.
+    return next(size for size in shape if size > 1) != n_frames
+
+
+def _fits(declared: Sequence[object], shape: tuple[int, ...]) -> bool:
+    """Whether a declared shape is this one, or leaves dimensions open."""
+    return len(declared) == len(shape) and all(
+        not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
+    )

@@ -1,0 +1,118 @@
+"""ONNX files of other tools: their layouts, whole exports, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import noise, speech_like
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeemo.errors import ExportError
+from edgeemo.model import EmotionModel
+from edgeemo.workstation.export import prepare
+from edgeemo.workstation.training.recipe import Recipe
+from edgeemo.workstation.variants import export_variants
+
+LABELS = ("yes", "no", "maybe")
+N_FRAMES, N_MELS = 16, 8
+CLIPS = [speech_like(9000, 8000, seed=1), noise(5000, seed=2)]
+LAYOUTS = {
+    "frames, bands": (1, N_FRAMES, N_MELS),
+    "open batch": ("batch", N_FRAMES, N_MELS),
+    "channel last": ("batch", N_FRAMES, N_MELS, 1),
+    "channel first": ("batch", 1, N_FRAMES, N_MELS),
+    "bands, frames": ("batch", N_MELS, N_FRAMES),
+    "channel, bands, frames": (1, 1, N_MELS, N_FRAMES),
+}
+
+
+def gru_file(path: Path, shape: tuple[object, ...], *, opset: int = 17, softmax: bool = True) -> Path:
+    """A GRU over features of this layout, as another tool writes it: opset 17, Y_h, Gemm."""
+    rng = np.random.default_rng(0)
+    bands_first = next(size for size in shape[1:] if size != 1) == N_MELS
+    order = [1, 0, 2]
+    nodes, x = [], "in"
+    if len(shape) == 4:
+        nodes.append(helper.make_node("Squeeze", [x, "channel"], ["flat"]))
+        x = "flat"
+    if bands_first:
+        order = [2, 0, 1]
+    nodes += [
+        helper.make_node("Transpose", [x], ["t"], perm=order),
+        helper.make_node("Mul", ["t", "scale"], ["scaled"]),
+        helper.make_node("GRU", ["scaled", "w", "r", "b"], ["", "h"], hidden_size=6, linear_before_reset=1),
+        helper.make_node("Squeeze", ["h", "zero"], ["last"]),
+        helper.make_node("Gemm", ["last", "dense", "bias"], ["logits"], transB=1),
+        helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["out"]),
+    ]
+    constants = {
+        "channel": np.array([3 if shape[-1] == 1 else 1]),
+        "zero": np.array([0]),
+        "scale": np.array(0.05, np.float32),
+        "w": rng.normal(0, 1, (1, 18, N_MELS)).astype(np.float32),
+        "r": rng.normal(0, 0.5, (1, 18, 6)).astype(np.float32),
+        "b": rng.normal(0, 0.2, (1, 36)).astype(np.float32),
+        "dense": rng.normal(0, 1, (3, 6)).astype(np.float32),
+        "bias": rng.normal(0, 1, 3).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "other",
+        [helper.make_tensor_value_info("in", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [shape[0], 3])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_whole_export(layout: str, small_recipe: Recipe, tmp_path: Path) -> None:
+    """Window and stream equal the file as it was, run on the same features."""
+    path = gru_file(tmp_path / "other.onnx", LAYOUTS[layout])
+    source = prepare(path, small_recipe, clips=CLIPS, labels=LABELS)
+    assert source.expected.std(axis=0).max() > 0.01
+    verdicts = export_variants(source, tmp_path / "out", precisions=["fp32"], force=True, n_steps=20)
+    assert [v.variant for v in verdicts] == ["small.window", "small.stream"]
+    for verdict in verdicts:
+        assert verdict.parity["reference"] == "other.onnx"
+        assert verdict.parity["max_difference"] < 1e-5
+        metadata = EmotionModel(tmp_path / "out" / f"{verdict.variant}.onnx").metadata
+        assert metadata.n_parameters == 18 * N_MELS + 18 * 6 + 36 + 18 + 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 17, N_MELS), r"takes .*17.*the recipe's features are \(1, 16, 8\)"),
+        ((1, 2, N_FRAMES, N_MELS), "the recipe's features are"),
+    ],
+)
+def test_other_shapes_are_refused(
+    shape: tuple[int, ...], words: str, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    path = gru_file(tmp_path / "other.onnx", (1, N_FRAMES, N_MELS))
+    proto = onnx.load(path)
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("in", TensorProto.FLOAT, shape))
+    onnx.save(proto, path)
+    with pytest.raises(ExportError, match=words):
+        prepare(path, small_recipe, clips=CLIPS, labels=LABELS)
+
+
+def test_other_files_are_refused(small_recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "other.onnx"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ExportError, match="not an ONNX model"):
+        prepare(path, small_recipe, clips=CLIPS, labels=LABELS)
+    with pytest.raises(ExportError, match="not an ONNX model"):
+        prepare(tmp_path / "missing.onnx", small_recipe, clips=CLIPS, labels=LABELS)
+    gru_file(path, (1, N_FRAMES, N_MELS), softmax=False)
+    with pytest.raises(ExportError, match=r"other.onnx does not give probabilities .*softmax"):
+        prepare(path, small_recipe, clips=CLIPS, labels=LABELS)
+    gru_file(path, (1, N_FRAMES, N_MELS))
+    with pytest.raises(ExportError, match=r"gives .*3.*expected \(1, 2\)"):
+        prepare(path, small_recipe, clips=CLIPS, labels=("yes", "no"))
