@@ -124,6 +124,7 @@ class Metadata:
         training: corpora, protocol, seeds and whatever else made the weights.
         scores: rows of measured scores, each naming its protocol, seeds and number of speakers.
         parity: how far the graph is from its source model: largest differences, tolerance, number of clips.
+        quantization: of int8: the nodes that stayed float because that is faster, and what was measured.
         verdict: the export gate's: accepted or not, why, and what was measured.
         tools: versions of the libraries that made the file.
         format: version of this structure.
@@ -143,6 +144,7 @@ class Metadata:
     training: dict[str, Any] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
     parity: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
     verdict: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT

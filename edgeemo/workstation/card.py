@@ -57,8 +57,8 @@ def _variants(variants: Sequence[Metadata], listen: str) -> str:
     """The gate's table."""
     lines = [
         f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. Step: median of the "
-        "model's part, front end included; ratio: to fp32 of the same mode, fp32 streams to fp32 windows. Difference: "
-        "of a probability from Keras, mean and largest. Interval: 95 %, bootstrap over speakers.",
+        "model's part, front end included; ratio: to fp32 of the same mode, fp32 streams to fp32 windows. "
+        "Difference: of a probability from Keras, mean and largest. Interval: 95 %, bootstrap over speakers.",
         "",
         "| variant | bytes | step ms | ratio | difference | UAR, held-out speakers | change | verdict |",
         "|---|--:|--:|--:|---|---|---|---|",

@@ -22,10 +22,10 @@ from edgeemo.model import EmotionModel, session_options
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.graphs.assemble import assemble, save
+from edgeemo.workstation.graphs.choose import choose_float
 from edgeemo.workstation.graphs.frontend import IR_VERSION, FrontEnd
 from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
 from edgeemo.workstation.graphs.network import network_graph
-from edgeemo.workstation.graphs.quantize import quantize
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import stream
 from edgeemo.workstation.graphs.widen import half
@@ -202,7 +202,13 @@ def build(
                 "int8 is calibrated on clips of training speakers; give --data with the recipe's corpora"
             )
         batches = _batches(network, states, FrontEnd(source.recipe.features)(np.stack(calibration)))
-        network = quantize(_model(network), batches).graph
+        on_progress(f"choosing int8 operators, {metadata.variant}", 0, 1)
+        choice = choose_float(_model(network), batches)
+        on_progress(f"choosing int8 operators, {metadata.variant}", 1, 1)
+        network = choice.model.graph
+        metadata = dataclasses.replace(
+            metadata, quantization={"keep_float": list(choice.keep_float), "network_ms": choice.latency_ms}
+        )
     elif precision == "fp16":
         network = half(_model(network)).graph
     return assemble(network, metadata)

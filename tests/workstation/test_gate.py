@@ -27,7 +27,9 @@ from edgeemo.workstation import export as export_module
 from edgeemo.workstation import gate
 from edgeemo.workstation.export import Source, prepare
 from edgeemo.workstation.gate import HeldOut, compare_recognition
+from edgeemo.workstation.graphs.choose import Choice
 from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.graphs.quantize import quantize
 from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.variants import Evaluation, export_variants
 
@@ -215,16 +217,14 @@ def test_a_broken_quantization_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Scales that are a third of what they should be: activations are clipped, weights too small."""
-    quantize = export_module.quantize
-
-    def broken(model: ir.Model, batches: Any) -> ir.Model:
+    def broken(model: ir.Model, batches: Any) -> Choice:
         result = quantize(model, batches)
         for value in result.graph.initializers.values():
             if "scale" in value.name:
                 value.const_value = ir.tensor(value.const_value.numpy() / 3, name=value.name)
-        return result
+        return Choice(result, (), {})
 
-    monkeypatch.setattr(export_module, "quantize", broken)
+    monkeypatch.setattr(export_module, "choose_float", broken)
     (tmp_path / "small.window.int8.onnx").write_bytes(b"of older weights")
     verdicts = export_variants(source, tmp_path, modes=["window"], data=data, n_steps=N_STEPS)
     rejected = {v.variant: v.reasons for v in verdicts if not v.accepted}
