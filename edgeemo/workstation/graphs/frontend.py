@@ -93,8 +93,9 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
     # Real and imaginary squares meet the same mel weights: their sum is part of the product.
     squares = nodes("Cast", nodes("Mul", spectrum, spectrum), to=ir.DataType.FLOAT)
     weights = _mel_weights(nodes, features, transform.bins)
-    weights = nodes("Unsqueeze", nodes("Concat", weights, weights, axis=1), nodes.ints([1]))
-    power = nodes("ReduceSum", nodes("MatMul", squares, weights), nodes.ints([0]), keepdims=0)
+    weights = nodes("Reshape", nodes("Concat", weights, weights, axis=1), nodes.ints([-1, features.n_mels]))
+    by_frame = nodes("Reshape", nodes("Transpose", squares, perm=[1, 2, 0, 3]), nodes.ints([0, 0, -1]))
+    power = nodes("MatMul", by_frame, weights, name="mel")
     logmel = _decibel(nodes, power)
     if features.level == "running_peak":
         peak = _running_peak(nodes, power, audio, features, past)

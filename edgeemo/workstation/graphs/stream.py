@@ -455,6 +455,7 @@ def _last(p: _Pass, node: ir.Node) -> None:
 
 
 def _matmul(p: _Pass, node: ir.Node) -> None:
+    """Constant weights within positions, or over the whole window, as after Flatten."""
     if all(value in p.times for value in node.inputs):
         _weighted_matmul(p, node)
         return
@@ -466,7 +467,8 @@ def _matmul(p: _Pass, node: ir.Node) -> None:
     if min(len(shape), len(constant)) < 2:
         raise _refusal(node, "multiplies by a vector", "give it two axes, as a matrix")
     if time.axis == len(shape) - 1 - index:
-        raise _refusal(node, "sums over the window", "flatten it, or pool time by its mean")
+        _whole_window(p, node, time)
+        return
     out_rank = len(p.shapes[node.outputs[0]])
     axis = time.axis + out_rank - len(shape)
     if axis < out_rank - 2:
@@ -492,13 +494,15 @@ def _weighted_matmul(p: _Pass, node: ir.Node) -> None:
 
 
 def _gemm(p: _Pass, node: ir.Node) -> None:
+    """As `_matmul`."""
     time = p.only_time(node)
-    if time.axis != 0 or _int(node, "transA", 0):
-        raise _refusal(node, "sums over the window", "put time on axis 0")
+    if time.axis != _int(node, "transA", 0):
+        _whole_window(p, node, time)
+        return
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         shape = p.shape(node.inputs[2])
         _check_constant(node, shape, len(shape) - 2)
-    p.hand_on(node, time)
+    p.hand_on(node, replace(time, axis=0))
 
 
 def _joined(p: _Pass, node: ir.Node) -> None:
