@@ -55,9 +55,9 @@ def _find(
     name_or_path: str, folder: Path, suffix: str, error: type[ModelError] | type[RecipeError], what: str
 ) -> Path:
     path = Path(name_or_path)
+    if path.is_file():
+        return path
     if path.suffix == suffix or len(path.parts) > 1:
-        if path.is_file():
-            return path
         raise error(f"no {what} file at {path}; give an existing {suffix} file or a name")
     path = folder / f"{name_or_path}{suffix}"
     if path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgeemo.workstation.variants import Evaluation
 
 _N_CLIPS = 32
+_PIPE_COLUMNS = 180
 
 
 def export(
@@ -120,6 +122,7 @@ def export(
             modes=mode or MODES,
             precisions=precision or PRECISIONS,
             data=evaluated,
+            file_format=file_format,
             force=force,
             on_progress=on_progress,
         )
@@ -157,26 +160,27 @@ def _parity_clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
 
 
 def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
-    """The gate's table on the screen."""
+    """The gate's table on the screen, and why a variant was rejected."""
     from rich.console import Console
     from rich.table import Table
 
-    index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    from edgeemo.workstation.card import LEGEND, verdict_rows
+
+    listen = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["listen"]
+    rows = verdict_rows([verdict.to_dict() for verdict in verdicts])
     table = Table(box=None, pad_edge=False)
-    for column in ("variant", "bytes", "step ms", "ratio", "difference", "UAR", "change"):
-        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
-    for v in verdicts:
-        recognition = v.recognition
-        table.add_row(
-            v.variant + (" *" if v.variant == index["listen"] else ""),
-            f"{v.n_bytes:,}" if v.n_bytes else "",
-            f"{v.latency['p50_ms']:.3f}" if v.latency else "",
-            f"{v.latency['ratio']:.2f}" if v.latency else "",
-            f"{v.parity['mean_difference']:.1g}" if v.parity else "",
-            f"{recognition['uar']:.3f}" if recognition else "",
-            f"{100 * recognition['uar_change']:+.1f}" if recognition else "",
-            ("forced: " if v.forced else "rejected: " if v.reasons else "accepted") + "; ".join(v.reasons),
+    for column in rows[0]:
+        table.add_column(
+            column, justify="left" if column in ("variant", "verdict") else "right", no_wrap=True
         )
-    Console().print(table)
+    for row in rows:
+        row["variant"] += " *" if row["variant"] == listen else ""
+        table.add_row(*row.values(), style="dim" if row["verdict"] == "rejected" else None)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    console.print(table)
+    console.print(LEGEND, style="dim", highlight=False, markup=False)
+    for verdict in verdicts:
+        if verdict.reasons:
+            what = "forced" if verdict.forced else "rejected"
+            typer.echo(f"{verdict.variant} {what}: {'; '.join(verdict.reasons)}")
     typer.echo(f"* what `edgeemo listen --model {name}` uses; card: {folder / name}.md")

@@ -53,41 +53,75 @@ def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _variants(variants: Sequence[Metadata], listen: str) -> str:
-    """The gate's table."""
-    lines = [
-        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. Step: median of the "
-        "model's part, front end included; ratio: to fp32 of the same mode, fp32 streams to fp32 windows. "
-        "Difference: of a probability from Keras, mean and largest. Interval: 95 %, bootstrap over speakers.",
-        "",
-        "| variant | bytes | step ms | ratio | difference | UAR, held-out speakers | change | verdict |",
-        "|---|--:|--:|--:|---|---|---|---|",
+def verdict_rows(verdicts: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The gate's verdicts as cells of a table, by the columns' titles.
+
+    Args:
+        verdicts: as `Verdict.to_dict` gives them.
+    """
+    return [
+        {
+            "variant": v["variant"],
+            "bytes": f"{v['n_bytes']:,}" if v["n_bytes"] else "",
+            "step ms": f"{v['latency']['p50_ms']:.3f}" if v["latency"] else "",
+            "ratio": f"{v['latency']['ratio']:.2f}" if v["latency"] else "",
+            "difference": f"{v['parity']['mean_difference']:.0e}, {v['parity']['max_difference']:.0e}"
+            if v["parity"]
+            else "",
+            **_recognition(v["recognition"]),
+            "verdict": "forced" if v["forced"] else "accepted" if v["accepted"] else "rejected",
+        }
+        for v in verdicts
     ]
-    for m in variants:
-        v = m.verdict
-        lines.append(
-            f"| {m.variant} | {v['n_bytes']:,} | {v['latency']['p50_ms']:.3f} | {v['latency']['ratio']:.2f} | "
-            f"{v['parity']['mean_difference']:.1g}, {v['parity']['max_difference']:.1g} | "
-            f"{_uar(v['recognition'])} | {'forced: ' + '; '.join(v['reasons']) if v['forced'] else 'accepted'} |"
-        )
-    p = variants[0].parity
-    lines += [
-        "",
-        f"{p['n_windows']} windows of {p['n_clips']} clips. {variants[0].verdict['latency']['machine']}.",
-    ]
-    return "\n".join(lines)
 
 
-def _uar(recognition: dict[str, Any] | None) -> str:
-    if recognition is None:
-        return "not measured | "
-    r = recognition
+def _recognition(r: dict[str, Any] | None) -> dict[str, str]:
+    if r is None:
+        return {"UAR": "not measured", "UAR change": "", "worst recall change": ""}
     low, high = r["uar_interval"]
     change_low, change_high = r["uar_change_interval"]
-    return (
-        f"{r['uar']:.3f} ({low:.3f} to {high:.3f}; {r['n_speakers']} speakers) | "
-        f"{100 * r['uar_change']:+.1f} points ({100 * change_low:+.1f} to {100 * change_high:+.1f})"
+    label, worst = min(
+        ((name, c) for name, c in r["recall_change"].items() if c is not None), key=lambda x: x[1]
     )
+    return {
+        "UAR": f"{r['uar']:.3f} ({low:.3f} to {high:.3f})",
+        "UAR change": f"{100 * r['uar_change']:+.1f} ({100 * change_low:+.1f} to {100 * change_high:+.1f})",
+        "worst recall change": f"{100 * worst:+.1f} ({label})",
+    }
+
+
+LEGEND = (
+    "Step: median of the model's part of a step, front end included; ratio: to fp32 of the same mode, of fp32 "
+    "streams to fp32 windows. Difference of a probability from the source model: mean, largest. UAR on held-out speakers of "
+    "the weights' own fold, whole clips; changes in points, against fp32 windows; intervals: 95 %, bootstrap over "
+    "speakers."
+)
+
+
+def _variants(variants: Sequence[Metadata], listen: str) -> str:
+    """The gate's table."""
+    rows = verdict_rows([m.verdict for m in variants])
+    lines = [
+        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. {LEGEND}",
+        "",
+        "| " + " | ".join(rows[0]) + " |",
+        "|---" + "|--:" * (len(rows[0]) - 2) + "|---|",
+        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        "",
+        *(
+            f"- {m.variant} is forced: {'; '.join(m.verdict['reasons'])}."
+            for m in variants
+            if m.verdict["forced"]
+        ),
+    ]
+    p, r = variants[0].parity, variants[0].verdict["recognition"]
+    speakers = f"{r['n_speakers']} held-out speakers, {r['n_clips']} clips. " if r else ""
+    lines += [
+        "",
+        f"{speakers}Differences: {p['n_windows']} windows of {p['n_clips']} clips. "
+        f"{variants[0].verdict['latency']['machine']}.",
+    ]
+    return "\n".join(lines)
 
 
 def _weights(training: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from edgeemo.workstation.corpora.manifest import Manifest
 from edgeemo.workstation.export import Progress, Source, annotate, build
 from edgeemo.workstation.gate import N_STEPS, HeldOut, Verdict, judge
 from edgeemo.workstation.graphs.assemble import save
+from edgeemo.workstation.graphs.ort_format import to_ort_format
 from edgeemo.workstation.training.examples import AudioCache
 from edgeemo.workstation.training.protocols import split
 from edgeemo.workstation.training.recipe import Recipe
@@ -74,6 +75,7 @@ def export_variants(
     modes: Sequence[str] = MODES,
     precisions: Sequence[str] = PRECISIONS,
     data: Evaluation | None = None,
+    file_format: str = "onnx",
     force: bool = False,
     n_steps: int = N_STEPS,
     on_progress: Progress = lambda what, done, total: None,
@@ -88,6 +90,7 @@ def export_variants(
         folder: where `NAME.MODE[.PRECISION].onnx`, `NAME.md` and `NAME.json` go.
         modes, precisions: which; all combinations.
         data: calibration and held-out clips; without, int8 is rejected and recognition is not judged.
+        file_format: `onnx`, or `ort` for files in onnxruntime's own format and their operator lists beside them.
         force: keep what the gate rejects, where it could be built.
         n_steps: timed steps per variant.
         on_progress: told what is being done, how much of it is done, and how much there is.
@@ -143,16 +146,21 @@ def export_variants(
             with replacing(folder / f"{verdict.variant}.onnx") as temporary:
                 save(graphs[verdict.variant], temporary)
                 EmotionModel(temporary)
+            if file_format == "ort":
+                path = folder / f"{verdict.variant}.onnx"
+                to_ort_format(path, path.with_suffix(".ort"))
         for verdict in results:
             if not verdict.accepted:
-                (folder / f"{verdict.variant}.onnx").unlink(missing_ok=True)
+                for suffix in (".onnx", ".ort"):
+                    (folder / f"{verdict.variant}{suffix}").unlink(missing_ok=True)
     _write_index(source.recipe.name, folder)
     return results
 
 
 def _write_index(name: str, folder: Path) -> None:
     """The card, and which of the files in `folder` is the fastest here: what `name` alone stands for."""
-    files = {path: EmotionModel(path).metadata for path in sorted(folder.glob(f"{name}.*.onnx"))}
-    chosen = min(files, key=lambda path: files[path].verdict["latency"]["p50_ms"])
-    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": chosen.stem}, indent=1) + "\n")
-    write_text(folder / f"{name}.md", model_card(list(files.values()), listen=chosen.stem))
+    variants = [EmotionModel(path).metadata for path in folder.glob(f"{name}.*.onnx")]
+    variants.sort(key=lambda m: (MODES.index(m.mode), PRECISIONS.index(m.precision)))
+    fastest = min(variants, key=lambda m: m.verdict["latency"]["p50_ms"]).variant
+    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": fastest}, indent=1) + "\n")
+    write_text(folder / f"{name}.md", model_card(variants, listen=fastest))

@@ -25,7 +25,7 @@ from edgeemo.metadata import Metadata
 from edgeemo.model import EmotionModel
 from edgeemo.workstation import export as export_module
 from edgeemo.workstation import gate
-from edgeemo.workstation.export import Source, prepare
+from edgeemo.workstation.export import Source, prepare, stream_probabilities
 from edgeemo.workstation.gate import HeldOut, compare_recognition
 from edgeemo.workstation.graphs.choose import Choice
 from edgeemo.workstation.graphs.frontend import FrontEnd
@@ -129,7 +129,13 @@ def test_a_loop_is_rejected(tmp_path: Path) -> None:
     ],
 )
 def test_parity(precision: str, largest: float, mean: float, accepted: bool) -> None:
-    agreement = {"reference": "Keras", "max_difference": largest, "mean_difference": mean, "tolerance": 1e-4, "n_clips": 3}
+    agreement = {
+        "reference": "Keras",
+        "max_difference": largest,
+        "mean_difference": mean,
+        "tolerance": 1e-4,
+        "n_clips": 3,
+    }
     reasons = gate.broken_parity(agreement, precision, 0.02)
     assert (not reasons) == accepted
     assert all("\n" not in reason and "more than" in reason for reason in reasons)
@@ -217,6 +223,7 @@ def test_a_broken_quantization_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Scales that are a third of what they should be: activations are clipped, weights too small."""
+
     def broken(model: ir.Model, batches: Any) -> Choice:
         result = quantize(model, batches)
         for value in result.graph.initializers.values():
@@ -251,7 +258,7 @@ def test_a_slow_variant_is_rejected_and_can_be_forced(
     kept = EmotionModel(tmp_path / "small.window.int8.onnx").metadata.verdict
     assert kept["forced"]
     assert kept["reasons"] == list(verdicts["small.window.int8"].reasons)
-    assert "forced: a step takes" in (tmp_path / "small.md").read_text()
+    assert "small.window.int8 is forced: a step takes" in (tmp_path / "small.md").read_text()
 
 
 def test_nothing_accepted_leaves_everything(
@@ -271,6 +278,23 @@ def test_broken_parity_of_fp32(source: Source, equal_speed: dict[str, float], tm
     with pytest.raises(ExportError, match="differs from Keras"):
         export_variants(shifted, tmp_path, precisions=["fp32"], n_steps=N_STEPS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_format_of_reduced_builds(source: Source, equal_speed: dict[str, float], tmp_path: Path) -> None:
+    options = {"modes": ["stream"], "precisions": ["fp32"], "n_steps": N_STEPS}
+    export_variants(source, tmp_path, file_format="ort", **options)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {
+        "small.stream.onnx",
+        "small.stream.ort",
+        "small.stream.required_operators_and_types.config",
+    } <= names
+    one, other = (EmotionModel(tmp_path / f"small.stream.{suffix}") for suffix in ("onnx", "ort"))
+    assert one.metadata == other.metadata
+    audio = speech_like(one.metadata.window_samples, 8000, seed=3)
+    np.testing.assert_allclose(
+        stream_probabilities(other, audio), stream_probabilities(one, audio), atol=1e-6
+    )
 
 
 def test_without_data(source: Source, equal_speed: dict[str, float], tmp_path: Path) -> None:

@@ -457,7 +457,7 @@ def flattened(
     )[0]
 
 
-@settings(max_examples=70, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=200, deadline=None, report_multiple_bugs=False)
 @given(
     network=NETWORKS,
     spans_in_step=st.integers(1, 3),
@@ -484,3 +484,846 @@ def test_any_small_network(
         expected = head(run(write(network, k * step, seed=seed), x[: k * step]))
         np.testing.assert_allclose(answer, expected, rtol=0, atol=ATOL)
     np.testing.assert_allclose(answers[steps_in_window - 1], at_window, rtol=0, atol=ATOL)
+
+
+# --- graphs as third parties export them ---------------------------------------------------------------
+
+
+def over_time(hand: Hand, x: Any = None) -> Any:
+    """`(1, frames, bands)` as recurrent nodes take it."""
+    return hand("Transpose", hand.features if x is None else x, perm=[1, 0, 2])
+
+
+def channels_first(hand: Hand) -> Any:
+    return hand("Transpose", hand.features, perm=[0, 2, 1])
+
+
+def check_steps(
+    write: Callable[[Hand], Any], *, step: int = 4, window: int = 16, n_steps: int = 6
+) -> ir.Graph:
+    """Every answer is that of the graph for that many frames, simplified or not; the stream graph."""
+
+    def graph_for(n_frames: int) -> ir.Graph:
+        hand = Hand(n_frames, N_MELS, seed=5)
+        return hand.graph(write(hand))
+
+    x = random_features(n_steps * step, N_MELS)
+    expected = [run(graph_for(k * step), x[: k * step]) for k in range(1, n_steps + 1)]
+    assert np.ptp(expected, axis=0).max() > 1e-3, "the answer depends on the audio"
+    graph = graph_for(window)
+    for simplified in (True, False):
+        source = graph.clone()
+        if simplified:
+            simplify(source)
+        streamed, states = stream(source, step_frames=step)
+        answers, _ = run_steps(streamed, states, x)
+        np.testing.assert_allclose(answers, expected, rtol=0, atol=ATOL)
+    return streamed
+
+
+def torch_linear(hand: Hand, x: Any, n_in: int, n_out: int) -> Any:
+    return hand("Gemm", x, hand.weights(n_out, n_in), hand.shift(n_out), transB=1)
+
+
+@pytest.mark.parametrize("bidirectional_reset", [0, 1])
+def test_torch_convolutions_and_gru(bidirectional_reset: int) -> None:
+    """nn.ConstantPad1d, Conv1d, BatchNorm1d, ReLU, MaxPool1d, GRU (batch_first), x[:, -1], Linear, softmax."""
+
+    def write(hand: Hand) -> Any:
+        x, n = channels_first(hand), N_MELS
+        for width in (5, 6):
+            x = hand("Pad", x, ints(0, 0, 4, 0, 0, 0), np.array(0, np.float32), mode="constant")
+            x = hand("Conv", x, hand.weights(width, n, 3), hand.shift(width), kernel_shape=[3], dilations=[2])
+            statistics = (
+                hand.shift(width),
+                hand.shift(width),
+                hand.shift(width),
+                np.abs(hand.shift(width)) + 0.5,
+            )
+            x, n = hand("Relu", hand("BatchNormalization", x, *statistics)), width
+            x = hand("MaxPool", x, kernel_shape=[2], strides=[2], pads=[0, 0], ceil_mode=0)
+        x = hand("Transpose", x, perm=[2, 0, 1])
+        weights = hand.weights(1, 15, n), hand.weights(1, 15, 5), hand.shift(1, 30)
+        initial = np.zeros((1, 1, 5), np.float32)
+        y, _ = hand(
+            "GRU",
+            x,
+            *weights,
+            None,
+            initial,
+            outputs=2,
+            hidden_size=5,
+            linear_before_reset=bidirectional_reset,
+        )
+        y = hand("Transpose", hand("Squeeze", y, ints(1)), perm=[1, 0, 2])
+        x = torch_linear(hand, hand("Gather", y, np.array(-1), axis=1), 5, 3)
+        return hand("Softmax", x, axis=-1)
+
+    graph = check_steps(write)
+    assert "GRU" in op_types(graph)
+    assert "BatchNormalization" in op_types(graph)
+
+
+def test_torch_lstm_layers() -> None:
+    """nn.LSTM of two layers, its last hidden state; weights as Constant nodes, unused outputs without a name."""
+
+    def write(hand: Hand) -> Any:
+        x, n = over_time(hand), N_MELS
+        for layer in range(2):
+            weights = [
+                hand("Constant", value=ir.tensor(array))
+                for array in (hand.weights(1, 20, n), hand.weights(1, 20, 5), hand.shift(1, 40))
+            ]
+            y, state, cell = hand("LSTM", x, *weights, outputs=3, hidden_size=5)
+            cell.name = ""
+            if layer:
+                y.name = ""
+            else:
+                x, n = hand("Squeeze", y, ints(1)), 5
+        return hand("Softmax", torch_linear(hand, hand("Squeeze", state, ints(0)), 5, 3))
+
+    check_steps(write)
+
+
+@pytest.mark.parametrize("activation", ["Tanh", "Relu"])
+def test_torch_rnn(activation: str) -> None:
+    def write(hand: Hand) -> Any:
+        weights = hand.weights(1, 5, N_MELS), hand.weights(1, 5, 5) * np.float32(0.5), hand.shift(1, 10)
+        zero = np.zeros((1, 1, 5), np.float32)
+        _, state = hand(
+            "RNN", over_time(hand), *weights, None, zero, outputs=2, hidden_size=5, activations=[activation]
+        )
+        return hand.head(hand("Reshape", state, ints(1, 5)), 5)
+
+    check_steps(write)
+
+
+def test_lstm_with_peepholes() -> None:
+    def write(hand: Hand) -> Any:
+        weights = hand.weights(1, 20, N_MELS), hand.weights(1, 20, 5), hand.shift(1, 40)
+        lengths = np.array([hand.features.shape[1]], np.int32)
+        zero = np.zeros((1, 1, 5), np.float32)
+        x = over_time(hand)
+        _, state = hand("LSTM", x, *weights, lengths, zero, zero, hand.shift(1, 15), outputs=2, hidden_size=5)
+        return hand.head(hand("Squeeze", state, ints(0)), 5)
+
+    check_steps(write)
+
+
+def test_torch_images() -> None:
+    """Conv2d over NCHW whose time is the last axis (a spectrogram as an image), AdaptiveAvgPool2d(1), Linear."""
+
+    def write(hand: Hand) -> Any:
+        x = hand("Unsqueeze", channels_first(hand), ints(1))  # (1, 1, bands, frames)
+        x = hand("Pad", x, ints(0, 0, 1, 2, 0, 0, 1, 0))
+        x = hand("LeakyRelu", hand("Conv", x, hand.weights(5, 1, 3, 3), hand.shift(5)), alpha=0.1)
+        x = hand("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+        x = hand("Conv", x, hand.weights(5, 1, 1, 2), pads=[0, 1, 0, 0], group=5)
+        x = hand("GlobalAveragePool", hand("HardSwish", x))
+        return hand("Softmax", torch_linear(hand, hand("Flatten", x), 5, 3))
+
+    check_steps(write)
+
+
+def test_torch_sequence_without_a_batch() -> None:
+    """x.squeeze(0), Linear over frames, x.mean(0, keepdim=True): the answer is a running mean itself."""
+
+    def write(hand: Hand) -> Any:
+        x = torch_linear(hand, hand("Squeeze", hand.features, ints(0)), N_MELS, 3)
+        return hand("ReduceMean", hand("Softmax", x), ints(0), keepdims=1)
+
+    graph = check_steps(write)
+    names = [value.name for value in graph.outputs]
+    assert len(set(names)) == len(names) == 3
+
+
+def test_sum_over_the_window_is_a_flatten() -> None:
+    """One value for each position, then Linear over positions: what is seen is the last window."""
+    n_positions = 16
+
+    def write(hand: Hand, *, product: str) -> Any:
+        x = hand("Tanh", hand.dense(hand.features, N_MELS, 1))
+        if product == "Gemm":
+            x = hand("Gemm", hand("Flatten", x), hand.weights(3, n_positions), hand.shift(3), transB=1)
+        elif product == "transA":
+            x = hand("Gemm", hand("Squeeze", x, ints(0)), hand.weights(n_positions, 3), transA=1)
+        elif product == "left":
+            x = hand("Reshape", hand("MatMul", hand.weights(3, n_positions), x), ints(1, 3))
+        else:
+            x = hand("MatMul", hand("Squeeze", x, ints(2)), hand.weights(n_positions, 3))
+        return hand("Softmax", x)
+
+    x = random_features(24, N_MELS)
+    for product in ("Gemm", "transA", "left", "right"):
+        hand = Hand(n_positions, N_MELS)
+        graph = hand.graph(write(hand, product=product))
+        answers, _ = run_steps(*stream(graph, step_frames=4), x)
+        for end in (16, 20, 24):
+            np.testing.assert_allclose(
+                answers[end // 4 - 1], run(graph, x[end - 16 : end]), rtol=0, atol=ATOL
+            )
+
+
+def test_products_within_positions() -> None:
+    """Constants on the left, in batches, and rows of Gemm turned into columns."""
+
+    def write(hand: Hand) -> Any:
+        x = hand("MatMul", hand.weights(5, N_MELS), channels_first(hand))  # (1, 5, frames)
+        x = hand("MatMul", hand.weights(2, 3, 5), x)  # (2, 3, frames)
+        x = hand("Reshape", x, ints(6, -1))
+        x = hand("Gemm", x, hand.weights(6, 5), hand.shift(1, 5), transA=1)  # (frames, 5)
+        x = hand(
+            "Transpose", hand("MatMul", hand("Unsqueeze", x, ints(1)), hand.weights(1, 5, 5)), perm=[1, 0, 2]
+        )
+        return hand.head(hand("ReduceMean", hand("Relu", x), ints(1), keepdims=0), 5)
+
+    check_steps(write)
+
+
+def test_weights_of_several_sums() -> None:
+    """One softmax over time weighs two sums, whose answers are combined; weights go through a reshape."""
+
+    def write(hand: Hand) -> Any:
+        x = hand("Tanh", hand.dense(hand.features, N_MELS, 5))
+        weights = hand("Softmax", hand("Mul", hand.dense(x, 5, 1), np.array(20, np.float32)), axis=1)
+        one = hand(
+            "ReduceSum", hand("Mul", hand("Mul", weights, np.array(2, np.float32)), x), ints(1), keepdims=0
+        )
+        rows = hand("Reshape", weights, ints(1, 1, -1))
+        other = hand("Reshape", hand("MatMul", rows, hand("Neg", hand.features)), ints(1, N_MELS))
+        return hand.head(hand("Concat", one, other, axis=1), 5 + N_MELS)
+
+    check_steps(write)
+
+
+def test_largest_scores_do_not_overflow() -> None:
+    def write(hand: Hand) -> Any:
+        weights = hand(
+            "Softmax", hand("Mul", hand.dense(hand.features, N_MELS, 1), np.array(500, np.float32)), axis=1
+        )
+        return hand.head(hand("ReduceSum", hand("Mul", weights, hand.features), ints(1), keepdims=0), N_MELS)
+
+    check_steps(write)
+
+
+def test_answers_are_combined() -> None:
+    """What is known at the end may meet its like: a gate of the maximum, multiplied with the mean."""
+
+    def write(hand: Hand) -> Any:
+        mean, most = (hand(f"Reduce{kind}", hand.features, ints(1), keepdims=0) for kind in ("Mean", "Max"))
+        return hand.head(hand("Mul", mean, hand("Sigmoid", hand.dense(most, N_MELS, N_MELS))), N_MELS)
+
+    check_steps(write)
+
+
+# --- what cannot be streamed ---------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[Callable[[Hand], Any], list[str]]] = {}
+"""What writes a graph, and what its refusal says: the node, the problem, the advice."""
+
+
+def refused(*words: str) -> Callable[[Callable[[Hand], Any]], None]:
+    def register(write: Callable[[Hand], Any]) -> None:
+        REFUSED[write.__name__.replace("_", " ")] = (write, list(words))
+
+    return register
+
+
+@pytest.mark.parametrize("direction", ["bidirectional", "reverse"])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
+def test_backward_layers_are_refused(direction: str, op_type: str) -> None:
+    def write(hand: Hand) -> Any:
+        y, _ = hand.lstm(over_time(hand), N_MELS, 3, op_type=op_type, direction=direction)
+        return hand("Relu", y)
+
+    check_refusal(write, [f"{op_type} {op_type.lower()}_1", f"runs {direction}", "forward layer"])
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def same_padding(hand: Hand) -> Any:
+    return hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[1, 1], name="culprit")
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def automatic_padding(hand: Hand) -> Any:
+    return hand(
+        "Conv", channels_first(hand), hand.weights(5, N_MELS, 3), auto_pad="SAME_UPPER", name="culprit"
+    )
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def padding_cut_off_again(hand: Hand) -> Any:
+    """A temporal convolution network's Chomp1d."""
+    x = hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
+    return hand("Slice", x, ints(0), ints(-2), ints(2))
+
+
+@refused("Conv culprit", "2 positions ahead", 'padding="causal"')
+def valid_padding(hand: Hand) -> Any:
+    return hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), name="culprit")
+
+
+@refused("Conv culprit", "pads 3 positions and looks back on 2", "pad kernel - 1 positions")
+def too_much_padding(hand: Hand) -> Any:
+    return hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[3, 0], name="culprit")
+
+
+@refused("Pad culprit", "pads time by 1 and 1", "past side")
+def explicit_padding_on_both_sides(hand: Hand) -> Any:
+    x = hand("Pad", channels_first(hand), ints(0, 0, 1, 0, 0, 1), name="culprit")
+    return hand("Conv", x, hand.weights(5, N_MELS, 3))
+
+
+@refused("Pad culprit", "pads time", "zeros on the past side")
+def padding_by_repetition(hand: Hand) -> Any:
+    x = hand("Pad", channels_first(hand), ints(0, 0, 2, 0, 0, 0), mode="edge", name="culprit")
+    return hand("Conv", x, hand.weights(5, N_MELS, 3))
+
+
+@refused("Pad culprit", "other values than zero", "pad with zeros")
+def padding_with_ones(hand: Hand) -> Any:
+    x = hand("Pad", channels_first(hand), ints(0, 0, 2, 0, 0, 0), np.array(1, np.float32), name="culprit")
+    return hand("Conv", x, hand.weights(5, N_MELS, 3))
+
+
+@refused("Conv culprit", "pads time again", "pad once")
+def padding_twice(hand: Hand) -> Any:
+    x = hand("Pad", channels_first(hand), ints(0, 0, 1, 0, 0, 0))
+    return hand("Conv", x, hand.weights(5, N_MELS, 3), pads=[1, 0], name="culprit")
+
+
+@refused("ReduceMean culprit", "follows a padding in time", "right before a convolution")
+def mean_of_padding(hand: Hand) -> Any:
+    return hand("ReduceMean", hand("Pad", hand.features, ints(0, 2, 0, 0, 0, 0)), ints(1), name="culprit")
+
+
+@refused("Reshape culprit", "follows a padding in time", "right before a convolution")
+def flattened_padding(hand: Hand) -> Any:
+    return hand("Reshape", hand("Pad", hand.features, ints(0, 2, 0, 0, 0, 0)), ints(1, -1), name="culprit")
+
+
+@refused("MaxPool culprit", "pools over padding", "without padding")
+def padded_pooling(hand: Hand) -> Any:
+    return hand(
+        "MaxPool", channels_first(hand), kernel_shape=[2], strides=[2], pads=[1, 1 - 1], name="culprit"
+    )
+
+
+@refused("MaxPool culprit", "1 positions ahead with a stride of 1", "stride as long as the kernel")
+def overlapping_pooling(hand: Hand) -> Any:
+    return hand("MaxPool", channels_first(hand), kernel_shape=[2], strides=[1], name="culprit")
+
+
+@refused("AveragePool culprit", "rest of 16 positions by 3", "multiple")
+def pooling_with_a_rest(hand: Hand) -> Any:
+    return hand("AveragePool", channels_first(hand), kernel_shape=[3], strides=[3], name="culprit")
+
+
+@refused("MaxPool culprit", "one position spans 8 frames, a step 4", "multiple of 8 frames", "less pooling")
+def pooling_longer_than_a_step(hand: Hand) -> Any:
+    x = hand("MaxPool", channels_first(hand), kernel_shape=[4], strides=[4])
+    return hand("MaxPool", x, kernel_shape=[2], strides=[2], name="culprit")
+
+
+@refused("Reshape culprit", "one position spans 8 frames, a step 4", "multiple of 8 frames")
+def joining_more_than_a_step(hand: Hand) -> Any:
+    return hand("Reshape", hand.features, ints(1, 2, 8 * N_MELS), name="culprit")
+
+
+@refused(
+    "MatMul culprit", "compares positions of the window with each other", "attention has no streaming form"
+)
+def self_attention(hand: Hand) -> Any:
+    query, key = (hand.dense(hand.features, N_MELS, 3) for _ in range(2))
+    scores = hand("MatMul", query, hand("Transpose", key, perm=[0, 2, 1]), name="culprit")
+    return hand("MatMul", hand("Softmax", scores), hand.features)
+
+
+@refused("MatMul culprit", "compares positions of the window with each other")
+def products_of_positions(hand: Hand) -> Any:
+    return hand("MatMul", channels_first(hand), hand.features, name="culprit")
+
+
+@refused("Add culprit", "a constant that changes over the window", "leave out positions in time")
+def positional_encoding(hand: Hand) -> Any:
+    return hand("Add", hand.features, hand.shift(16, N_MELS), name="culprit")
+
+
+@refused("PRelu culprit", "a constant that changes over the window")
+def slope_of_each_position(hand: Hand) -> Any:
+    return hand("PRelu", hand.features, hand.shift(16, 1), name="culprit")
+
+
+@refused("Gemm culprit", "a constant that changes over the window")
+def bias_of_each_position(hand: Hand) -> Any:
+    x = hand("Squeeze", hand.features, ints(0))
+    return hand("Gemm", x, hand.weights(N_MELS, 3), hand.shift(16, 3), name="culprit")
+
+
+@refused("MatMul culprit", "a constant that changes over the window")
+def weights_of_each_position(hand: Hand) -> Any:
+    return hand("MatMul", over_time(hand), hand.weights(16, N_MELS, 3), name="culprit")
+
+
+@refused("MatMul culprit", "multiplies by a vector", "two axes")
+def product_with_a_vector(hand: Hand) -> Any:
+    return hand("MatMul", hand.features, hand.shift(N_MELS), name="culprit")
+
+
+@refused("LSTM culprit", "starts from values other than zero", "initial state")
+def initial_state(hand: Hand) -> Any:
+    weights = hand.weights(1, 20, N_MELS), hand.weights(1, 20, 5), hand.shift(1, 40)
+    initial = np.zeros((1, 1, 5), np.float32), np.ones((1, 1, 5), np.float32)
+    return hand("LSTM", over_time(hand), *weights, None, *initial, hidden_size=5, name="culprit")
+
+
+@refused("GRU culprit", "brings what is known of the whole window into each position")
+def initial_state_of_the_audio(hand: Hand) -> Any:
+    weights = hand.weights(1, 12, N_MELS), hand.weights(1, 12, N_MELS), hand.shift(1, 24)
+    initial = hand("ReduceMax", over_time(hand), ints(0), keepdims=1)
+    return hand("GRU", over_time(hand), *weights, None, initial, hidden_size=N_MELS, name="culprit")
+
+
+@refused("RNN culprit", "stops before the end", "sequence lengths")
+def shorter_sequence(hand: Hand) -> Any:
+    weights = hand.weights(1, 5, N_MELS), hand.weights(1, 5, 5), hand.shift(1, 10)
+    return hand("RNN", over_time(hand), *weights, np.array([10], np.int32), hidden_size=5, name="culprit")
+
+
+@refused("LSTM culprit", "takes time for its batch", "axis 0")
+def time_as_the_batch(hand: Hand) -> Any:
+    return hand(
+        "LSTM",
+        hand.features,
+        hand.weights(1, 20, N_MELS),
+        hand.weights(1, 20, 5),
+        name="culprit",
+        hidden_size=5,
+    )
+
+
+@refused("Mul culprit", "brings what is known of the whole window into each position")
+def squeeze_and_excitation(hand: Hand) -> Any:
+    mean = hand("ReduceMean", hand.features, ints(1), keepdims=1)
+    gated = hand("Mul", hand.features, hand("Sigmoid", hand.dense(mean, N_MELS, N_MELS)), name="culprit")
+    return hand.head(hand("ReduceMean", gated, ints(1), keepdims=0), N_MELS)
+
+
+@refused("Sub culprit", "brings what is known of the whole window into each position", "combine")
+def mean_taken_off(hand: Hand) -> Any:
+    return hand("Sub", hand.features, hand("ReduceMean", hand.features, ints(1)), name="culprit")
+
+
+@refused("Sub culprit", "brings what is known of the whole window into each position")
+def last_position_taken_off(hand: Hand) -> Any:
+    return hand("Sub", hand.features, hand("Gather", hand.features, ints(-1), axis=1), name="culprit")
+
+
+@refused("MatMul culprit", "brings what is known of the whole window into each position")
+def attention_to_the_last_state(hand: Hand) -> Any:
+    _, state = hand.lstm(over_time(hand), N_MELS, N_MELS)
+    scores = hand("MatMul", hand.features, hand("Transpose", state, perm=[0, 2, 1]), name="culprit")
+    return hand("ReduceSum", hand("Mul", hand("Softmax", scores, axis=1), hand.features), ints(1))
+
+
+@refused("Concat culprit", "brings what is known of the whole window into each position")
+def zeros_of_the_window_in_front(hand: Hand) -> Any:
+    first = hand("Neg", hand("ReduceMin", hand("ReduceMax", hand.features, ints(1)), ints(2)))
+    return hand("Concat", hand("Expand", first, ints(1, 16, 1)), hand.features, axis=2, name="culprit")
+
+
+@refused("Add culprit", "uses weights over the whole window", "only a weighted sum")
+def weights_used_for_something_else(hand: Hand) -> Any:
+    return hand("Add", hand("Softmax", hand.features, axis=1), hand.features, name="culprit")
+
+
+@refused("ReduceMax culprit", "uses weights over the whole window", "only a weighted sum")
+def largest_weight(hand: Hand) -> Any:
+    return hand("ReduceMax", hand("Softmax", hand.features, axis=1), ints(1), name="culprit")
+
+
+@refused("ReduceSum culprit", "uses weights over the whole window")
+def weights_summed_within_positions(hand: Hand) -> Any:
+    product = hand("Mul", hand("Softmax", hand.features, axis=1), hand.features)
+    return hand("ReduceSum", hand("ReduceSum", product, ints(2), name="culprit"), ints(1))
+
+
+@refused("ReduceSum culprit", "uses weights over the whole window")
+def weights_summed_over_both(hand: Hand) -> Any:
+    product = hand("Mul", hand("Softmax", hand.features, axis=1), hand.features)
+    return hand("ReduceSum", product, ints(1, 2), name="culprit")
+
+
+@refused("MatMul culprit", "uses weights over the whole window")
+def weights_through_a_dense_layer(hand: Hand) -> Any:
+    product = hand("Mul", hand("Softmax", hand.features, axis=1), hand.features)
+    return hand("ReduceSum", hand("MatMul", product, hand.weights(N_MELS, 3), name="culprit"), ints(1))
+
+
+@refused("Reshape culprit", "uses weights over the whole window")
+def weights_flattened(hand: Hand) -> Any:
+    return hand("Reshape", hand("Softmax", hand.features, axis=1), ints(1, -1), name="culprit")
+
+
+@refused("Mul culprit", "multiplies weights over time by each other", "a weighted sum of its own")
+def weights_of_weights(hand: Hand) -> Any:
+    one, other = (hand("Softmax", hand.dense(hand.features, N_MELS, 1), axis=1) for _ in range(2))
+    return hand("ReduceSum", hand("Mul", one, other, name="culprit"), ints(1))
+
+
+@refused("LayerNormalization culprit", "normalises over the whole window", "within frames")
+def normalisation_over_time(hand: Hand) -> Any:
+    return hand("LayerNormalization", hand.features, hand.shift(16, N_MELS), axis=1, name="culprit")
+
+
+@refused("BatchNormalization culprit", "time for its channels", "channels first")
+def normalisation_of_each_position(hand: Hand) -> Any:
+    return hand(
+        "BatchNormalization", hand.features, *[hand.weights(16) ** 2 for _ in range(4)], name="culprit"
+    )
+
+
+@refused("Conv culprit", "time for its channels")
+def convolution_over_bands(hand: Hand) -> Any:
+    return hand("Conv", hand.features, hand.weights(3, 16, 1), name="culprit")
+
+
+@refused("Conv culprit", "combines audio with audio")
+def weights_of_the_audio(hand: Hand) -> Any:
+    kernel = hand("Transpose", hand.features, perm=[0, 2, 1])
+    return hand("Conv", channels_first(hand), kernel, pads=[15, 0], name="culprit")
+
+
+@refused("ReduceMin culprit", "reduces the window", "mean or maximum")
+def minimum_over_time(hand: Hand) -> Any:
+    return hand("ReduceMin", hand.features, ints(1), name="culprit")
+
+
+@refused("Slice culprit", "cuts time", "last position")
+def first_half(hand: Hand) -> Any:
+    return hand("Slice", hand.features, ints(0), ints(8), ints(1), name="culprit")
+
+
+@refused("Slice culprit", "turns time around", "forward")
+def reversed_time(hand: Hand) -> Any:
+    far = np.iinfo(np.int64).min
+    return hand("Slice", hand.features, ints(-1), ints(far), ints(1), ints(-1), name="culprit")
+
+
+@refused("Gather culprit", "picks positions in time", "last one")
+def first_position(hand: Hand) -> Any:
+    return hand("Gather", hand.features, np.array(0), axis=1, name="culprit")
+
+
+@refused("Split culprit", "cuts time", "bands or channels")
+def halves(hand: Hand) -> Any:
+    one, other = hand("Split", hand.features, ints(8, 8), axis=1, outputs=2, name="culprit")
+    return hand("Add", one, other)
+
+
+@refused("Concat culprit", "joins values of different times", "bands or channels")
+def window_after_window(hand: Hand) -> Any:
+    return hand("Concat", hand.features, hand.features, axis=1, name="culprit")
+
+
+@refused("Add culprit", "different pace", "one pace")
+def time_meets_time_elsewhere(hand: Hand) -> Any:
+    x = hand.dense(hand.features, N_MELS, 1)
+    return hand("Add", x, hand("Transpose", x, perm=[0, 2, 1]), name="culprit")
+
+
+@refused("CumSum culprit", "has no streaming form", "leave it out, or export a window graph")
+def unknown_operator(hand: Hand) -> Any:
+    return hand("CumSum", hand.features, np.array(1), name="culprit")
+
+
+@refused("Relu culprit:0", "still runs through time", "one answer for the whole window")
+def answer_of_each_frame(hand: Hand) -> Any:
+    return hand("Relu", hand.features, name="culprit")
+
+
+def check_refusal(write: Callable[[Hand], Any], words: list[str]) -> None:
+    hand = Hand(16, N_MELS)
+    graph = hand.graph(write(hand))
+    run(graph, random_features(16, N_MELS))  # it is a graph that works
+    with pytest.raises(ExportError) as caught:
+        stream(graph, step_frames=4)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(case: str) -> None:
+    check_refusal(*REFUSED[case])
+
+
+def test_step_longer_than_the_window() -> None:
+    hand = Hand(16, N_MELS)
+    graph = hand.graph(hand.head(hand("ReduceMean", hand.features, ints(1), keepdims=0), N_MELS))
+    with pytest.raises(
+        ExportError, match=r"^a step of 17 frames is longer than the window of 16; use a shorter"
+    ):
+        stream(graph, step_frames=17)
+
+
+def test_open_shapes_are_refused() -> None:
+    hand = Hand(16, N_MELS)
+    graph = hand.graph(hand.head(hand("ReduceMean", hand.features, ints(1), keepdims=0), N_MELS))
+    graph.inputs[0].shape = ir.Shape((1, "n_frames", N_MELS))
+    with pytest.raises(
+        ExportError, match=r"the shape of features is .*n_frames.*, not known; fix all dimensions"
+    ):
+        stream(graph, step_frames=4)
+
+
+def test_operators_of_other_domains_are_refused() -> None:
+    """Also those that have the name of a known one."""
+    hand = Hand(16, N_MELS)
+    x = hand("Relu", hand.features, name="culprit")
+    graph = hand.graph(hand.head(hand("ReduceMean", x, ints(1), keepdims=0), N_MELS))
+    graph[0].domain = "com.example"
+    with pytest.raises(ExportError, match="Relu culprit: it has no streaming form"):
+        stream(graph, step_frames=4)
+
+
+@pytest.mark.parametrize("wrapper", ["bidirectional", "same", "valid", "attention", "time distributed"])
+def test_keras_models_are_refused_by_the_name_of_their_layer(wrapper: str) -> None:
+    x = inputs = layers.Input((16, N_MELS))
+    if wrapper == "bidirectional":
+        x, name = layers.Bidirectional(layers.LSTM(3))(x), "LSTM"
+    elif wrapper in ("same", "valid"):
+        x, name = layers.LSTM(3)(layers.Conv1D(3, 3, padding=wrapper, name="mine")(x)), "/mine"
+    elif wrapper == "attention":
+        x = layers.MultiHeadAttention(1, 2, name="mine")(x, x)
+        x, name = layers.GlobalAveragePooling1D()(x), "/mine"
+    else:
+        x, name = layers.TimeDistributed(layers.Dense(3), name="mine")(x), "still runs through time"
+        x = layers.Softmax()(layers.Reshape((48,))(layers.Permute((2, 1))(x)))
+        x = layers.Dense(3, name="after")(x)
+        model = keras.Model(inputs, x)
+        # Flatten is no such case: it sees the last window.
+        stream(network_graph(model, n_frames=16, n_mels=N_MELS, n_labels=3), step_frames=4)
+        return
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x), name="refused")
+    graph = network_graph(model, n_frames=16, n_mels=N_MELS, n_labels=3)
+    with pytest.raises(ExportError) as caught:
+        stream(graph, step_frames=4)
+    message = str(caught.value)
+    assert name in message, message
+    assert "\n" not in message
+
+
+# --- states --------------------------------------------------------------------------------------------
+
+
+def several_states(hand: Hand) -> Any:
+    """A state of every kind."""
+    x = hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), hand.shift(5), pads=[2, 0])
+    x = hand("MaxPool", hand("Relu", x), kernel_shape=[2], strides=[2])
+    x = hand("Pad", x, ints(0, 0, 1, 0, 0, 0))
+    x = hand("Transpose", hand("Relu", hand("Conv", x, hand.weights(5, 5, 2))), perm=[2, 0, 1])
+    y, state = hand.lstm(x, 5, 4)
+    y, other = hand.lstm(hand("Squeeze", y, ints(1)), 4, 3, op_type="GRU")
+    y = hand("Squeeze", y, ints(1))
+    weights = hand("Softmax", hand.dense(y, 3, 1), axis=0)
+    ends = [
+        hand("Reshape", end, ints(1, -1))
+        for end in (
+            *(state, other, hand("ReduceSum", hand("Mul", weights, y), ints(0))),
+            *(hand(op_type, y, ints(0)) for op_type in ("ReduceMean", "ReduceMax", "ReduceSum")),
+            hand("Transpose", y, perm=[1, 0, 2]),
+        )
+    ]
+    return hand.head(hand("Concat", *ends, axis=1), 4 + 5 * 3 + 8 * 3)
+
+
+def graph_of(write: Callable[[Hand], Any], n_frames: int = 16) -> ir.Graph:
+    hand = Hand(n_frames, N_MELS)
+    return hand.graph(write(hand))
+
+
+def test_states_are_declared() -> None:
+    graph, states = stream(graph_of(several_states), step_frames=4)
+    assert [(state.shape, state.holds) for state in states] == [
+        ((1, N_MELS, 2), "2 frames before Conv conv_1"),
+        ((1, 5, 1), "1 positions before Pad pad_4"),
+        ((1, 1, 4), "h of LSTM lstm_8"),
+        ((1, 1, 4), "c of LSTM lstm_8"),
+        ((1, 1, 3), "h of GRU gru_10"),
+        ((1, 1, 1), "largest score of Softmax softmax_14"),
+        ((1, 1, 1), "sum of weights of Softmax softmax_14"),
+        ((1, 1, 3), "weighted sum of ReduceSum reducesum_16"),
+        ((1, 1, 3), "mean of ReduceMean reducemean_17"),
+        ((1,), "positions seen by ReduceMean reducemean_17"),
+        ((1, 1, 3), "maximum of ReduceMax reducemax_18"),
+        ((1,), "whether ReduceMax reducemax_18 has begun"),
+        ((1, 1, 3), "sum of ReduceSum reducesum_19"),
+        ((1, 6, 3), "6 positions before Reshape reshape_27"),
+    ]
+    assert [state.name for state in states] == [f"state_{i + 1}" for i in range(len(states))]
+    features, *inputs = graph.inputs
+    assert tuple(features.shape) == (1, 4, N_MELS)
+    probabilities, *outputs = graph.outputs
+    assert tuple(probabilities.shape) == (1, 3)
+    for state, given, following in zip(states, inputs, outputs, strict=True):
+        assert (
+            (given.name, following.name)
+            == (state.name, state.next_name)
+            == (state.name, f"{state.name}_next")
+        )
+        assert tuple(given.shape) == tuple(following.shape) == state.shape
+        assert given.dtype == following.dtype == ir.DataType.FLOAT
+    names = [value.name for value in (*graph.inputs, *graph.initializers.values())]
+    names += [value.name for node in graph for value in node.outputs if value.name]
+    assert len(set(names)) == len(names)
+
+
+def test_a_reset_gives_the_same_bits() -> None:
+    graph, states = stream(graph_of(several_states), step_frames=4)
+    x = random_features(40, N_MELS)
+    first, carried = run_steps(graph, states, x)
+    again, carried_again = run_steps(graph, states, x)
+    np.testing.assert_array_equal(first, again)
+    for one, other, state in zip(carried, carried_again, states, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.shape == state.shape
+        assert one.dtype == np.float32
+    # They are carried: another past gives another answer.
+    other_past, _ = run_steps(graph, states, np.concatenate([-x[:20], x[20:]]))
+    assert np.abs(other_past[-1] - first[-1]).max() > 1e-6
+
+
+def test_the_window_graph_is_not_changed() -> None:
+    graph = graph_of(several_states)
+    before = to_bytes(graph)
+    first, states = stream(graph, step_frames=4)
+    assert to_bytes(graph) == before
+    second, states_again = stream(graph, step_frames=4)
+    assert to_bytes(first) == to_bytes(second)
+    assert states == states_again
+    with pytest.raises(ExportError):
+        stream(graph, step_frames=3)
+    assert to_bytes(graph) == before
+
+
+def test_names_like_those_of_states_give_way() -> None:
+    """Of a constant, of a value within, of the features and of the answer."""
+    graph = graph_of(several_states)
+    x = random_features(16, N_MELS)
+    expected = run(graph, x)
+    graph.inputs[0].name = "state_1"
+    graph.outputs[0].name = "state_2_next"
+    graph[0].outputs[0].name = "state_3"
+    next(iter(graph.initializers.values())).name = "state_4_next"
+    streamed, states = stream(graph, step_frames=4)
+    answers, _ = run_steps(streamed, states, x)
+    np.testing.assert_allclose(answers[-1], expected, rtol=0, atol=ATOL)
+
+
+def test_running_states_stay_in_bounds() -> None:
+    """After hours, means and weighted sums are no larger than what they are of."""
+
+    def write(hand: Hand) -> Any:
+        weights = hand("Softmax", hand.dense(hand.features, N_MELS, 1), axis=1)
+        ends = [
+            hand("ReduceSum", hand("Mul", weights, hand.features), ints(1), keepdims=0),
+            *(hand(op_type, hand.features, ints(1), keepdims=0) for op_type in ("ReduceMean", "ReduceMax")),
+        ]
+        return hand("Concat", *ends, axis=1)
+
+    graph, states = stream(graph_of(write), step_frames=16)
+    x = np.tile(random_features(16, N_MELS), (3000, 1))
+    answers, _ = run_steps(graph, states, x)
+    np.testing.assert_allclose(answers[-1], answers[0], rtol=0, atol=1e-4)
+
+
+# --- whole files ---------------------------------------------------------------------------------------
+
+FEATURES = {
+    "running peak": Features(sample_rate=8000, n_fft=256, hop_samples=80, n_mels=8, fmax_hz=4000.0, level_frames=20),
+    "none": Features(sample_rate=8000, n_fft=256, hop_samples=128, n_mels=8, fmax_hz=4000.0, level="none"),
+    "long peak": Features(sample_rate=8000, n_fft=400, hop_samples=160, n_mels=8, fmax_hz=4000.0, level_frames=320),
+    "peak of the frame": Features(sample_rate=8000, n_fft=256, hop_samples=100, n_mels=8, fmax_hz=4000.0, level_frames=1),
+    "no overlap": Features(sample_rate=8000, n_fft=160, hop_samples=160, n_mels=8, fmax_hz=4000.0, level="none"),
+    "shipped": Features(),
+}  # fmt: skip
+
+
+def over_features(hand: Hand, features: Features) -> Any:
+    """A network on decibels."""
+    scale, shift = np.array(0.05, np.float32), np.array(1.5, np.float32)
+    x = hand("Add", hand("Mul", hand.features, scale), shift)
+    x = hand("Transpose", x, perm=[0, 2, 1])
+    x = hand("Relu", hand("Conv", x, hand.weights(6, features.n_mels, 3), hand.shift(6), pads=[2, 0]))
+    x = hand("Transpose", hand("MaxPool", x, kernel_shape=[2], strides=[2]), perm=[2, 0, 1])
+    y, state = hand.lstm(x, 6, 5)
+    mean = hand("ReduceMean", hand("Squeeze", y, ints(1)), ints(0), keepdims=0)
+    return hand.head(hand("Concat", hand("Squeeze", state, ints(0)), mean, axis=1), 10)
+
+
+def file_of(
+    graph: ir.Graph, features: Features, path: Path, *, n_frames: int, step: int, states: list[State]
+) -> Path:
+    metadata = Metadata(
+        name="by_hand",
+        summary="for tests",
+        labels=("a", "b", "c"),
+        mode="stream" if states else "window",
+        window_samples=n_frames * features.hop_samples,
+        step_samples=step * features.hop_samples,
+        states=tuple(states),
+        features=features,
+        n_parameters=1,
+        licence="none",
+    )
+    save(assemble(graph, metadata), path)
+    return path
+
+
+@pytest.mark.parametrize("step", [2, 6])
+@pytest.mark.parametrize("name", FEATURES)
+def test_whole_file(name: str, step: int, tmp_path: Path) -> None:
+    """Front end and network, from the zero states: the answer of the window file of all audio so far."""
+    features, window = FEATURES[name], 24
+
+    def network(n_frames: int) -> ir.Graph:
+        hand = Hand(n_frames, features.n_mels, seed=3)
+        graph = hand.graph(over_features(hand, features))
+        simplify(graph)
+        return graph
+
+    graph, states = stream(network(window), step_frames=step)
+    path = file_of(graph, features, tmp_path / "stream.onnx", n_frames=window, step=step, states=states)
+    model = EmotionModel(path)
+    own = [state.name for state in states]
+    carried = {state.name: np.zeros(state.shape, np.float32) for state in model.metadata.states}
+    assert list(carried)[: len(own)] == own
+    assert len(carried) == len(model.metadata.states)
+    assert [n for n in carried if n not in own] == [
+        f"frontend_state_{i + 1}" for i in range(len(carried) - len(own))
+    ]
+
+    n = features.hop_samples
+    audio = np.concatenate([
+        speech_like(20 * n, features.sample_rate, seed=1),
+        noise(4 * n),
+        speech_like(24 * n, features.sample_rate, seed=2) * np.float32(0.05),
+    ])  # fmt: skip
+    for k in range(1, len(audio) // (step * n) + 1):
+        new = audio[(k - 1) * step * n : k * step * n]
+        names = ["probabilities", *(state.next_name for state in model.metadata.states)]
+        answer, *following = model.session.run(names, {"audio": new[np.newaxis], **carried})
+        carried = dict(zip(carried, following, strict=True))
+        if k * step in (6, 12, window, 36, 48):
+            expected = EmotionModel(
+                file_of(
+                    network(k * step),
+                    features,
+                    tmp_path / f"{k}.onnx",
+                    n_frames=k * step,
+                    step=step,
+                    states=[],
+                )
+            ).predict(audio[: k * step * n])
+            np.testing.assert_allclose(answer[0], expected, rtol=0, atol=ATOL)
