@@ -92,9 +92,9 @@ def _recognition(r: dict[str, Any] | None) -> dict[str, str]:
 
 LEGEND = (
     "Step: median of the model's part of a step, front end included; ratio: to fp32 of the same mode, of fp32 "
-    "streams to fp32 windows. Difference of a probability from the source model: mean, largest. UAR on held-out speakers of "
-    "the weights' own fold, whole clips; changes in points, against fp32 windows; intervals: 95 %, bootstrap over "
-    "speakers."
+    "streams to fp32 windows. Difference of a probability from the source model: mean, largest. UAR on held-out "
+    "speakers of the weights' own fold, whole clips; changes in points, against fp32 windows; intervals: 95 %, "
+    "bootstrap over speakers."
 )
 
 

@@ -304,11 +304,11 @@ def _reshape(p: _Pass, node: ir.Node) -> None:
         node.replace_input_with(1, p.ints([int(size) for size in node.outputs[0].shape]))
 
 
-def _whole_window(p: _Pass, node: ir.Node, time: Time) -> None:
+def _whole_window(p: _Pass, node: ir.Node, time: Time, index: int = 0) -> None:
     """Leave a node as it is, and feed it the last window from a buffer that each step shifts."""
     n_past = time.length - p.step_length(time)
     if n_past:
-        p.put_past(node, 0, n_past, time)
+        p.put_past(node, index, n_past, time)
 
 
 def _moved_axes(p: _Pass, node: ir.Node) -> None:
@@ -467,7 +467,7 @@ def _matmul(p: _Pass, node: ir.Node) -> None:
     if min(len(shape), len(constant)) < 2:
         raise _refusal(node, "multiplies by a vector", "give it two axes, as a matrix")
     if time.axis == len(shape) - 1 - index:
-        _whole_window(p, node, time)
+        _whole_window(p, node, time, index)
         return
     out_rank = len(p.shapes[node.outputs[0]])
     axis = time.axis + out_rank - len(shape)
