@@ -1,4 +1,5 @@
-"""Makes tiny.onnx, the small model of the device tests: `python tests/device/make_tiny.py` (extra `train`).
+"""Makes tiny.onnx and tiny.stream.onnx, the small models of the device tests: `python tests/device/make_tiny.py`
+(extra `train`).
 
 A real front end, a small LSTM and random weights: its labels mean nothing, its graph is of the real kind.
 """
@@ -19,7 +20,7 @@ LABELS = ("low", "middle", "high")
 
 
 def main() -> None:
-    """Write tiny.onnx beside this file."""
+    """Write both beside this file."""
     keras.utils.set_random_seed(1)
     recipe = Recipe(
         name="tiny",
@@ -36,13 +37,9 @@ def main() -> None:
         len(LABELS), activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 3)
     )(x)
     noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
-    export(
-        keras.Model(features, x, name="tiny"),
-        recipe,
-        Path(__file__).parent / "tiny.onnx",
-        clips=[noise],
-        labels=LABELS,
-    )
+    model = keras.Model(features, x, name="tiny")
+    for mode, name in (("window", "tiny.onnx"), ("stream", "tiny.stream.onnx")):
+        export(model, recipe, Path(__file__).parent / name, mode=mode, clips=[noise], labels=LABELS)
 
 
 if __name__ == "__main__":

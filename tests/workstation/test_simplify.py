@@ -378,6 +378,20 @@ def test_layers_without_a_bias_get_one() -> None:
     assert after[-2:] == ["Gemm", "Relu"]
 
 
+def test_scale_of_each_frame_is_left_alone() -> None:
+    def write(hand: Hand) -> Any:
+        x = over_time(hand)
+        x, _ = hand.lstm(hand("Mul", x, hand.shift(N_FRAMES, 1, 1)), N_MELS, 5)
+        x = hand("Squeeze", x, ints(1, 2))
+        x = hand("MatMul", hand("Add", hand("Relu", x), hand.shift(N_FRAMES, 1)), hand.weights(5, 3))
+        x = hand("Reshape", hand("Transpose", hand("Mul", x, hand.shift(N_FRAMES, 3))), ints(1, 3, N_FRAMES))
+        x = hand("Conv", hand("Mul", hand("Relu", x), hand.shift(1, N_FRAMES)), hand.weights(4, 3, 2))
+        return hand("Relu", hand("Mul", x, hand.shift(N_FRAMES - 1)))
+
+    before, after = check_hand(write)
+    assert [Counter(after)[op] for op in ("Mul", "Add")] == [Counter(before)[op] for op in ("Mul", "Add")]
+
+
 def test_computed_weights_are_left_alone() -> None:
     def write(hand: Hand) -> Any:
         bias = hand("ReduceMean", hand.features, ints(0, 1), keepdims=0)
@@ -518,6 +532,16 @@ def test_last_output(
 
     _, after = check_hand(write)
     assert ("Slice" not in after) == is_last
+
+
+def test_a_part_of_the_last_output() -> None:
+    def write(hand: Hand) -> Any:
+        y, _ = hand.lstm(over_time(hand), N_MELS, 5)
+        return hand(
+            "Relu", hand("Slice", hand("Squeeze", y, ints(1)), ints(-1, 2), ints(FAR, FAR), ints(0, 2))
+        )
+
+    assert "Slice" in check_hand(write)[1]
 
 
 def test_last_output_as_the_answer() -> None:

@@ -680,6 +680,22 @@ def test_products_within_positions() -> None:
     check_steps(write)
 
 
+def test_parts_of_bands() -> None:
+    """Slices and gathered indices of other axes than time, and a slice of all of it."""
+
+    def write(hand: Hand) -> Any:
+        far = np.iinfo(np.int64).max
+        x = hand("Slice", hand.features, ints(1), ints(far), ints(2))  # bands 1 to 3
+        x = hand("Slice", x, ints(0, 0), ints(far, 2), ints(1, 2), ints(1, 1))  # bands 1 and 2
+        x = hand("Clip", x, None, np.array(0.8, np.float32))
+        x = hand("Gather", x, ints(1, 0, 1), axis=-1)
+        x = hand("Gather", x, np.array(0), axis=0)  # (frames, 3)
+        x = hand("Gather", hand("Transpose", x), np.array([[0], [2]]), axis=0)  # (2, 1, frames)
+        return hand.head(hand("Reshape", hand("ReduceMean", x, ints(2)), ints(1, 2)), 2)
+
+    check_steps(write)
+
+
 def test_weights_of_several_sums() -> None:
     """One softmax over time weighs two sums, whose answers are combined; weights go through a reshape."""
 
@@ -1015,6 +1031,18 @@ def first_position(hand: Hand) -> Any:
     return hand("Gather", hand.features, np.array(0), axis=1, name="culprit")
 
 
+@refused("Slice culprit", "computes add_0:0", "make it a constant")
+def computed_bounds(hand: Hand) -> Any:
+    start = hand("Add", ints(7), ints(8))
+    return hand("Slice", hand.features, start, ints(16), ints(1), name="culprit")
+
+
+@refused("LSTM culprit", "gives a state as the answer", "softmax")
+def state_as_the_answer(hand: Hand) -> Any:
+    weights = hand.weights(1, 20, N_MELS), hand.weights(1, 20, 5), hand.shift(1, 40)
+    return hand("LSTM", over_time(hand), *weights, outputs=2, hidden_size=5, name="culprit")[1]
+
+
 @refused("Split culprit", "cuts time", "bands or channels")
 def halves(hand: Hand) -> Any:
     one, other = hand("Split", hand.features, ints(8, 8), axis=1, outputs=2, name="culprit")
@@ -1067,6 +1095,15 @@ def test_step_longer_than_the_window() -> None:
         stream(graph, step_frames=17)
 
 
+def test_window_of_one_position_is_refused() -> None:
+    """It would leave no time to squeeze."""
+    hand = Hand(16, N_MELS)
+    x = hand("MaxPool", channels_first(hand), kernel_shape=[16], strides=[16])
+    graph = hand.graph(hand.head(hand("Squeeze", x, ints(2), name="culprit"), N_MELS))
+    with pytest.raises(ExportError, match="Squeeze culprit: it takes a window of one position; pool less"):
+        stream(graph, step_frames=16)
+
+
 def test_open_shapes_are_refused() -> None:
     hand = Hand(16, N_MELS)
     graph = hand.graph(hand.head(hand("ReduceMean", hand.features, ints(1), keepdims=0), N_MELS))
@@ -1091,7 +1128,10 @@ def test_operators_of_other_domains_are_refused() -> None:
     ("layer", "words"),
     [
         (lambda: layers.Bidirectional(layers.LSTM(3)), ["LSTM ", "runs bidirectional"]),
-        (lambda: layers.LSTM(3, go_backwards=True, name="mine"), ["ReverseSequence ", "/mine", "has no streaming form"]),
+        (
+            lambda: layers.LSTM(3, go_backwards=True, name="mine"),
+            ["ReverseSequence ", "/mine", "has no streaming form"],
+        ),
         (
             lambda: layers.Conv1D(3, 3, padding="same", name="mine"),
             ["Conv ", "/mine", "pads time on both sides"],

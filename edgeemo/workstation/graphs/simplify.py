@@ -47,8 +47,6 @@ def _remove_unused(graph: ir.Graph) -> None:
 
 def _scale_or_shift(nodes: Nodes, node: ir.Node) -> bool:
     """`x * c` or `x + c`, `c` per channel: into the layer before, or into the one after."""
-    if len(node.inputs) != 2:
-        return False
     index = next((i for i in (0, 1) if _constant(node.inputs[i]) is not None), None)
     if index is None or (node.op_type in ("Sub", "Div") and index == 0):
         return False
