@@ -37,7 +37,7 @@ from edgeemo.stepper import stepper
 Audio = npt.NDArray[np.float32]
 
 SOURCE_RATE = 48000
-BASELINE = "pure_cnn"
+BASELINE = "pure_cnn.window"
 BLOCK_STEPS = 25
 WARM_UP_STEPS = 25
 SETTLING_STEPS = 2
@@ -147,7 +147,7 @@ class BenchReport:
 
     @property
     def baseline(self) -> ModelBench:
-        """The model that the others are compared with: `pure_cnn`, or the first where that is missing."""
+        """The model that the others are compared with: `pure_cnn.window`, or the first where that is missing."""
         return next((m for m in self.models if m.name == BASELINE), self.models[0])
 
     def ratio(self, model: ModelBench) -> float:

@@ -35,10 +35,13 @@ def model_path(name_or_path: str) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    index = MODELS_DIR / f"{name_or_path}.json"
-    if index.is_file():
-        name_or_path = json.loads(index.read_text(encoding="utf-8"))["listen"]
-    return _find(name_or_path, MODELS_DIR, ".onnx", ModelError, "model")
+    return _find(stands_for(name_or_path), MODELS_DIR, ".onnx", ModelError, "model")
+
+
+def stands_for(name: str) -> str:
+    """The shipped variant that a model's name alone stands for; other names as they are."""
+    index = MODELS_DIR / f"{name}.json"
+    return str(json.loads(index.read_text(encoding="utf-8"))["listen"]) if index.is_file() else name
 
 
 def shipped_models() -> list[Path]:

@@ -24,7 +24,7 @@ def models() -> None:
     from rich.text import Text
 
     from edgeemo.model import EmotionModel
-    from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, model_path, shipped_models
+    from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, shipped_models, stands_for
 
     console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     paths = shipped_models()
@@ -38,10 +38,9 @@ def models() -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("labels", "score"):
         table.add_column(name, overflow="fold")
-    default = model_path(DEFAULT_MODEL)
     for path in paths:
         m = EmotionModel(path).metadata
-        mark = " **" if path == default else " *" if path == model_path(m.name) else ""
+        mark = "" if path.stem != stands_for(m.name) else " **" if m.name == DEFAULT_MODEL else " *"
         table.add_row(
             Text(path.stem + mark, style="bold"),
             Text(m.summary),

@@ -107,3 +107,22 @@ def test_info_on_something_else_is_one_line(tmp_path: Path, content: bytes | Non
 )
 def test_headline_names_its_protocol(scores: list[dict[str, Any]], expected: str) -> None:
     assert headline(scores) == expected
+
+
+def test_a_name_alone_stands_for_what_its_index_names(shipped: list[str], tmp_path: Path) -> None:
+    (tmp_path / "beta.json").write_text('{"name": "beta", "listen": "beta_net"}')
+    assert places.model_path("beta") == tmp_path / "beta_net.onnx"
+    assert places.model_path("alpha_net") == tmp_path / "alpha_net.onnx"
+    (tmp_path / "tiny.json").write_text('{"name": "tiny", "listen": "alpha_net"}')
+    rows = run("models").stdout.splitlines()
+    assert any(line.startswith("alpha_net * ") for line in rows)
+    assert any(line.startswith("beta_net  ") for line in rows)
+
+
+def test_every_shipped_index_names_a_shipped_file() -> None:
+    names = [path.stem for path in places.MODELS_DIR.glob("*.json")]
+    assert places.DEFAULT_MODEL in names
+    for name in names:
+        metadata = EmotionModel(places.model_path(name)).metadata
+        assert metadata.variant == places.stands_for(name)
+        assert metadata.verdict["accepted"]
