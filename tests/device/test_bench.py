@@ -27,7 +27,7 @@ STEPS = 60  # two blocks and a part of one
 @pytest.fixture(scope="module")
 def two_models(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("models")
-    return [Path(shutil.copy(tiny_model_path, folder / name)) for name in ("other.onnx", "pure_cnn.onnx")]
+    return [Path(shutil.copy(tiny_model_path, folder / name)) for name in ("other.onnx", "pure_cnn.window.onnx")]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def report(two_models: list[Path]) -> BenchReport:
 
 def test_every_step_is_kept_and_warm_up_is_apart(report: BenchReport) -> None:
     kept = json.loads(report.to_json())
-    assert [m["name"] for m in kept["models"]] == ["other", "pure_cnn"]
+    assert [m["name"] for m in kept["models"]] == ["other", "pure_cnn.window"]
     for m in kept["models"]:
         for series in ("step_ms", "resample_ms", "model_ms"):
             assert m[series]["n"] == len(m[series]["values"]) == STEPS
@@ -93,7 +93,7 @@ def test_markdown_table_parses(report: BenchReport) -> None:
         assert cells["model"] == m.name
         assert int(cells["parameters"]) == m.n_parameters
         assert float(cells["step p50 ms"]) == pytest.approx(m.step_ms.p50_ms, abs=0.001)
-        assert float(cells["x pure_cnn"]) == pytest.approx(report.ratio(m), abs=0.01)
+        assert float(cells["x pure_cnn.window"]) == pytest.approx(report.ratio(m), abs=0.01)
     assert f"{STEPS} steps" in report.to_markdown()
     assert str(report.machine["cpu"]) in report.to_markdown()
 
@@ -128,11 +128,11 @@ def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPat
     block, rest = bench_module.BLOCK_STEPS, STEPS % bench_module.BLOCK_STEPS
     assert turns == [
         ("other", block),
-        ("pure_cnn", block),
-        ("pure_cnn", block),
+        ("pure_cnn.window", block),
+        ("pure_cnn.window", block),
         ("other", block),
         ("other", rest),
-        ("pure_cnn", rest),
+        ("pure_cnn.window", rest),
     ]
 
 
