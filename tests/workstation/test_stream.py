@@ -712,12 +712,13 @@ def test_weights_of_several_sums() -> None:
     check_steps(write)
 
 
-def test_largest_scores_do_not_overflow() -> None:
+@pytest.mark.parametrize("offset", [-1000, 1000])
+def test_scores_far_from_zero_do_not_overflow(offset: float) -> None:
     def write(hand: Hand) -> Any:
-        weights = hand(
-            "Softmax", hand("Mul", hand.dense(hand.features, N_MELS, 1), np.array(500, np.float32)), axis=1
-        )
-        return hand.head(hand("ReduceSum", hand("Mul", weights, hand.features), ints(1), keepdims=0), N_MELS)
+        scores = hand("Add", hand.dense(hand.features, N_MELS, 1), np.array(offset, np.float32))
+        weights = hand("Softmax", scores, axis=1)
+        product = hand("Mul", weights, hand.features)
+        return hand.head(hand("ReduceSum", product, ints(1), keepdims=0), N_MELS)
 
     check_steps(write)
 

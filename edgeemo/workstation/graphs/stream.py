@@ -479,10 +479,7 @@ def _matmul(p: _Pass, node: ir.Node) -> None:
 def _weighted_matmul(p: _Pass, node: ir.Node) -> None:
     """Attention pooling as a matrix product: weights over time by values over time."""
     shares = [p.shares[value] for value in node.inputs if value in p.shares]
-    summed = [
-        p.times[value].axis == len(p.shapes[value]) - 1 - i and not p.times[value].past
-        for i, value in enumerate(node.inputs)
-    ]
+    summed = [p.times[value].axis == len(p.shapes[value]) - 1 - i for i, value in enumerate(node.inputs)]
     if len(shares) != 1 or not all(summed):
         raise _refusal(
             node,
