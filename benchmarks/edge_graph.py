@@ -17,12 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+# One thread for every way: read when numpy is imported, and kept as given by who set it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import librosa
 import numpy as np
@@ -52,8 +56,14 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=1000, help="timed steps of each way")
     parser.add_argument("--hours", type=float, default=10.0, help="of audio in the long run")
+    parser.add_argument(
+        "--tables", action="store_true", help="measure nothing: write the tables of the last run"
+    )
     arguments = parser.parse_args()
 
+    if arguments.tables:
+        write_tables(json.loads((RESULTS / "edge_graph.json").read_text(encoding="utf-8")))
+        return
     report: dict[str, Any] = {"machine": machine.describe(), "n_steps": arguments.steps, "models": {}}
     for name in MODELS:
         print(f"{name}: {arguments.steps} steps of each way", flush=True)
@@ -63,8 +73,17 @@ def main() -> None:
             "steps": values,
             "long_run": long_run(name, arguments.hours),
             "operators": operators(name),
+            "int8": {
+                mode: EmotionModel(MODELS_DIR / f"{name}.{mode}.int8.onnx").metadata.quantization
+                for mode in ("window", "stream")
+            },
         }
     write_text(RESULTS / "edge_graph.json", json.dumps(report) + "\n")
+    write_tables(report)
+
+
+def write_tables(report: dict[str, Any]) -> None:
+    """The Markdown page and the plot."""
     write_text(RESULTS / "edge_graph.md", markdown(report))
     plot(report, RESULTS / "edge_graph.png")
 
@@ -253,15 +272,14 @@ def markdown(report: dict[str, Any]) -> str:
         for title, s in steps.items():
             mode = "stream" if ".stream" in title else "window"
             fp32 = steps.get(f"{name}.{mode}") if title.startswith(name) else None
-            today, keras = (
-                steps[t]["p50_ms"] / s["p50_ms"] for t in ("librosa + onnxruntime", "librosa + Keras")
-            )
+            today, keras = (steps[t]["p50"] / s["p50"] for t in ("librosa + onnxruntime", "librosa + Keras"))
             lines.append(
-                f"| {name} | {title.removeprefix(f'{name}.')} | {s['p50_ms']:.3f} | {s['p99_ms']:.3f} | "
-                f"{s['p99_ms'] / s['p50_ms']:.2f} | {today:.1f} | {keras:.0f} | "
-                + (f"{fp32['p50_ms'] / s['p50_ms']:.2f} |" if fp32 else "|")
+                f"| {name} | {title.removeprefix(f'{name}.')} | {s['p50']:.3f} | {s['p99']:.3f} | "
+                f"{s['p99'] / s['p50']:.2f} | {today:.1f} | {keras:.0f} | "
+                + (f"{fp32['p50'] / s['p50']:.2f} |" if fp32 else "|")
             )
-    lines += ["", "![median step of every way](edge_graph.png)", "", "## The tail", "", tail(report)]
+    lines += ["", "![median step of every way](edge_graph.png)", "", *network_alone(report)]
+    lines += ["", "## The tail", "", tail(report)]
     lines += [
         "",
         "## Ten hours",
@@ -288,13 +306,34 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def network_alone(report: dict[str, Any]) -> list[str]:
+    """What int8 does to the network without the front end, as measured when its nodes were chosen."""
+    lines = [
+        "## int8 of the network alone",
+        "",
+        "The front end stays in float, and is more than half of a window graph's step. Medians from the export, which "
+        "timed these side by side to choose the nodes that stay float.",
+        "",
+        "| model | mode | fp32 ms | all int8 | chosen | fp32 / chosen | stays float |",
+        "|---|---|--:|--:|--:|--:|---|",
+    ]
+    for name, found in report["models"].items():
+        for mode, q in found["int8"].items():
+            fp32, everything, chosen = (q["network_ms"][k] for k in ("fp32", "int8", "chosen"))
+            lines.append(
+                f"| {name} | {mode} | {fp32:.3f} | {everything:.3f} | {chosen:.3f} | {fp32 / chosen:.2f} | "
+                f"{', '.join(q['keep_float']) or 'nothing'} |"
+            )
+    return lines
+
+
 def tail(report: dict[str, Any]) -> str:
     """What the slowest steps of the stream graphs have in common."""
     slow, others = [], []
     for name, found in report["models"].items():
         for title, s in found["steps"].items():
             if title.startswith(f"{name}.stream"):
-                times, preempted = np.array(s["values_ms"]), np.array(s["preempted"])
+                times, preempted = np.array(s["values"]), np.array(s["preempted"])
                 is_slow = times > np.percentile(times, 99)
                 slow += preempted[is_slow].tolist()
                 others += preempted[~is_slow].tolist()
@@ -314,7 +353,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, len(report["models"]), figsize=(12, 4), sharex=True, layout="constrained")
     for axis, (name, found) in zip(axes, report["models"].items(), strict=True):
         titles = list(found["steps"])[::-1]
-        medians = [found["steps"][title]["p50_ms"] for title in titles]
+        medians = [found["steps"][title]["p50"] for title in titles]
         bars = axis.barh([t.removeprefix(f"{name}.") for t in titles], medians)
         axis.bar_label(bars, [f" {m:.2f}" for m in medians])
         axis.set(title=name, xscale="log", xlabel="median step, ms")
