@@ -311,7 +311,7 @@ def network_alone(report: dict[str, Any]) -> list[str]:
     lines = [
         "## int8 of the network alone",
         "",
-        "The front end stays in float, and is more than half of a window graph's step. Medians from the export, which "
+        "The front end stays in float, and is a good part of a window graph's step. Medians from the export, which "
         "timed these side by side to choose the nodes that stay float.",
         "",
         "| model | mode | fp32 ms | all int8 | chosen | fp32 / chosen | stays float |",
