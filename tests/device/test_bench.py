@@ -27,7 +27,9 @@ STEPS = 60  # two blocks and a part of one
 @pytest.fixture(scope="module")
 def two_models(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("models")
-    return [Path(shutil.copy(tiny_model_path, folder / name)) for name in ("other.onnx", "pure_cnn.window.onnx")]
+    return [
+        Path(shutil.copy(tiny_model_path, folder / name)) for name in ("other.onnx", "pure_cnn.window.onnx")
+    ]
 
 
 @pytest.fixture(scope="module")
