@@ -116,8 +116,9 @@ def write_results(runs: Path) -> None:
             "RAVDESS + TESS (published: with SAVEE), 7 classes, stratified random split 80 : 10 : 10, seed "
             f"{seeds(random)}. The same speakers are in training and test: this says how well a model knows 26 "
             "voices, and TESS, two speakers with one carrier phrase, is easy. Each clip counts once. Settings "
-            "and sizes were chosen on this split's validation part among those tried (CNN-LSTM three, Pure CNN and Pure "
-            "LSTM five): its validation column is the optimistic one, the test column was looked at and not chosen by.",
+            "and sizes were chosen on this split's validation part among those tried (CNN-LSTM three, Pure CNN "
+            "and Pure LSTM five): the validation column is the optimistic one; the test column was looked at, not "
+            "chosen by.",
             "",
             *random_table(random),
             "",

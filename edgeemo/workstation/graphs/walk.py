@@ -1,0 +1,265 @@
+"""One walk over a graph that becomes a stream: what is known of each value, and what rules may say and ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common
+
+from edgeemo.errors import ExportError
+from edgeemo.metadata import State
+from edgeemo.workstation.graphs.frontend import IR_VERSION
+from edgeemo.workstation.graphs.nodes import Nodes
+from edgeemo.workstation.graphs.past import Carried
+
+PREFIX = "stream/"
+
+
+@dataclass(frozen=True)
+class Time:
+    """How time runs through a value.
+
+    Attributes:
+        axis: along which.
+        length: positions in the window graph.
+        stride: feature frames from one position to the next.
+        past: positions in front of these that earlier audio left (an explicit padding before a convolution).
+    """
+
+    axis: int
+    length: int
+    stride: int
+    past: int = 0
+
+
+Rule = Callable[["Walk", ir.Node], None]
+"""Gives a node that time runs into its streaming form, or refuses it with an `ExportError`."""
+
+
+class Walk:
+    """One walk over one graph, which it changes.
+
+    Args:
+        graph: a window graph.
+        step_frames: new frames in a step.
+        rules: by operator.
+        attention: operators that weights over time may go through on their way to the sum that they are for.
+
+    Attributes:
+        times: of every value that time runs through.
+        answers: the values that are made of the audio so far, and that time does not run through.
+        shapes: of every value in the window graph.
+        shares: of weights over time, the share of all weights so far that is this step's.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, step_frames: int, rules: Mapping[str, Rule], attention: Collection[str]
+    ) -> None:
+        self.graph = graph
+        self._rules, self._attention = rules, attention
+        self.step_frames = step_frames
+        self.carried = Carried("state")
+        self.times: dict[ir.Value, Time] = {}
+        self.answers: set[ir.Value] = set()
+        self.shapes: dict[ir.Value, tuple[int, ...]] = {}
+        self.shares: dict[ir.Value, ir.Value] = {}
+        self._nodes = Nodes(PREFIX)
+
+    def run(self) -> list[State]:
+        (features,) = self.graph.inputs
+        for value in [features, *(output for node in self.graph for output in node.outputs)]:
+            if value.uses() or value.is_graph_output():
+                self.shapes[value] = static_shape(value)
+        n_frames = self.shapes[features][1]
+        if self.step_frames > n_frames:
+            raise ExportError(
+                f"a step of {self.step_frames} frames is longer than the window of {n_frames}; use a shorter step"
+            )
+        self._set(features, Time(axis=1, length=n_frames, stride=1), "the features")
+        for node in list(self.graph):
+            of_audio = any(value in self.answers for value in node.inputs)
+            if any(value in self.times for value in node.inputs):
+                if of_audio:
+                    # Earlier positions would have met what was known then, not what is known now.
+                    raise refusal(
+                        node,
+                        "brings what is known of the whole window into each position",
+                        "combine positions with positions, and what is known at the end with its like",
+                    )
+                self._follow(node)
+                of_audio = True
+            if of_audio:
+                self.answers.update(output for output in node.outputs if output not in self.times)
+        (probabilities,) = self.graph.outputs
+        if probabilities in self.times:
+            raise ExportError(
+                f"{probabilities.name} still runs through time; end the network with one answer for the whole window"
+            )
+        self._free_names()
+        self.graph.inputs.extend(self.carried.inputs)
+        self.graph.outputs.extend(self.carried.outputs)
+        onnx_ir.passes.common.RemoveUnusedNodesPass()(ir.Model(self.graph, ir_version=IR_VERSION))
+        return self.carried.states
+
+    def _follow(self, node: ir.Node) -> None:
+        """Give a node that time runs into its streaming form."""
+        rule = self._rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None:
+            raise refusal(node, "has no streaming form", "leave it out, or export a window graph")
+        if node.op_type not in self._attention and any(value in self.shares for value in node.inputs):
+            raise weights_refusal(node)
+        rule(self, node)
+        self._nodes.insert(self.graph, before=node)
+
+    def _free_names(self) -> None:
+        """Rename what has the name of a state."""
+        own = {*self.carried.inputs, *self.carried.outputs}
+        names = {value.name for value in own}
+        outputs = (output for node in self.graph for output in node.outputs)
+        for value in [*self.graph.inputs, *self.graph.initializers.values(), *outputs]:
+            if value.name in names and value not in own:
+                value.name = f"{PREFIX}{value.name}"
+
+    # What rules say and ask.
+
+    def hand_on(self, node: ir.Node, time: Time, *, output: int = 0) -> None:
+        """Time runs through this output of `node`."""
+        self._set(node.outputs[output], time, title(node))
+
+    def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value]) -> None:
+        """If `node` takes weights over time, so is its output, with the share that `follow` makes of theirs."""
+        shares = [self.shares[value] for value in node.inputs if value in self.shares]
+        if len(shares) > 1:
+            raise refusal(
+                node, "multiplies weights over time by each other", "give each a weighted sum of its own"
+            )
+        if shares:
+            self.shares[node.outputs[0]] = follow(shares[0])
+
+    def end_time(self, node: ir.Node, value: ir.Value) -> None:
+        """Put `value`, which time does not run through, in the place of the output of `node`."""
+        output = node.outputs[0]
+        if output.is_graph_output() and value in self.carried.outputs:
+            value = self.add("Identity", value)  # the answer has a name of its own
+        self.answers.add(value)
+        value.type, value.shape = output.type, output.shape
+        output.replace_all_uses_with(value, replace_graph_outputs=True)
+
+    def step_length(self, time: Time) -> int:
+        """Positions of a step."""
+        return self.step_frames // time.stride
+
+    def put_past(self, node: ir.Node, index: int, n: int, time: Time) -> None:
+        """Put the last `n` positions of the steps before in front of an input of `node`."""
+        value = node.inputs[index]
+        what = "frames" if time.stride == 1 else "positions"
+        node.replace_input_with(
+            index, self.carried(self._nodes, value, n, time.axis, f"{what} before {title(node)}")
+        )
+
+    def add(self, op_type: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+        """Add a node before the one whose rule this is."""
+        return self._nodes(op_type, *inputs, **attributes)
+
+    def ints(self, values: object) -> ir.Value:
+        return self._nodes.ints(values)
+
+    def floats(self, values: object) -> ir.Value:
+        return self._nodes.floats(values)
+
+    def only_time(self, node: ir.Node, index: int = 0, *, padded: bool = False) -> Time:
+        """The time of an input of a rule that knows only this input to be timed.
+
+        Args:
+            node: the rule's.
+            index: of the input.
+            padded: whether the rule knows positions in front of the first.
+
+        Raises:
+            ExportError: time runs through another input too, or not through this one.
+        """
+        others = [v for i, v in enumerate(node.inputs) if i != index and v in self.times]
+        if others or node.inputs[index] not in self.times:
+            raise refusal(
+                node, "combines audio with audio here", "streaming needs constant weights in this place"
+            )
+        time = self.times[node.inputs[index]]
+        if time.past and not padded:
+            raise padding_refusal(node)
+        return time
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """The shape of a value in the window graph, or of a constant."""
+        return self.shapes[value] if value in self.shapes else static_shape(value)
+
+    def _set(self, value: ir.Value, time: Time, what: str) -> None:
+        if self.step_frames % time.stride:
+            raise ExportError(
+                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step of a "
+                f"multiple of {time.stride} frames, or less pooling in time"
+            )
+        shape = list(self.shapes[value])
+        shape[time.axis] = time.past + self.step_length(time)
+        value.shape = ir.Shape(shape)
+        self.times[value] = time
+
+
+def title(node: ir.Node) -> str:
+    return f"{node.op_type} {node.name}"
+
+
+def refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
+    return ExportError(f"cannot stream {title(node)}: it {problem}; {advice}")
+
+
+def padding_refusal(node: ir.Node) -> ExportError:
+    return refusal(node, "follows a padding in time", "pad right before a convolution")
+
+
+def weights_refusal(node: ir.Node) -> ExportError:
+    return refusal(
+        node, "uses weights over the whole window", "only a weighted sum over time has a running form"
+    )
+
+
+def static_shape(value: ir.Value) -> tuple[int, ...]:
+    if value.shape is None or not all(isinstance(size, int) for size in value.shape):
+        raise ExportError(
+            f"cannot stream: the shape of {value.name} is {value.shape}, not known; fix all dimensions"
+        )
+    return tuple(int(size) for size in value.shape)
+
+
+def constant_input(node: ir.Node, index: int) -> np.ndarray | None:
+    """A constant input; None if it is not there.
+
+    Raises:
+        ExportError: it is computed.
+    """
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is None:
+        raise refusal(node, f"computes {value.name}", "make it a constant")
+    return tensor.numpy()
+
+
+def constant_ints(node: ir.Node, index: int) -> list[int]:
+    array = constant_input(node, index)
+    return [] if array is None else [int(v) for v in np.ravel(array)]
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def ints_attribute(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    return list(node.attributes[name].as_ints()) if name in node.attributes else default
+
+
+def string_attribute(node: ir.Node, name: str, default: str) -> str:
+    return node.attributes[name].as_string() if name in node.attributes else default
