@@ -27,7 +27,7 @@ import soundfile
 from edgeemo.audio import read_audio
 from edgeemo.listen import Listener
 from edgeemo.model import EmotionModel
-from edgeemo.places import DEFAULT_MODEL, model_path, sample_path, shipped_models
+from edgeemo.places import DEFAULT_MODEL, model_path, sample_path, shipped_models, stands_for
 
 pytestmark = pytest.mark.microphone
 
@@ -205,7 +205,8 @@ def capture(listening: Listening, microphone: VirtualMicrophone, clip: Path) -> 
         pytest.param(
             True,
             marks=pytest.mark.skipif(
-                DEFAULT_MODEL not in [path.stem for path in shipped_models()], reason="no shipped model yet"
+                stands_for(DEFAULT_MODEL) not in [path.stem for path in shipped_models()],
+                reason="no shipped model",
             ),
         ),
     ],
@@ -221,8 +222,8 @@ def test_the_microphone_hears_what_the_file_holds(
 ) -> None:
     """The steps of a capture are those of the file.
 
-    At the best of 16 shifts the two are at most 1/32 of a step apart. Seen with either model: correlations of 0.995
-    to 1, and at most 1 label in 20 another, at a near-tie. With the same sound backwards: 0.5 (tiny), 0.84 (shipped).
+    At the best of 16 shifts the two are at most 1/32 of a step apart. Seen with either model: correlations of 0.977
+    to 1 (a stream also remembers how far into a step its utterance began), and at most 1 label in 20 another, at a near-tie. With the same sound backwards: 0.5 (tiny), 0.84 (shipped).
     """
     model, clip = tiny_model, clip_48k
     if shipped:
@@ -231,7 +232,7 @@ def test_the_microphone_hears_what_the_file_holds(
     captured = capture(listening(model.path), microphone, clip)
     audio = read_audio(clip, model.metadata.features.sample_rate)
     correlation, same_labels = agreement(captured, audio, model)
-    assert correlation > 0.98
+    assert correlation > 0.96
     assert same_labels > 0.85
     # The comparison can fail: the same sound backwards is not what was heard.
     assert agreement(captured, audio[::-1].copy(), model)[0] < correlation - 0.1

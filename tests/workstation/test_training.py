@@ -709,13 +709,27 @@ def test_validation_chooses_what_ships(run: Run, tmp_path: Path) -> None:
 def test_exported_run_classifies_as_keras_does(
     run: Run, kept: keras.Model, corpus: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "tiny.onnx"
     runner = CliRunner()
-    arguments = ["export", "-m", "pure_lstm", "--run", run.folder, "--data", corpus, "-o", output]
+    arguments = [
+        "export",
+        "-m",
+        "pure_lstm",
+        "--run",
+        run.folder,
+        "--data",
+        corpus,
+        "-o",
+        tmp_path,
+        "--force",
+    ]
     result = runner.invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
-    assert str(output) in result.output
-    assert "(clips: 24)" in result.output, "48 clips, at most 32: every second"
+    output = tmp_path / "tiny.window.onnx"
+    assert "tiny.stream rejected: MaxPool" in result.output, "its steps are shorter than its pooling"
+    verdict = EmotionModel(tmp_path / "tiny.window.int8.onnx").metadata.verdict
+    assert verdict["parity"]["n_clips"] == 24, "48 clips, at most 32: every second"
+    assert verdict["recognition"]["n_clips"] == len(run.split.test)
+    assert verdict["recognition"]["n_speakers"] == len({clip.speaker for clip in run.split.test})
 
     model, cell = EmotionModel(output), json.loads((run.cell / "metrics.json").read_text())
     assert model.metadata.name == "tiny", "the run's recipe, not that of --model"
