@@ -223,7 +223,8 @@ def test_the_microphone_hears_what_the_file_holds(
     """The steps of a capture are those of the file.
 
     At the best of 16 shifts the two are at most 1/32 of a step apart. Seen with either model: correlations of 0.977
-    to 1 (a stream also remembers how far into a step its utterance began), and at most 1 label in 20 another, at a near-tie. With the same sound backwards: 0.5 (tiny), 0.84 (shipped).
+    to 1 (a stream also remembers how far into a step its utterance began), and at most 1 label in 20 another, at a
+    near-tie. With the same sound backwards: 0.5 (tiny), 0.84 (shipped).
     """
     model, clip = tiny_model, clip_48k
     if shipped:
