@@ -82,6 +82,7 @@ def info(
     console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     console.print(Text(metadata["name"], style="bold"), Text(metadata["summary"]))
     scores = metadata.pop("scores", [])
+    metadata["states"] = {s["name"]: f"{s['shape']}, {s['holds']}" for s in metadata.get("states", [])}
     for title, values in {"file": facts, "model": metadata}.items():
         console.print()
         console.print(Text(title, style="bold"))
