@@ -127,8 +127,9 @@ def write_results(runs: Path) -> None:
             "RAVDESS, 5 folds over 24 actors, in each fold 3 other actors for validation (early stopping)"
             f"{', seed ' + seeds(speaker) if speaker else ''}. UAR is the mean over folds, ± their "
             "spread, which is over actors. 7 classes: the same networks, probabilities of neutral and calm added. "
-            "Features do not depend on the recording level. No weight and no epoch was chosen on a fold's test actors; sizes were chosen on the "
-            "random split, where every voice occurs, the number of epochs on validation actors of folds 1 and 2. "
+            "Features do not depend on the recording level. No weight and no epoch was chosen on a fold's test "
+            "actors; sizes were chosen on the random split, where every voice occurs, the number of epochs on "
+            "validation actors of folds 1 and 2. "
             "A model with fewer than 5 folds here is not trained to the end yet: its row says little.",
             "",
             *speaker_table(speaker),
