@@ -65,13 +65,17 @@ def main() -> None:
         write_tables(json.loads((RESULTS / "edge_graph.json").read_text(encoding="utf-8")))
         return
     report: dict[str, Any] = {"machine": machine.describe(), "n_steps": arguments.steps, "models": {}}
+    # Before Keras is loaded: its threads and memory would be seen here.
     for name in MODELS:
-        print(f"{name}: {arguments.steps} steps of each way", flush=True)
-        values = side_by_side(ways(name), arguments.steps)
         print(f"{name}: {arguments.hours:g} hours of audio", flush=True)
         report["models"][name] = {
-            "steps": values,
+            "alone": alone(name, 5 * arguments.steps),
             "long_run": long_run(name, arguments.hours),
+        }
+    for name in MODELS:
+        print(f"{name}: {arguments.steps} steps of each way", flush=True)
+        report["models"][name] |= {
+            "steps": side_by_side(ways(name), arguments.steps),
             "operators": operators(name),
             "int8": {
                 mode: EmotionModel(MODELS_DIR / f"{name}.{mode}.int8.onnx").metadata.quantization
@@ -173,10 +177,9 @@ def blocks(n_samples: int, sample_rate: int) -> Iterator[np.ndarray]:
 
 
 def side_by_side(steps: dict[str, Step], n_steps: int) -> dict[str, Any]:
-    """Milliseconds of every way, in turn; and of each step, whether the system took the core away meanwhile."""
+    """Milliseconds of every way, in turn."""
     audio = {title: blocks(2560, 16000) for title in steps}
     times_ms: dict[str, list[float]] = {title: [] for title in steps}
-    preempted: dict[str, list[bool]] = {title: [] for title in steps}
     for title, step in steps.items():
         for _ in range(2 * BLOCK_STEPS):
             step(next(audio[title]))
@@ -186,16 +189,36 @@ def side_by_side(steps: dict[str, Step], n_steps: int) -> dict[str, Any]:
         for title in titles[first:] + titles[:first]:
             for i in range(SETTLING_STEPS + min(BLOCK_STEPS, n_steps - done)):
                 block = next(audio[title])
-                switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
                 start_ns = time.perf_counter_ns()
                 steps[title](block)
-                took_ms = (time.perf_counter_ns() - start_ns) / 1e6
                 if i >= SETTLING_STEPS:
-                    times_ms[title].append(took_ms)
-                    preempted[title].append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > switches)
+                    times_ms[title].append((time.perf_counter_ns() - start_ns) / 1e6)
+    return {title: Latency("step", np.array(times_ms[title])).to_dict() for title in titles}
+
+
+def alone(name: str, n_steps: int) -> dict[str, Any]:
+    """The variant that `listen` uses, by itself: its steps, and what the system did to this thread during each."""
+    model = EmotionModel(model_path(name))
+    steps, audio = stepper(model), blocks(model.metadata.step_samples, model.metadata.features.sample_rate)
+    times_ms, preempted, faulted = [], [], []
+    for i in range(BLOCK_STEPS + n_steps):
+        block = next(audio)
+        before = resource.getrusage(resource.RUSAGE_THREAD)
+        start_ns = time.perf_counter_ns()
+        steps.step(block)
+        took_ms = (time.perf_counter_ns() - start_ns) / 1e6
+        after = resource.getrusage(resource.RUSAGE_THREAD)
+        if i >= BLOCK_STEPS:
+            times_ms.append(took_ms)
+            preempted.append(after.ru_nivcsw > before.ru_nivcsw)
+            faulted.append(after.ru_minflt > before.ru_minflt)
+    slow = np.array(times_ms) > np.percentile(times_ms, 99)
     return {
-        title: {**Latency("step", np.array(times_ms[title])).to_dict(), "preempted": preempted[title]}
-        for title in titles
+        "variant": model.metadata.variant,
+        "step": Latency("step", np.array(times_ms)).to_dict(),
+        "slow_preempted": float(np.mean(np.array(preempted)[slow])),
+        "slow_faulted": float(np.mean(np.array(faulted)[slow])),
+        "preempted": float(np.mean(preempted)),
     }
 
 
@@ -279,7 +302,7 @@ def markdown(report: dict[str, Any]) -> str:
                 + (f"{fp32['p50'] / s['p50']:.2f} |" if fp32 else "|")
             )
     lines += ["", "![median step of every way](edge_graph.png)", "", *network_alone(report)]
-    lines += ["", "## The tail", "", tail(report)]
+    lines += ["", *tail(report)]
     lines += [
         "",
         "## Ten hours",
@@ -327,20 +350,25 @@ def network_alone(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def tail(report: dict[str, Any]) -> str:
-    """What the slowest steps of the stream graphs have in common."""
-    slow, others = [], []
+def tail(report: dict[str, Any]) -> list[str]:
+    """What the slowest steps have in common."""
+    lines = [
+        "## The tail",
+        "",
+        "The variant of `listen` by itself. Of the slowest 1 % of its steps: during how many the system took the "
+        "core away, or mapped a page.",
+        "",
+        "| model | variant | steps | median ms | p99 | p99 / median | core taken away | page mapped |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for name, found in report["models"].items():
-        for title, s in found["steps"].items():
-            if title.startswith(f"{name}.stream"):
-                times, preempted = np.array(s["values"]), np.array(s["preempted"])
-                is_slow = times > np.percentile(times, 99)
-                slow += preempted[is_slow].tolist()
-                others += preempted[~is_slow].tolist()
-    return (
-        f"Of the slowest 1 % of the stream graphs' steps ({len(slow)}), the system took the core away during "
-        f"{np.mean(slow):.0%}; of the others during {np.mean(others):.2%}."
-    )
+        a = found["alone"]
+        s = a["step"]
+        lines.append(
+            f"| {name} | {a['variant']} | {s['n']:,} | {s['p50']:.3f} | {s['p99']:.3f} | {s['p99'] / s['p50']:.2f} | "
+            f"{a['slow_preempted']:.0%} | {a['slow_faulted']:.0%} |"
+        )
+    return lines
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
