@@ -18,7 +18,7 @@ class LabelMap:
     labels: tuple[str, ...]
     """The labels in the order of the model's output."""
     of: Mapping[str, str] = field(hash=False)
-    """Emotion -> label. An emotion that is not a key is left out."""
+    """Emotion (of an image corpus: its class) -> label. One that is not a key is left out."""
 
     def index(self, emotion: str) -> int | None:
         """The position in `labels` that `emotion` is trained as; None if the map leaves that emotion out."""
@@ -26,12 +26,33 @@ class LabelMap:
         return None if label is None else self.labels.index(label)
 
 
+FASHION_MNIST_CLASSES = (
+    "t-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+"""Of Fashion-MNIST, in the order of its numbers."""
+FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Of FER-2013, in the order of the numbers in `fer2013.csv`; the folders of the Kaggle archive have these names."""
+
+
+def _identity(name: str, labels: tuple[str, ...]) -> LabelMap:
+    return LabelMap(name, labels, MappingProxyType({label: label for label in labels}))
+
+
 _RAVDESS8 = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
     {
         # The eight classes of RAVDESS in the order of its emotion codes 01 to 08.
-        "ravdess8": LabelMap("ravdess8", _RAVDESS8, MappingProxyType({label: label for label in _RAVDESS8})),
+        "ravdess8": _identity("ravdess8", _RAVDESS8),
         # The published comparison mixes corpora, and only RAVDESS has "calm": it is merged with neutral.
         "published7": LabelMap(
             "published7",
@@ -49,6 +70,9 @@ LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
                 }
             ),
         ),
+        # Image corpora: their own classes, in the order of their numbers or folders.
+        "fashion10": _identity("fashion10", FASHION_MNIST_CLASSES),
+        "fer7": _identity("fer7", FER2013_CLASSES),
     }
 )
 """The label maps by name. "boredom" (EmoDB) is in neither: such clips are left out, with a count."""

@@ -20,7 +20,10 @@ from edgeemo.errors import RecipeError
 from edgeemo.metadata import Features
 from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
 
-PROTOCOLS = ("random", "speaker", "corpus")
+PROTOCOLS = ("random", "speaker", "corpus", "session", "holdout")
+OPTIMIZERS = ("adam", "rmsprop", "sgd")
+SCHEDULES = ("cosine", "constant")
+_AUDIO_TABLES = ("features", "window", "augmentation")
 _MAX_SEED = 2**32 - 1  # of numpy's global generator, which keras seeds
 
 
@@ -41,11 +44,31 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Image:
+    """`[image]`: in place of `[features]` and `[window]`, for a network over grey images instead of audio.
+
+    Attributes:
+        height, width: pixels; a network reads an image as `height` steps of `width` values.
+    """
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
-    """`[data]`: corpora by name, and the label map."""
+    """`[data]`: corpora by name, and the label map.
+
+    Attributes:
+        corpora: names of `edgeemo data`, or of the image corpora.
+        labels: name of the label map.
+        cached: train on the windows that clips are scored by, their features computed once and kept on disk, instead
+            of on windows drawn and augmented anew in each epoch. For networks so large that this costs little.
+    """
 
     corpora: tuple[str, ...] = ("ravdess", "savee", "tess")
     labels: str = "published7"
+    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +76,11 @@ class Protocol:
     """`[protocol]`: which clips train, validate and test; see `edgeemo.workstation.training.protocols`.
 
     Attributes:
-        kind: `random`, `speaker` or `corpus`.
-        folds: of the speaker protocol.
-        validation: share of the clips (random) or number of speakers (speaker, corpus) for validation.
-        test: share of the clips for the test (random).
+        kind: `random`, `speaker`, `corpus`, `session` or `holdout`.
+        folds: of the speaker and session protocols.
+        validation_share: of the items, for validation (random, session, holdout).
+        test_share: of the items, for the test (random).
+        validation_speakers: per corpus (speaker), or in all (corpus).
         seed: of the split; training seeds are another matter.
     """
 
@@ -70,13 +94,15 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """`[training]`: Adam with a cosine-decayed learning rate, early stopping on validation loss.
+    """`[training]`: early stopping on validation loss; the weights of its minimum are kept.
 
     Attributes:
         epochs: at most.
         patience: epochs without a lower validation loss before training stops.
         batch_size: windows.
-        learning_rate: at the start; it decays to 2 % of this over `epochs`.
+        optimizer: `adam` (betas 0.9 and 0.999), `rmsprop` or `sgd` (no momentum).
+        learning_rate: at the start.
+        schedule: `cosine`: the learning rate decays to 2 % over `epochs`; `constant`: it does not.
         class_weights: weigh the loss against class imbalance.
         label_smoothing: in [0, 1).
         clips_per_speaker: at most so many clips of a speaker in an epoch (drawn anew each epoch), so that a
@@ -87,7 +113,9 @@ class Training:
     epochs: int = 40
     patience: int = 15
     batch_size: int = 32
+    optimizer: str = "adam"
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
     class_weights: bool = True
     label_smoothing: float = 0.0
     clips_per_speaker: int = 0
@@ -138,19 +166,49 @@ class Export:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """`[published]`: figures of others that tables put beside ours; a key that is left out was not published.
+
+    Attributes:
+        source: who published them, and on what.
+        accuracy: on the validation part, from 0 to 1.
+        loss: likewise.
+        uar: on the test part, from 0 to 1.
+        training_step_ms: milliseconds per training step.
+        n_parameters: weights.
+    """
+
+    source: str
+    accuracy: float | None = None
+    loss: float | None = None
+    uar: float | None = None
+    training_step_ms: float | None = None
+    n_parameters: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One recipe file."""
+    """One recipe file: of a network over audio, or, with `[image]`, over grey images."""
 
     name: str
     summary: str
     architecture: Architecture
     features: Features = field(default_factory=Features)
     window: Window = field(default_factory=Window)
+    image: Image | None = None
     data: Data = field(default_factory=Data)
     protocol: Protocol = field(default_factory=Protocol)
     training: Training = field(default_factory=Training)
     augmentation: Augmentation = field(default_factory=Augmentation)
     export: Export = field(default_factory=Export)
+    published: Published | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """What the network takes: `(n_frames, n_mels)` in dB, or `(height, width)` in pixel values from 0 to 255."""
+        if self.image is not None:
+            return self.image.height, self.image.width
+        return self.n_frames, self.features.n_mels
 
     @property
     def window_samples(self) -> int:
@@ -173,8 +231,13 @@ class Recipe:
         return LABEL_MAPS[self.data.labels]
 
     def to_dict(self) -> dict[str, Any]:
-        """The tables of the file as plain values."""
-        values = dataclasses.asdict(self)
+        """The tables of the file as plain values; what a file need not have is left out."""
+        values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        if self.image is not None:
+            for table in _AUDIO_TABLES:
+                del values[table]
+        if self.published is not None:
+            values["published"] = {k: v for k, v in values["published"].items() if v is not None}
         architecture = values.pop("architecture")
         return {**values, "architecture": {"builder": architecture["builder"], **architecture["settings"]}}
 
@@ -226,6 +289,8 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
         raise RecipeError('[architecture] builder is missing; name one, such as builder = "cnn_lstm"')
     settings = {k: v for k, v in architecture.items() if k != "builder"}
     values["architecture"] = {"builder": architecture["builder"], "settings": settings}
+    if "image" in values and (given := [name for name in _AUDIO_TABLES if name in values]):
+        raise RecipeError(f"[{given[0]}] is of audio, and [image] of images; leave one of them out")
     recipe = _checked(Recipe, values, "")
     _check_ranges(recipe)
     return recipe
@@ -266,6 +331,8 @@ def _checked(cls: type[Any], values: dict[str, Any], where: str) -> Any:
 
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise RecipeError(f"{where} is {value!r}, expected a table")
@@ -327,6 +394,8 @@ def _check_ranges(recipe: Recipe) -> None:
         (t.epochs >= 1, "[training] epochs", t.epochs, "1 or more"),
         (t.patience >= 1, "[training] patience", t.patience, "1 or more"),
         (t.batch_size >= 1, "[training] batch_size", t.batch_size, "1 or more"),
+        (t.optimizer in OPTIMIZERS, "[training] optimizer", t.optimizer, " or ".join(OPTIMIZERS)),
+        (t.schedule in SCHEDULES, "[training] schedule", t.schedule, " or ".join(SCHEDULES)),
         (t.learning_rate > 0, "[training] learning_rate", t.learning_rate, "positive"),
         (0 <= t.label_smoothing < 1, "[training] label_smoothing", t.label_smoothing, "in [0, 1)"),
         (t.clips_per_speaker >= 0, "[training] clips_per_speaker", t.clips_per_speaker, "0 (all) or more"),
@@ -361,6 +430,13 @@ def _check_ranges(recipe: Recipe) -> None:
             (getattr(a, name) >= 0, f"[augmentation] {name}", getattr(a, name), "0 or more")
             for name in ("shift_s", "gain_db", "mixup", "time_masks", "mel_masks")
         ),
+        (
+            not recipe.data.cached or not (a.speed or a.shift_s or a.gain_db or a.noise_share),
+            "[data] cached",
+            recipe.data.cached,
+            "false with augmentation of the audio (speed, shift_s, gain_db, noise_share)",
+        ),
+        (min(recipe.input_shape) >= 1, "[image] height, width", recipe.input_shape, "1 or more"),
         (recipe.export.tolerance > 0, "[export] tolerance", recipe.export.tolerance, "positive"),
     ]
     for ok, name, got, expected in checks:
