@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from edgeemo.errors import ModelError, RecipeError
@@ -13,6 +14,9 @@ _ROOT = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
 
 EXPORT_DIR = _ROOT / "export"
 MODELS_DIR = _ROOT / "models"
+
+CACHE_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeemo"
+"""For what can be computed again."""
 
 DEFAULT_MODEL = "cnn_lstm"
 

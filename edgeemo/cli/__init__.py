@@ -19,6 +19,7 @@ from edgeemo.cli.data import data
 from edgeemo.cli.export import export
 from edgeemo.cli.listen import listen
 from edgeemo.cli.models import info, models
+from edgeemo.cli.study import study
 from edgeemo.cli.train import train
 from edgeemo.errors import EdgeEmoError
 
@@ -60,7 +61,7 @@ def _root(
     """Speech emotion recognition on the edge: one ONNX file, raw audio in, emotion probabilities out."""
 
 
-for _command in (listen, classify, bench, models, info, data, train, export):
+for _command in (listen, classify, bench, models, info, data, train, study, export):
     app.command()(_command)
 
 

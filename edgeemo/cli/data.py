@@ -31,7 +31,7 @@ def data(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="Folder with RAVDESS, TESS, SAVEE, EmoDB or CREMA-D, as unpacked."
+            metavar="DIR", help="Folder with RAVDESS, TESS, SAVEE, EmoDB, CREMA-D or KEMDy, as unpacked."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file to write.")] = Path("manifest.csv"),
@@ -67,6 +67,7 @@ def data(
     _show_corpora(console, manifest)
     _show_emotions(console, manifest)
     _show_speakers(console, manifest)
+    _show_sessions(manifest)
     _show_label_maps(manifest)
     _show_duplicates(manifest, root)
     _show_skipped(manifest, root)
@@ -132,6 +133,13 @@ def _show_speakers(console: Console, manifest: Manifest) -> None:
             text = ", ".join(f"{speaker}: {n}" for speaker, n in sorted(counts.items()))
         table.add_row(name, text)
     console.print(table)
+
+
+def _show_sessions(manifest: Manifest) -> None:
+    """One line for each corpus that has sessions: its smallest one says whether they can be split."""
+    for name, clips in _by_corpus(manifest).items():
+        if sizes := Counter(clip.session for clip in clips if clip.session).values():
+            typer.echo(f"sessions of {name}: {len(sizes)}, {min(sizes)} to {max(sizes)} clips each")
 
 
 def _show_label_maps(manifest: Manifest) -> None:

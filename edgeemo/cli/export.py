@@ -139,12 +139,13 @@ def _evaluation(data: Path | None, recipe: Recipe, fold: str | None) -> Evaluati
     """Calibration and held-out clips, where `data` has the recipe's corpora."""
     from edgeemo.errors import CorpusError
     from edgeemo.workstation.corpora.manifest import scan
+    from edgeemo.workstation.training.speech import SpeechDataset
     from edgeemo.workstation.variants import evaluation
 
     if data is None or not data.is_dir():
         return None
     try:
-        return evaluation(recipe, scan(data), fold=fold)
+        return evaluation(recipe, SpeechDataset(recipe, scan(data)), fold=fold)
     except CorpusError as error:
         typer.echo(f"note: UAR is not measured and int8 not calibrated: {error}", err=True)
         return None

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from edgeemo.cli.extras import workstation
-
-if TYPE_CHECKING:
-    from edgeemo.workstation.corpora.manifest import Manifest
 
 
 def train(
@@ -24,7 +21,7 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Run folder.  [default: runs/MODEL-PROTOCOL]")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="random, speaker or corpus instead of the recipe's.")
+        str | None, typer.Option(help="random, speaker, corpus, session or holdout instead of the recipe's.")
     ] = None,
     corpora: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
     labels: Annotated[str | None, typer.Option(help="Label map instead of the recipe's.")] = None,
@@ -54,28 +51,17 @@ def train(
     with workstation():
         from edgeemo.places import recipe_path
         from edgeemo.workstation.training.recipe import load_recipe
-        from edgeemo.workstation.training.run import limit_threads, planned_cells
+        from edgeemo.workstation.training.run import limit_threads, open_dataset, planned_cells
         from edgeemo.workstation.training.run import train as run_training
     limit_threads(threads)
 
     recipe = load_recipe(recipe_path(model), overrides)
-    manifest = find_clips(data)
+    dataset = open_dataset(recipe, data)
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
-    cells = planned_cells(recipe, manifest, folder, fold or ())
+    cells = planned_cells(recipe, dataset, folder, fold or ())
     with _Bar(len(cells), recipe.training.epochs) as bar:
-        summary = run_training(recipe, manifest, folder, folds=fold or (), progress=bar.epoch)
+        summary = run_training(recipe, dataset, folder, folds=fold or (), progress=bar.epoch)
     _report(summary, folder)
-
-
-def find_clips(data: Path) -> Manifest:
-    """The clips of a folder (scanned) or of a manifest (read).
-
-    Raises:
-        CorpusError: neither, or no clip in it.
-    """
-    from edgeemo.workstation.corpora.manifest import read_csv, scan
-
-    return read_csv(data) if data.suffix.lower() == ".csv" else scan(data)
 
 
 def _words(text: str) -> str:

@@ -17,14 +17,12 @@ from edgeemo.metadata import MODES, PRECISIONS
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.card import model_card
-from edgeemo.workstation.corpora.manifest import Manifest
 from edgeemo.workstation.export import Progress, Source, annotate, build
 from edgeemo.workstation.gate import N_STEPS, HeldOut, Verdict, judge
 from edgeemo.workstation.graphs.assemble import save
 from edgeemo.workstation.graphs.ort_format import to_ort_format
-from edgeemo.workstation.training.examples import AudioCache
-from edgeemo.workstation.training.protocols import split
 from edgeemo.workstation.training.recipe import Recipe
+from edgeemo.workstation.training.speech import SpeechDataset
 
 N_CALIBRATION_CLIPS = 64
 
@@ -42,23 +40,23 @@ class Evaluation:
     held_out: tuple[HeldOut, ...]
 
 
-def evaluation(recipe: Recipe, manifest: Manifest, *, fold: str | None = None) -> Evaluation:
+def evaluation(recipe: Recipe, dataset: SpeechDataset, *, fold: str | None = None) -> Evaluation:
     """Choose clips by the recipe's protocol.
 
     Args:
         recipe: its corpora, labels and protocol.
-        manifest: clips to choose from.
+        dataset: the clips to choose from.
         fold: the name of the split that the weights are of; None for the first.
 
     Raises:
-        CorpusError: a corpus of the recipe is missing, or there is no such fold.
+        CorpusError: too few clips for the protocol.
+        ExportError: there is no such fold.
     """
-    clips = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
-    splits = {s.name: s for s in split(clips, recipe.protocol, recipe.label_map)}
+    splits = {s.name: s for s in dataset.splits()}
     if fold is not None and fold not in splits:
         raise ExportError(f"the protocol has no {fold}; it has {', '.join(splits)}")
     chosen = splits[fold] if fold else next(iter(splits.values()))
-    audio = AudioCache(recipe.features.sample_rate)
+    audio = dataset.audio
     some = chosen.train[:: -(-len(chosen.train) // N_CALIBRATION_CLIPS)]
     return Evaluation(
         calibration=np.stack([clip_windows(audio[clip], recipe.window_samples)[0] for clip in some]),

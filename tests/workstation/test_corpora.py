@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.labels import EMOTIONS, LABEL_MAPS
+from edgeemo.workstation.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.manifest import COLUMNS, Clip, Manifest, Skipped, read_csv, scan
 from edgeemo.workstation.corpora.names import CORPORA, ClipName, Unwanted, recognise
 
@@ -150,6 +150,16 @@ def stems_and_names(draw) -> tuple[str, ClipName]:
         code, number = draw(st.sampled_from(sorted(SAVEE_CODES))), draw(two_digits)
         stem = f"{speaker}_{code}{number}"
         name = (SAVEE_CODES[code], f"savee-{speaker}", f"{code}{number}", "")
+    elif corpus == "kemdy":
+        session, number = draw(st.integers(1, 40)), draw(st.integers(1, 200))
+        part = draw(st.sampled_from(["impro", "script"])) + draw(two_digits)
+        sex, user = draw(st.sampled_from("FM")), draw(st.integers(0, 80))
+        if user:
+            stem = f"Sess{session:02}_{part}_User{user:03}{sex}_{number:03}"
+            name = ("", f"kemdy-User{user:03}", part, "", f"kemdy20-{session:02}")
+        else:
+            stem = f"Sess{session:02}_{part}_{sex}{number:03}"
+            name = ("", f"kemdy-{session:02}{sex}", part, "", f"kemdy19-{session:02}")
     elif corpus == "emodb":
         speaker, text = draw(st.integers(3, 16)), draw(st.sampled_from("ab")) + draw(two_digits)
         code, version = draw(st.sampled_from(sorted(EMODB_CODES))), draw(st.sampled_from(["", *"abcdef"]))
@@ -183,7 +193,7 @@ def test_a_name_is_read_back_in_any_folder_case_and_suffix(case, folders, how):
 def test_any_name_is_read_or_refused_without_an_error(stem):
     parsed = recognise(PurePath("DC") / f"{stem}.wav")
     if isinstance(parsed, ClipName):
-        assert parsed.emotion in EMOTIONS
+        assert parsed.emotion in EMOTIONS or parsed.corpus == "kemdy"
         assert parsed.speaker.startswith(f"{parsed.corpus}-")
 
 
@@ -224,7 +234,12 @@ def test_label_maps_are_the_published_ones():
 @pytest.mark.parametrize("label_map", LABEL_MAPS.values(), ids=LABEL_MAPS)
 def test_label_maps_are_consistent(label_map):
     assert LABEL_MAPS[label_map.name] is label_map
-    assert set(label_map.of) <= set(EMOTIONS)
+    images = {"fashion10": FASHION_MNIST_CLASSES, "fer7": FER2013_CLASSES}
+    if classes := images.get(label_map.name):
+        assert label_map.labels == classes
+        assert label_map.of == {name: name for name in classes}
+    else:
+        assert set(label_map.of) <= set(EMOTIONS)
     assert set(label_map.of.values()) == set(label_map.labels)
     assert {label_map.index(emotion) for emotion in label_map.of} == set(range(len(label_map.labels)))
     assert label_map.index("boredom") is None
@@ -617,7 +632,7 @@ def test_csv_with_an_impossible_value_names_the_line(tmp_path, column, value, me
         ("", "is no manifest: its first line is 'nothing'"),
         ("path;corpus\n", "is no manifest: its first line is 'path;corpus', expected 'path,corpus,"),
         (",".join(COLUMNS), "has no rows"),
-        (",".join(COLUMNS) + "\na,b\n", "line 2: 2 values, expected 10"),
+        (",".join(COLUMNS) + "\na,b\n", "line 2: 2 values, expected 11"),
         (",".join(COLUMNS) + '\n"a"b,c\n', "line 2: not CSV"),
         ("x" * 200_000, "line 1: not CSV"),
     ],

@@ -253,15 +253,15 @@ def test_order_of_the_clips_does_not_matter(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "clips", "words"),
     [
-        ("random", [], "the random protocol leaves no clips for"),
-        ("random", corpus_of("ravdess", 1, 4), "the random protocol leaves no clips for"),
+        ("random", [], "the random protocol leaves no items for"),
+        ("random", corpus_of("ravdess", 1, 4), "the random protocol leaves no items for"),
         ("speaker", [], "5 folds over speakers need"),
         ("speaker", corpus_of("ravdess", 4, 8), "5 folds over speakers need .* have: ravdess 4"),
         ("corpus", [], "leaving one corpus out"),
         (
             "corpus",
             corpus_of("a", 1, 8) + corpus_of("b", 1, 8),
-            "leaves no clips for validation in without-a",
+            "leaves no items for validation in without-a",
         ),
     ],
 )

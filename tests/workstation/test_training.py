@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise, speech_like
+from conftest import TINY_RECIPE, noise, speech_like, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
@@ -28,20 +28,20 @@ from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.corpora.manifest import Clip, Manifest, scan
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.training import examples as examples_module
-from edgeemo.workstation.training.examples import (
-    AudioCache,
-    FixedExamples,
-    TrainingExamples,
-    augmented_window,
-    fixed_examples,
-    mask,
-)
+from edgeemo.workstation.training import speech
+from edgeemo.workstation.training.dataset import FixedExamples
 from edgeemo.workstation.training.fit import predict
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Augmentation, Recipe, load_recipe
+from edgeemo.workstation.training.recipe import Augmentation, Data, Recipe, load_recipe
 from edgeemo.workstation.training.run import best_cell, load_run, planned_cells, summarise, train
 from edgeemo.workstation.training.scores import scores
+from edgeemo.workstation.training.speech import (
+    AudioCache,
+    SpeechDataset,
+    TrainingExamples,
+    augmented_window,
+    mask,
+)
 
 # --- scores --------------------------------------------------------------------------------------------
 
@@ -231,25 +231,6 @@ def test_masks(n_frames: int, n_mels: int) -> None:
 
 # --- batches -------------------------------------------------------------------------------------------
 
-EMOTION_CODES = {"neutral": 1, "happy": 3, "sad": 4, "angry": 5}
-
-
-def write_corpus(folder: Path, *, n_actors: int = 6, n_takes: int = 2) -> Path:
-    """Audio under RAVDESS' names: an emotion is a pitch, so that there is something to learn."""
-    for actor in range(1, n_actors + 1):
-        for code in EMOTION_CODES.values():
-            for take in range(1, n_takes + 1):
-                seed = actor * 100 + code * 10 + take
-                rng = np.random.default_rng(seed)
-                n = int(rng.integers(1500, 6000))
-                time_s = np.arange(n) / 8000
-                tone = np.sin(2 * np.pi * (200 + 300 * code + 20 * actor) * time_s)
-                audio = 0.3 * tone * rng.uniform(0.5, 1) + 0.01 * rng.standard_normal(n)
-                name = f"Actor_{actor:02d}/03-01-{code:02d}-01-01-{take:02d}-{actor:02d}.wav"
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(folder / name, audio, 8000, subtype="PCM_16")
-    return folder
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -381,7 +362,6 @@ def test_mixup_mixes_features_and_labels_alike(
 
 def test_fixed_examples_are_never_augmented(
     manifest: Manifest,
-    cache: AudioCache,
     frontend: FrontEnd,
     small_recipe: Recipe,
     monkeypatch: pytest.MonkeyPatch,
@@ -390,12 +370,14 @@ def test_fixed_examples_are_never_augmented(
         pytest.fail("augmented what is scored")
 
     for name in ("augmented_window", "mask", "_mix", "_noise"):
-        monkeypatch.setattr(examples_module, name, refuse)
+        monkeypatch.setattr(speech, name, refuse)
     recipe = dataclasses.replace(
-        small_recipe, augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON)
+        small_recipe,
+        augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON),
+        data=Data(corpora=("ravdess",)),
     )
     clips = manifest.clips[:6]
-    found = fixed_examples(clips, cache, frontend, recipe)
+    found = SpeechDataset(recipe, manifest).fixed(clips)
     windows = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
     assert found.clip_index.tolist() == [i for i, w in enumerate(windows) for _ in w]
     assert len(found.features) > len(clips), "no clip of several windows"
@@ -414,9 +396,7 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
 
 def test_cache_reads_each_recording_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(
-        examples_module, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate)
-    )
+    monkeypatch.setattr(speech, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
     fresh, clip = AudioCache(8000), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
     np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
@@ -425,45 +405,6 @@ def test_cache_reads_each_recording_once(manifest: Manifest, monkeypatch: pytest
 
 
 # --- a whole run ---------------------------------------------------------------------------------------
-
-RECIPE = """
-name = "tiny"
-summary = "a tiny CNN-LSTM"
-[architecture]
-builder = "cnn_lstm"
-filters = [4, 4]
-pools = [[2, 2], [2, 2]]
-units = [6, 6]
-dropout = 0.2
-[features]
-sample_rate = 8000
-n_fft = 256
-hop_samples = 128
-n_mels = 8
-fmax_hz = 4000
-[window]
-window_s = 0.256
-step_s = 0.032
-[data]
-corpora = ["ravdess"]
-[protocol]
-folds = 3
-validation_speakers = 1
-[training]
-epochs = 3
-batch_size = 8
-learning_rate = 0.01
-[augmentation]
-speed = 0.1
-shift_s = 0.02
-gain_db = 6
-noise_share = 0.5
-time_masks = 1
-time_mask_frames = 4
-mel_masks = 1
-mel_mask_bands = 2
-mixup = 0.3
-"""
 
 
 class Run(NamedTuple):
@@ -480,7 +421,7 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    path.write_text(RECIPE)
+    path.write_text(TINY_RECIPE)
     return path
 
 
@@ -490,10 +431,14 @@ def run(recipe_file: Path, manifest: Manifest, tmp_path_factory: pytest.TempPath
     recipe, folder = load_recipe(recipe_file), tmp_path_factory.mktemp("run")
     epochs: list[int] = []
     summary = train(
-        recipe, manifest, folder, folds=[1], progress=lambda cell, epoch, row: epochs.append(epoch)
+        recipe,
+        SpeechDataset(recipe, manifest),
+        folder,
+        folds=[1],
+        progress=lambda cell, epoch, row: epochs.append(epoch),
     )
     assert epochs == [1, 2, 3]
-    (cell,) = planned_cells(recipe, manifest, folder, [1])
+    (cell,) = planned_cells(recipe, SpeechDataset(recipe, manifest), folder, [1])
     return Run(recipe, folder, summary, cell.split)
 
 
@@ -572,7 +517,13 @@ def test_normalisation_is_fitted_on_training_clips_alone(run: Run, kept: keras.M
 
 def test_second_call_trains_nothing(run: Run, manifest: Manifest) -> None:
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.cell.iterdir()}
-    again = train(run.recipe, manifest, run.folder, folds=[1], progress=lambda *_: pytest.fail("trained"))
+    again = train(
+        run.recipe,
+        SpeechDataset(run.recipe, manifest),
+        run.folder,
+        folds=[1],
+        progress=lambda *_: pytest.fail("trained"),
+    )
     assert again == run.summary
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.cell.iterdir()} == before
 
@@ -601,7 +552,7 @@ def test_interrupted_run_ends_the_same(
             raise Stop
 
     with pytest.raises(Stop):
-        train(run.recipe, manifest, tmp_path, folds=[1], progress=stop_after)
+        train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1], progress=stop_after)
     cell = tmp_path / "fold-1_seed-0"
     assert not (cell / "metrics.json").exists()
     assert len((cell / "history.csv").read_text().splitlines()) == 2
@@ -617,12 +568,16 @@ def test_interrupted_run_ends_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingExamples, "__getitem__", stop_in_batch)
         with pytest.raises(Stop):
-            train(run.recipe, manifest, tmp_path, folds=[1])
+            train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1])
     assert len((cell / "history.csv").read_text().splitlines()) == 2
 
     epochs: list[int] = []
     summary = train(
-        run.recipe, manifest, tmp_path, folds=[1], progress=lambda c, epoch, r: epochs.append(epoch)
+        run.recipe,
+        SpeechDataset(run.recipe, manifest),
+        tmp_path,
+        folds=[1],
+        progress=lambda c, epoch, r: epochs.append(epoch),
     )
     assert epochs == [2, 3], "began anew"
     assert (cell / "history.csv").read_text() == (run.cell / "history.csv").read_text()
@@ -639,7 +594,7 @@ def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
     before = (run.folder / "recipe.json").read_bytes()
     other = dataclasses.replace(run.recipe, training=dataclasses.replace(run.recipe.training, epochs=4))
     with pytest.raises(TrainingError, match="holds a run of another recipe") as caught:
-        train(other, manifest, run.folder, folds=[1])
+        train(other, SpeechDataset(other, manifest), run.folder, folds=[1])
     assert str(run.folder) in str(caught.value)
     assert (run.folder / "recipe.json").read_bytes() == before
 
@@ -666,14 +621,15 @@ def test_run_that_cannot_start_takes_no_folder(
         table: dataclasses.replace(getattr(run.recipe, table), **values) for table, values in change.items()
     }
     with pytest.raises(error, match=words):
-        train(dataclasses.replace(run.recipe, **tables), manifest, tmp_path / "run")
+        recipe = dataclasses.replace(run.recipe, **tables)
+        train(recipe, SpeechDataset(recipe, manifest), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_no_such_fold(run: Run, manifest: Manifest, tmp_path: Path) -> None:
     for number in (0, 4):
         with pytest.raises(CorpusError, match=f"no fold {number}; the speaker protocol has 1 to 3"):
-            train(run.recipe, manifest, tmp_path / "run", folds=[number])
+            train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path / "run", folds=[number])
 
 
 @pytest.mark.parametrize("content", [None, "recipe"])

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ import soundfile
 
 from edgeemo.errors import CorpusError
 from edgeemo.files import replacing
+from edgeemo.workstation.corpora.annotations import TABLE_SUFFIX, Annotation, Table, merge, read_table
 from edgeemo.workstation.corpora.labels import EMOTIONS, LabelMap
 from edgeemo.workstation.corpora.names import CORPORA, Unwanted, recognise
 
@@ -36,9 +37,14 @@ COLUMNS = (
     "n_samples",
     "n_channels",
     "sha256",
+    "session",
 )
 """The columns of the CSV file, in order."""
+_COLUMNS_WITHOUT_SESSION = COLUMNS[:-1]
 
+_NOT_ANNOTATED = Annotation(
+    reason="in no annotation table: scan a folder that holds the corpus' annotation folder too"
+)
 _BLOCK_SAMPLES = 1 << 16
 _LFS_POINTER = b"version https://git-lfs"
 _SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -46,7 +52,7 @@ _SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording of emotional speech: where it is, what its name says, what its audio is."""
+    """One recording of emotional speech: where it is, what its name or annotation says, what its audio is."""
 
     path: Path
     """Absolute."""
@@ -63,21 +69,38 @@ class Clip:
     n_channels: int
     sha256: str
     """Of the decoded audio: equal for two files that hold the same sound, see `scan`."""
+    session: str = ""
+    """The recording session, unique over all corpora; empty where the corpus has none."""
 
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.n_samples / self.sample_rate
 
+    @property
+    def label(self) -> str:
+        """What label maps map: the emotion."""
+        return self.emotion
+
+    @property
+    def place(self) -> Path:
+        """Where it is: the order in which splits keep clips."""
+        return self.path
+
+    @property
+    def part(self) -> str:
+        """Speech corpora come without a training and a test part."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file (or a folder that cannot be listed) that gave no clip."""
+    """A file that gave no clip; a folder that cannot be listed; an annotation table, whole or in part."""
 
     path: Path
     reason: str
     broken: bool = False
-    """True: it should have been a clip, and `on_error="stop"` would have stopped at it."""
+    """True: it should have given a clip, and `on_error="stop"` would have stopped at it."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +177,8 @@ def scan(
 ) -> Manifest:
     """Find the clips of all known corpora in a folder, and read every one of them to its end.
 
+    Where the name of a clip does not say its emotion, annotation tables anywhere in the folder do.
+
     Links to folders are followed, each folder once. Clips and skipped files come in the order of their
     paths, so that the same folder gives the same manifest everywhere.
 
@@ -165,7 +190,8 @@ def scan(
     Args:
         folder: the folder, with any nesting below it.
         on_error: what to do at a file whose name is that of a clip and whose content is not (empty, corrupt,
-            not audio, unreadable, outside 8 to 48 kHz or mono/stereo, NaN): skip it, or stop.
+            not audio, unreadable, outside 8 to 48 kHz or mono/stereo, NaN), at an annotation table that cannot
+            be read, and at a clip whose tables contradict each other: skip it, or stop.
         progress: called as `progress(n_done, n_files)` after every file.
 
     Raises:
@@ -174,13 +200,17 @@ def scan(
     if not Path(folder).is_dir():
         raise CorpusError(f"no folder at {str(folder)!r}; give the folder that a corpus was unpacked in")
     root = Path(folder).resolve()
-    paths, skipped = _find(root)
+    paths, csv_files, skipped = _find(root)
+    tables, unread = _read_tables(csv_files)
+    skipped += unread
     if on_error == "stop" and skipped:
         raise _stopped(skipped[0])
+    annotations = merge(tables)
+    skipped += _without_audio(tables, paths)
 
     clips = []
     for n_done, path in enumerate(paths, start=1):
-        result = _examine(path, root)
+        result = _examine(path, root, annotations)
         if isinstance(result, Clip):
             clips.append(result)
         elif on_error == "stop" and result.broken:
@@ -197,6 +227,8 @@ def scan(
 def read_csv(path: Path) -> Manifest:
     """Read a manifest that `Manifest.write_csv` wrote. The audio files are not opened.
 
+    The column `session` may be absent: manifests did not always have it.
+
     Raises:
         CorpusError: no such file, other columns, or a row with an impossible value (with its line number).
     """
@@ -208,7 +240,7 @@ def read_csv(path: Path) -> Manifest:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = tuple(next(reader, ()))
-            if header != COLUMNS:
+            if header not in (COLUMNS, _COLUMNS_WITHOUT_SESSION):
                 got = ",".join(header) or "nothing"
                 raise CorpusError(
                     f"{str(path)!r} is no manifest: its first line is {got!r}, "
@@ -218,7 +250,7 @@ def read_csv(path: Path) -> Manifest:
                 if not row:
                     continue
                 try:
-                    clip = _clip_of(row, folder)
+                    clip = _clip_of(row, header, folder)
                     if clip.path in clips:
                         raise ValueError(f"path {row[0]!r} is there a second time")
                 except ValueError as error:
@@ -236,11 +268,20 @@ def read_csv(path: Path) -> Manifest:
     return Manifest(tuple(clips.values()))
 
 
-def _clip_of(row: list[str], folder: Path) -> Clip:
+def find_clips(data: Path) -> Manifest:
+    """The clips of a folder of corpora (scanned) or of a manifest (read).
+
+    Raises:
+        CorpusError: neither, or no clip in it.
+    """
+    return read_csv(data) if data.suffix.lower() == ".csv" else scan(data)
+
+
+def _clip_of(row: list[str], header: tuple[str, ...], folder: Path) -> Clip:
     """One row of the CSV file as a Clip. Raises ValueError saying which value is impossible."""
-    if len(row) != len(COLUMNS):
-        raise ValueError(f"{len(row)} values, expected {len(COLUMNS)}")
-    values = dict(zip(COLUMNS, row, strict=True))
+    if len(row) != len(header):
+        raise ValueError(f"{len(row)} values, expected {len(header)}")
+    values = dict(zip(header, row, strict=True))
     for name in ("path", "corpus", "speaker"):
         if not values[name]:
             raise ValueError(f"{name} is empty")
@@ -261,13 +302,15 @@ def _clip_of(row: list[str], folder: Path) -> Clip:
         sentence=values["sentence"],
         intensity=values["intensity"],
         sha256=values["sha256"],
+        session=values.get("session", ""),
         **numbers,
     )
 
 
-def _find(root: Path) -> tuple[list[Path], list[Skipped]]:
-    """All files with an audio suffix below `root`, sorted; and the folders that could not be listed."""
-    found: list[Path] = []
+def _find(root: Path) -> tuple[list[Path], list[Path], list[Skipped]]:
+    """All audio files and all CSV files below `root` by suffix, sorted; and the folders that could not be listed."""
+    audio: list[Path] = []
+    csv_files: list[Path] = []
     closed: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
 
@@ -282,15 +325,41 @@ def _find(root: Path) -> tuple[list[Path], list[Skipped]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        found += [
-            Path(name, file)
-            for file in files
-            if Path(file).suffix.lower() in READ_SUFFIXES | OTHER_AUDIO_SUFFIXES
-        ]
-    return sorted(found), sorted(closed, key=lambda item: item.path)
+        for file in files:
+            suffix = Path(file).suffix.lower()
+            if suffix in READ_SUFFIXES | OTHER_AUDIO_SUFFIXES:
+                audio.append(Path(name, file))
+            elif suffix == TABLE_SUFFIX:
+                csv_files.append(Path(name, file))
+    return sorted(audio), sorted(csv_files), sorted(closed, key=lambda item: item.path)
 
 
-def _examine(path: Path, root: Path) -> Clip | Skipped:
+def _read_tables(csv_files: Iterable[Path]) -> tuple[dict[Path, Table], list[Skipped]]:
+    """The annotation tables among CSV files, and those that cannot be read."""
+    tables, unread = {}, []
+    for path in csv_files:
+        try:
+            table = read_table(path)
+        except CorpusError as error:
+            unread.append(Skipped(path, str(error), broken=True))
+        else:
+            if table is not None:
+                tables[path] = table
+    return tables, unread
+
+
+def _without_audio(tables: Mapping[Path, Table], audio: Iterable[Path]) -> list[Skipped]:
+    """One item for each table that lists segments of which there is no file: whole sessions may be absent."""
+    there = {path.stem.lower() for path in audio}
+    absent = {path: len(table.keys() - there) for path, table in tables.items()}
+    return [
+        Skipped(path, f"{n} of {len(tables[path])} segments in this annotation table have no audio file")
+        for path, n in absent.items()
+        if n
+    ]
+
+
+def _examine(path: Path, root: Path, annotations: Mapping[str, Annotation]) -> Clip | Skipped:
     """The clip at `path`, or why there is none."""
     if path.suffix.lower() not in READ_SUFFIXES:
         return Skipped(path, f"{path.suffix.lower()} is not read: convert it to .wav or .flac")
@@ -300,6 +369,12 @@ def _examine(path: Path, root: Path) -> Clip | Skipped:
         return Skipped(path, "name of no known corpus")
     if isinstance(parsed, Unwanted):
         return Skipped(path, parsed.reason)
+    emotion = parsed.emotion
+    if not emotion:
+        annotation = annotations.get(path.stem.lower(), _NOT_ANNOTATED)
+        if annotation.reason:
+            return Skipped(path, annotation.reason, annotation.broken)
+        emotion = annotation.emotion
     try:
         sample_rate, n_samples, n_channels, sha256 = _read_audio(path)
     except CorpusError as error:
@@ -307,7 +382,7 @@ def _examine(path: Path, root: Path) -> Clip | Skipped:
     return Clip(
         path=path,
         corpus=parsed.corpus,
-        emotion=parsed.emotion,
+        emotion=emotion,
         speaker=parsed.speaker,
         sentence=parsed.sentence,
         intensity=parsed.intensity,
@@ -315,6 +390,7 @@ def _examine(path: Path, root: Path) -> Clip | Skipped:
         n_samples=n_samples,
         n_channels=n_channels,
         sha256=sha256,
+        session=parsed.session,
     )
 
 

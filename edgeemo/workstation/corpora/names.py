@@ -2,7 +2,8 @@
 
 A corpus is recognised by the name of a file, whatever its folder, case or suffix: people unpack, nest and
 convert corpora in many ways, and rename the files in few. The functions are pure; they open nothing. Where a
-name alone does not say it all (SAVEE's `DC/a01.wav`), the nearest folder that does is asked.
+name alone does not say it all (SAVEE's `DC/a01.wav`), the nearest folder that does is asked; the emotions of
+KEMDy are in no name at all, see `annotations`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ class ClipName:
     corpus: str
     """A key of `CORPORA`."""
     emotion: str
-    """One of `labels.EMOTIONS`."""
+    """One of `labels.EMOTIONS`; empty where annotation tables say it, see `annotations`."""
     speaker: str
     """Unique over all corpora: the corpus, a hyphen, and the corpus' own name of the speaker."""
     sentence: str
     """The corpus' own code of what is said (TESS: the word after "Say the word")."""
     intensity: str = ""
     """"normal" or "strong" (RAVDESS), "low", "medium" or "high" (CREMA-D), empty when unknown."""
+    session: str = ""
+    """The recording session, unique over all corpora; empty where the corpus has none."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,30 @@ def parse_crema_d(path: PurePath) -> Parsed:
     )
 
 
+_KEMDY = re.compile(
+    r"Sess(\d{2})_((?:impro|script)\d{2})_(?:([FM])|(User\d{3})[FM]_)\d{3}", re.ASCII | re.IGNORECASE
+)
+
+
+def parse_kemdy(path: PurePath) -> Parsed:
+    """`Sess01_impro04_F013` (KEMDy19), `Sess01_script01_User001F_001` (KEMDy20): session, part, speaker, number.
+
+    A session of KEMDy19 has one woman and one man; KEMDy20 numbers its speakers through all sessions. Both count
+    their sessions from 01.
+    """
+    match = _KEMDY.fullmatch(path.stem)
+    if match is None:
+        return None
+    number, part, sex, user = match.groups()
+    return ClipName(
+        "kemdy",
+        "",
+        f"kemdy-{number}{sex.upper()}" if sex else f"kemdy-{user.capitalize()}",
+        part.lower(),
+        session=f"kemdy19-{number}" if sex else f"kemdy20-{number}",
+    )
+
+
 _CORPORA = (
     Corpus(
         name="ravdess",
@@ -239,6 +266,15 @@ _CORPORA = (
         licence="ODbL 1.0",
         citation="Cao et al. 2014, IEEE Transactions on Affective Computing 5(4), 377-390",
         parse=parse_crema_d,
+    ),
+    Corpus(
+        name="kemdy",
+        title="KEMDy19 and KEMDy20",
+        example="Sess01_impro04_F013.wav or Sess01_script01_User001F_001.wav",
+        source="https://nanum.etri.re.kr/share/kjnoh2/KEMDy19 and https://nanum.etri.re.kr/share/kjnoh2/KEMDy20",
+        licence="licence agreement with ETRI",
+        citation="Noh & Jeong, KEMDy19 and KEMDy20; Noh et al. 2021, Sensors 21(5), 1579",
+        parse=parse_kemdy,
     ),
 )
 

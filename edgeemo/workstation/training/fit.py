@@ -15,14 +15,7 @@ import numpy as np
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing, write_text
 from edgeemo.workstation.architectures import build, count_parameters
-from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.training.examples import (
-    AudioCache,
-    FixedExamples,
-    TrainingExamples,
-    fixed_examples,
-    label_indices,
-)
+from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.plots import plot_confusion, plot_history
 from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import Recipe
@@ -34,47 +27,51 @@ METRICS_FILE = "metrics.json"
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_uar", "learning_rate")
 _FINAL_RATE = 0.02  # of the first learning rate
 _N_NORMALISATION_CLIPS = 400
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
 
 Progress = Callable[[int, dict[str, float]], None]
 """Called after each epoch: its number (from 1) and its row of the history."""
 
 
 def fit(
-    recipe: Recipe, split: Split, *, seed: int, folder: Path, cache: AudioCache, progress: Progress
-) -> dict[str, Any]:
+    recipe: Recipe, split: Split, *, seed: int, folder: Path, dataset: Dataset, progress: Progress
+) -> None:
     """Train a model and score it.
 
     Writes into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the lowest
-    validation loss), `history.png`, `confusion.png`, and last `metrics.json`, whose values are returned. While
-    training, `epoch-NNN.keras` holds the state to go on from.
+    validation loss), `history.png`, `confusion.png`, of pictures `samples.png`, and last `metrics.json`: plain
+    values, the fold, seed, epochs, speakers, and the scores of validation and test, also per corpus. While training,
+    `epoch-NNN.keras` holds the state to go on from.
 
     Args:
         recipe: what to train.
-        split: the clips.
+        split: the clips or pictures.
         seed: of weights and augmentation.
         folder: for this training alone.
-        cache: audio of the clips.
+        dataset: what they are of.
         progress: told of every epoch.
 
-    Returns:
-        plain values: the fold, seed, epochs, the scores of validation and test, and per corpus of the test.
+    Raises:
+        TrainingError: the loss is no number any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # One thread: TensorFlow has the other cores.
-    frontend = FrontEnd(recipe.features)
     labels = recipe.label_map.labels
-    validation = fixed_examples(split.validation, cache, frontend, recipe)
+    validation = dataset.fixed(split.validation)
 
     keras.utils.set_random_seed(seed)
     model = build(
         recipe.architecture.builder,
         recipe.architecture.settings,
-        n_frames=recipe.n_frames,
-        n_mels=recipe.features.n_mels,
+        n_frames=recipe.input_shape[0],
+        n_mels=recipe.input_shape[1],
         n_labels=len(labels),
     )
-    mean_db = _fit_normalisation(model, split, cache, frontend, recipe)
-    examples = TrainingExamples(split.train, cache, frontend, recipe, mask_db=mean_db, seed=seed)
+    mean_db = _fit_normalisation(model, split, dataset)
+    examples = dataset.batches(split.train, mask=mean_db, seed=seed)
     _compile(model, recipe, len(examples))
     history, model = _resume(folder, model)
     best = _best(history)
@@ -102,7 +99,7 @@ def fit(
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     with replacing(folder / "model.keras") as temporary:
         model.save(temporary)
-    metrics = _evaluate(model, recipe, split, validation, cache, frontend)
+    metrics = _evaluate(model, recipe, split, validation, dataset)
     metrics |= {
         "fold": split.name,
         "seed": seed,
@@ -118,32 +115,37 @@ def fit(
     plot_confusion(
         metrics["test"], labels, folder / "confusion.png", title=f"{recipe.name}, {split.name}: test"
     )
+    dataset.illustrate(split.test, np.argmax(metrics["test_probabilities"], axis=1), folder)
     write_text(folder / METRICS_FILE, json.dumps(metrics))
     for checkpoint in folder.glob("epoch-*.keras"):
         checkpoint.unlink()
-    return metrics
 
 
 def predict(model: keras.Model, features: np.ndarray) -> np.ndarray:
-    """Probabilities `(n_windows, n_labels)` of features `(n_windows, n_frames, n_mels)` in dB."""
+    """Probabilities `(n_windows, n_labels)` of what the network takes, `(n_windows, *input_shape)`."""
     return model.predict(features, batch_size=64, verbose=0)
 
 
-def _fit_normalisation(
-    model: keras.Model, split: Split, cache: AudioCache, frontend: FrontEnd, recipe: Recipe
-) -> np.ndarray:
-    """Mean and variance per mel band over training clips (at most some hundreds, evenly chosen)."""
+def _fit_normalisation(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray | None:
+    """Mean and variance per mel band over training clips (at most some hundreds, evenly chosen); the mean.
+
+    A network over pixels, which are scaled by a constant, has no such layer: None.
+    """
+    if not any(isinstance(layer, keras.layers.Normalization) for layer in model.layers):
+        return None
     chosen = split.train[:: -(-len(split.train) // _N_NORMALISATION_CLIPS)]
-    features = fixed_examples(chosen, cache, frontend, recipe).features
+    features = dataset.fixed(chosen).features
     model.get_layer("normalisation").adapt(features)
     return features.mean(axis=(0, 1))
 
 
 def _compile(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
     t = recipe.training
-    rate = keras.optimizers.schedules.CosineDecay(t.learning_rate, t.epochs * n_batches, alpha=_FINAL_RATE)
+    rate = t.learning_rate
+    if t.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, t.epochs * n_batches, alpha=_FINAL_RATE)
     model.compile(
-        keras.optimizers.Adam(rate, clipnorm=1.0),
+        _OPTIMIZERS[t.optimizer](rate, clipnorm=1.0),
         keras.losses.CategoricalCrossentropy(label_smoothing=t.label_smoothing),
         weighted_metrics=[],
         metrics=["accuracy"],
@@ -159,7 +161,7 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign(rng.integers(2**31, size=generator.state.shape))
 
 
-def _train_epoch(model: keras.Model, examples: TrainingExamples) -> dict[str, float]:
+def _train_epoch(model: keras.Model, examples: Batches) -> dict[str, float]:
     losses, accuracies, sizes = [], [], []
     for index in range(len(examples)):
         features, labels, weights = examples[index]
@@ -181,33 +183,23 @@ def _validate(model: keras.Model, validation: FixedExamples, labels: tuple[str, 
 
 
 def _evaluate(
-    model: keras.Model,
-    recipe: Recipe,
-    split: Split,
-    validation: FixedExamples,
-    cache: AudioCache,
-    frontend: FrontEnd,
+    model: keras.Model, recipe: Recipe, split: Split, validation: FixedExamples, dataset: Dataset
 ) -> dict[str, Any]:
     labels = recipe.label_map.labels
-    test = fixed_examples(split.test, cache, frontend, recipe)
-    probabilities = test.clip_probabilities(predict(model, test.features))
-    corpora = np.array([clip.corpus for clip in split.test])
-    held = validation.clip_probabilities(predict(model, validation.features))
-    held_corpora = np.array([clip.corpus for clip in split.validation])
-    return {
-        "test": scores(test.labels, probabilities, labels),
-        "validation": scores(validation.labels, held, labels),
-        "test_by_corpus": {
-            str(c): scores(test.labels[corpora == c], probabilities[corpora == c], labels)
+    test = dataset.fixed(split.test)
+    results: dict[str, Any] = {}
+    for part, examples in (("test", test), ("validation", validation)):
+        probabilities = examples.clip_probabilities(predict(model, examples.features))
+        corpora = np.array([item.corpus for item in getattr(split, part)])
+        results[part] = scores(examples.labels, probabilities, labels)
+        results[f"{part}_by_corpus"] = {
+            str(c): scores(examples.labels[corpora == c], probabilities[corpora == c], labels)
             for c in np.unique(corpora)
-        },
-        "validation_by_corpus": {
-            str(c): scores(validation.labels[held_corpora == c], held[held_corpora == c], labels)
-            for c in np.unique(held_corpora)
-        },
-        "test_probabilities": probabilities.round(5).tolist(),
-        "test_truth": label_indices(split.test, recipe.label_map).tolist(),
-    }
+        }
+        if part == "test":
+            results["test_probabilities"] = probabilities.round(5).tolist()
+            results["test_truth"] = examples.labels.tolist()
+    return results
 
 
 def _best(history: list[dict[str, float]]) -> int:
@@ -244,5 +236,6 @@ def _resume(folder: Path, model: keras.Model) -> tuple[list[dict[str, float]], k
     return rows, keras.saving.load_model(checkpoint)
 
 
-def _speakers(clips: tuple[Any, ...]) -> list[str]:
-    return sorted({clip.speaker for clip in clips})
+def _speakers(items: tuple[Any, ...]) -> list[str]:
+    """Of speech; pictures have none."""
+    return sorted({item.speaker for item in items if item.speaker})

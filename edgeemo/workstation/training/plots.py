@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from edgeemo.files import replacing
 
+_N_PICTURES = 4  # right, and wrong, per class
+
 
 def plot_history(history: Sequence[dict[str, float]], path: Path, *, title: str) -> None:
-    """Loss on the left axis, accuracy on the right, over epochs; the kept epoch is marked."""
+    """Loss on the left axis, accuracy and UAR on the right, over epochs; the kept epoch is marked."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.subplots()
@@ -23,6 +25,8 @@ def plot_history(history: Sequence[dict[str, float]], path: Path, *, title: str)
         axis.plot(epochs, [row[f"val_{name}"] for row in history], color=colour, label="validation")
         axis.set_ylabel(name, color=colour)
         axis.tick_params(axis="y", labelcolor=colour)
+    right.plot(epochs, [row["val_uar"] for row in history], color="tab:red", label="validation UAR")
+    right.set_ylabel("accuracy; UAR (red)", color="tab:orange")
     best = min(history, key=lambda row: row["val_loss"])
     left.axvline(best["epoch"], color="grey", linestyle=":", label="kept")
     left.set_ylim(bottom=0)
@@ -48,6 +52,37 @@ def plot_confusion(scores: dict[str, Any], labels: Sequence[str], path: Path, *,
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(f"{title}\nUAR {scores['uar']:.3f}, {scores['n_clips']} clips", fontsize=10)
+    _save(figure, path)
+
+
+def plot_pictures(
+    pixels: np.ndarray, truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str], path: Path
+) -> None:
+    """A row of test pictures per true class, right answers first; their predicted labels above, wrong ones in red.
+
+    The file holds pictures of the corpus: it is for looking at, not for publishing.
+
+    Args:
+        pixels: shape `(n_pictures, height, width)`.
+        truth, predicted: label indices, shape `(n_pictures,)`.
+        labels: class names.
+        path: the PNG file.
+    """
+    figure = Figure(figsize=(1.2 * 2 * _N_PICTURES, 1.35 * len(labels)), layout="constrained")
+    axes = figure.subplots(len(labels), 2 * _N_PICTURES, squeeze=False)
+    for row, label in zip(axes, range(len(labels)), strict=True):
+        of_class = np.flatnonzero(truth == label)
+        right, wrong = (
+            of_class[(predicted[of_class] == label) == which][:_N_PICTURES] for which in (True, False)
+        )
+        for axis in row:
+            axis.set_axis_off()
+        for axis, i in [*zip(row, right, strict=False), *zip(row[_N_PICTURES:], wrong, strict=False)]:
+            axis.imshow(pixels[i], cmap="gray", vmin=0, vmax=255)
+            axis.set_title(
+                labels[predicted[i]], fontsize=8, color="black" if predicted[i] == label else "tab:red"
+            )
+        row[0].text(-0.1, 0.5, labels[label], transform=row[0].transAxes, ha="right", va="center", fontsize=9)
     _save(figure, path)
 
 

@@ -1,65 +1,131 @@
-"""Protocols: which clips train, validate and test in each fold. Every score names the one it was made under.
+"""Protocols: which items train, validate and test in each fold. Every score names the one it was made under.
 
 - `random`: a stratified random split over clips, as in most published tables. The same speakers are in training
   and test: it says how well a model knows these speakers, not how well it will do on yours. Files that hold the
   same recording are kept together.
 - `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in nobody else's part.
 - `corpus`: leave one corpus out; each is the test once, validation speakers are taken from the others.
+- `session`: k folds inside each recording session (of a corpus without sessions: of each speaker), so that with 5
+  folds every session is split 8 : 2 into training and test. The same speakers are in both.
+- `holdout`: the corpus' own test part in every fold; its training part in k stratified parts, one of which
+  validates: with 5 folds, training and validation are 8 : 2. What is in the test part too (image corpora repeat
+  pictures) is left out of training and validation.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from edgeemo.errors import CorpusError
 from edgeemo.workstation.corpora.labels import LabelMap
-from edgeemo.workstation.corpora.manifest import Clip
-from edgeemo.workstation.training.recipe import Protocol
+from edgeemo.workstation.training import recipe
+
+
+class Item(Protocol):
+    """What a protocol asks of a clip or picture."""
+
+    @property
+    def corpus(self) -> str:
+        """Its corpus by name."""
+
+    @property
+    def part(self) -> str:
+        """The corpus' own part that it is of; empty where it has none."""
+
+    @property
+    def session(self) -> str:
+        """The recording session; empty where the corpus has none."""
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks; empty for pictures."""
+
+    @property
+    def place(self) -> Any:
+        """Where it is: something to sort by."""
+
+    @property
+    def label(self) -> str:
+        """What label maps map."""
+
+    @property
+    def sha256(self) -> str:
+        """Equal for items with the same content."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One fold: its name and the clips of its three parts."""
+    """One fold: its name and the items of its three parts, in the order of their places."""
 
     name: str
-    train: tuple[Clip, ...]
-    validation: tuple[Clip, ...]
-    test: tuple[Clip, ...]
+    train: tuple[Any, ...]
+    validation: tuple[Any, ...]
+    test: tuple[Any, ...]
 
 
-def split(clips: Sequence[Clip], protocol: Protocol, labels: LabelMap) -> list[Split]:
-    """Split clips into the folds of a protocol.
+def split(items: Sequence[Item], protocol: recipe.Protocol, labels: LabelMap) -> list[Split]:
+    """Split items into the folds of a protocol.
 
     Raises:
-        CorpusError: too few clips, speakers or corpora for it.
+        CorpusError: too few items, speakers or corpora for it, or no part of the corpus' own.
     """
     rng = np.random.default_rng(protocol.seed)
-    make = {"random": _random, "speaker": _speaker, "corpus": _corpus}[protocol.kind]
-    splits = make(list(clips), protocol, labels, rng)
-    for fold in splits:
+    make = {
+        "random": _random,
+        "speaker": _speaker,
+        "corpus": _corpus,
+        "session": _session,
+        "holdout": _holdout,
+    }[protocol.kind]
+    splits = []
+    for name, parts in make(sorted(items, key=_place), protocol, labels, rng).items():
         for part in ("train", "validation", "test"):
-            if not getattr(fold, part):
+            if not parts[part]:
                 raise CorpusError(
-                    f"the {protocol.kind} protocol leaves no clips for {part} in {fold.name}; "
-                    f"give more data or fewer folds ({len(clips)} clips)"
+                    f"the {protocol.kind} protocol leaves no items for {part} in {name}; "
+                    f"give more data or fewer folds ({len(items)} items)"
                 )
+        splits.append(Split(name, **{part: tuple(sorted(parts[part], key=_place)) for part in parts}))
     return splits
 
 
-def _random(clips: list[Clip], protocol: Protocol, labels: LabelMap, rng: np.random.Generator) -> list[Split]:
+def _place(item: Item) -> Any:
+    return item.place
+
+
+_Parts = dict[str, list[Item]]
+"""`train`, `validation` and `test`."""
+
+
+def _strata(
+    items: list[Item], by: Callable[[Item], tuple[Hashable, ...]]
+) -> dict[tuple[Any, ...], list[list[Item]]]:
+    """Groups of items with the same content, gathered by what their first says."""
+    contents: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        contents[item.sha256].append(item)
+    strata: dict[tuple[Any, ...], list[list[Item]]] = defaultdict(list)
+    for group in contents.values():
+        strata[by(group[0])].append(group)
+    return dict(sorted(strata.items()))
+
+
+def _dealt(strata: dict[tuple[Any, ...], list[list[Item]]], rng: np.random.Generator) -> list[list[Item]]:
+    """Groups in an order in which every k-th makes a part with about its share of each stratum."""
+    return [groups[i] for groups in strata.values() for i in rng.permutation(len(groups))]
+
+
+def _random(
+    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts]:
     """Stratified by corpus and label."""
-    strata: dict[tuple[str, int | None], list[list[Clip]]] = defaultdict(list)
-    recordings: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        recordings[clip.sha256].append(clip)
-    for group in recordings.values():
-        strata[group[0].corpus, labels.index(group[0].emotion)].append(group)
-    parts: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
-    for _, groups in sorted(strata.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
+    parts: _Parts = {"train": [], "validation": [], "test": []}
+    for groups in _strata(items, lambda item: (item.corpus, labels.index(item.label))).values():
         order = rng.permutation(len(groups))
         n_test = round(protocol.test_share * len(groups))
         n_validation = round(protocol.validation_share * len(groups))
@@ -68,14 +134,57 @@ def _random(clips: list[Clip], protocol: Protocol, labels: LabelMap, rng: np.ran
                 "test" if position < n_test else "validation" if position < n_test + n_validation else "train"
             )
             parts[part] += groups[i]
-    return [Split("random", **{name: _in_order(part) for name, part in parts.items()})]
+    return {"random": parts}
+
+
+def _holdout(
+    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts]:
+    """Stratified by corpus and label."""
+    if without := sorted({item.corpus for item in items if not item.part}):
+        raise CorpusError(
+            f"{', '.join(without)} has no test part of its own, which the holdout protocol tests on; "
+            "choose another, such as protocol.kind=speaker"
+        )
+    test = [item for item in items if item.part == "test"]
+    tested = {item.sha256 for item in test}
+    rest = [item for item in items if item.part != "test" and item.sha256 not in tested]
+    dealt = _dealt(_strata(rest, lambda item: (item.corpus, labels.index(item.label))), rng)
+    return {
+        f"fold-{fold + 1}": {
+            "train": [x for i, group in enumerate(dealt) if i % protocol.folds != fold for x in group],
+            "validation": [x for group in dealt[fold :: protocol.folds] for x in group],
+            "test": test,
+        }
+        for fold in range(protocol.folds)
+    }
+
+
+def _session(
+    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts]:
+    """Stratified by session and label."""
+    dealt = _dealt(
+        _strata(items, lambda item: (item.corpus, item.session or item.speaker, labels.index(item.label))),
+        rng,
+    )
+    every = round(1 / protocol.validation_share)
+    folds = {}
+    for fold in range(protocol.folds):
+        parts: _Parts = {"train": [], "validation": []}
+        rest = [group for i, group in enumerate(dealt) if i % protocol.folds != fold]
+        for i, group in enumerate(rest):
+            parts["validation" if i % every == fold % every else "train"] += group
+        parts["test"] = [item for group in dealt[fold :: protocol.folds] for item in group]
+        folds[f"fold-{fold + 1}"] = parts
+    return folds
 
 
 def _speaker(
-    clips: list[Clip], protocol: Protocol, labels: LabelMap, rng: np.random.Generator
-) -> list[Split]:
+    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts]:
     """Every corpus with at least as many speakers as folds is dealt out; smaller ones only train."""
-    by_corpus = _speakers(clips)
+    by_corpus = _speakers(items)
     dealt = {c: s for c, s in by_corpus.items() if len(s) >= max(protocol.folds, 3)}
     if not dealt:
         have = ", ".join(f"{c} {len(s)}" for c, s in by_corpus.items())
@@ -88,7 +197,7 @@ def _speaker(
     for order in orders.values():
         for i, speaker in enumerate(order):
             tests[i % protocol.folds].add(speaker)
-    splits = []
+    folds = {}
     for i, test in enumerate(tests):
         validation: set[str] = set()
         for order in orders.values():
@@ -96,38 +205,39 @@ def _speaker(
             start = i * len(order) // protocol.folds
             rest = [s for s in order[start:] + order[:start] if s not in test]
             validation.update(rest[: min(protocol.validation_speakers, len(rest) - 1)])
-        splits.append(_by_speakers(f"fold-{i + 1}", clips, validation, test))
-    return splits
+        folds[f"fold-{i + 1}"] = _by_speakers(items, validation, test)
+    return folds
 
 
-def _corpus(clips: list[Clip], protocol: Protocol, labels: LabelMap, rng: np.random.Generator) -> list[Split]:
-    by_corpus = _speakers(clips)
+def _corpus(
+    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts]:
+    by_corpus = _speakers(items)
     if len(by_corpus) < 2:
         raise CorpusError(f"leaving one corpus out needs at least two; have: {', '.join(by_corpus)}")
-    splits = []
+    folds = {}
     for left_out, test in by_corpus.items():
         others = [s for corpus, speakers in by_corpus.items() if corpus != left_out for s in speakers]
         chosen = list(rng.permutation(others))[: min(protocol.validation_speakers, len(others) - 1)]
-        splits.append(_by_speakers(f"without-{left_out}", clips, set(chosen), set(test)))
-    return splits
+        folds[f"without-{left_out}"] = _by_speakers(items, set(chosen), set(test))
+    return folds
 
 
-def _speakers(clips: list[Clip]) -> dict[str, list[str]]:
+def _speakers(items: list[Item]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        found[clip.corpus].add(clip.speaker)
+    for item in items:
+        found[item.corpus].add(item.speaker)
+    if without := sorted(corpus for corpus, speakers in found.items() if "" in speakers):
+        raise CorpusError(
+            f"{', '.join(without)} has no speakers to split by; choose protocol.kind=holdout or random"
+        )
     return {corpus: sorted(speakers) for corpus, speakers in sorted(found.items())}
 
 
-def _by_speakers(name: str, clips: list[Clip], validation: set[str], test: set[str]) -> Split:
+def _by_speakers(items: list[Item], validation: set[str], test: set[str]) -> _Parts:
     held_out = validation | test
-    return Split(
-        name,
-        train=_in_order([c for c in clips if c.speaker not in held_out]),
-        validation=_in_order([c for c in clips if c.speaker in validation]),
-        test=_in_order([c for c in clips if c.speaker in test]),
-    )
-
-
-def _in_order(clips: list[Clip]) -> tuple[Clip, ...]:
-    return tuple(sorted(clips, key=lambda clip: clip.path))
+    return {
+        "train": [item for item in items if item.speaker not in held_out],
+        "validation": [item for item in items if item.speaker in validation],
+        "test": [item for item in items if item.speaker in test],
+    }

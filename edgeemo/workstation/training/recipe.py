@@ -21,6 +21,7 @@ from edgeemo.metadata import Features
 from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
 
 PROTOCOLS = ("random", "speaker", "corpus", "session", "holdout")
+FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
 _AUDIO_TABLES = ("features", "window", "augmentation")
@@ -77,8 +78,8 @@ class Protocol:
 
     Attributes:
         kind: `random`, `speaker`, `corpus`, `session` or `holdout`.
-        folds: of the speaker and session protocols.
-        validation_share: of the items, for validation (random, session, holdout).
+        folds: of the speaker, session and holdout protocols.
+        validation_share: of the items, for validation (random, session).
         test_share: of the items, for the test (random).
         validation_speakers: per corpus (speaker), or in all (corpus).
         seed: of the split; training seeds are another matter.

@@ -14,11 +14,14 @@ import tensorflow as tf
 from edgeemo.errors import CorpusError, TrainingError
 from edgeemo.files import write_text
 from edgeemo.workstation.architectures import check_settings
-from edgeemo.workstation.corpora.manifest import Manifest
-from edgeemo.workstation.training.examples import AudioCache
+from edgeemo.workstation.corpora.manifest import find_clips
+from edgeemo.workstation.corpora.pictures import read_pictures
+from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.fit import METRICS_FILE, fit
-from edgeemo.workstation.training.protocols import Split, split
+from edgeemo.workstation.training.images import ImageDataset
+from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
+from edgeemo.workstation.training.speech import SpeechDataset
 
 RECIPE_FILE = "recipe.json"
 
@@ -42,7 +45,7 @@ Progress = Callable[[Cell, int, dict[str, float]], None]
 
 def train(
     recipe: Recipe,
-    manifest: Manifest,
+    dataset: Dataset,
     folder: Path,
     *,
     folds: Sequence[int] = (),
@@ -52,7 +55,7 @@ def train(
 
     Args:
         recipe: what to train.
-        manifest: clips to choose from.
+        dataset: its data, see `open_dataset`.
         folder: the run folder: `recipe.json`, `metrics.json`, and a folder per fold and seed.
         folds: only these (numbered from 1); empty for all.
         progress: told of every epoch of every cell.
@@ -61,14 +64,13 @@ def train(
         the values of `metrics.json`: mean and standard deviation over folds and seeds, and every cell's scores.
 
     Raises:
-        CorpusError: the manifest lacks a corpus of the recipe or has too few clips for the protocol.
+        CorpusError: too few clips for the protocol.
         RecipeError: an unknown builder or setting.
         TrainingError: the folder holds a run of another recipe.
     """
     check_settings(recipe.architecture.builder, recipe.architecture.settings)
-    cells = planned_cells(recipe, manifest, folder, folds)
-    _claim(folder, recipe)
-    cache = AudioCache(recipe.features.sample_rate)
+    cells = planned_cells(recipe, dataset, folder, folds)
+    claim(folder, recipe)
     results = []
     for cell in cells:
         path = cell.folder / METRICS_FILE
@@ -78,13 +80,24 @@ def train(
                 cell.split,
                 seed=cell.seed,
                 folder=cell.folder,
-                cache=cache,
+                dataset=dataset,
                 progress=lambda epoch, row, cell=cell: progress(cell, epoch, row),
             )
         results.append(json.loads(path.read_text(encoding="utf-8")))
     summary = summarise(recipe, results)
     write_text(folder / METRICS_FILE, json.dumps(summary, indent=1))
     return summary
+
+
+def open_dataset(recipe: Recipe, data: Path) -> Dataset:
+    """The data of a recipe in a folder of corpora, or, of speech, in a manifest of `edgeemo data`.
+
+    Raises:
+        CorpusError: a corpus of the recipe is not there.
+    """
+    if recipe.image is not None:
+        return ImageDataset(recipe, read_pictures(data, recipe.data.corpora))
+    return SpeechDataset(recipe, find_clips(data))
 
 
 def limit_threads(n_threads: int) -> None:
@@ -94,14 +107,13 @@ def limit_threads(n_threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def planned_cells(recipe: Recipe, manifest: Manifest, folder: Path, folds: Sequence[int] = ()) -> list[Cell]:
+def planned_cells(recipe: Recipe, dataset: Dataset, folder: Path, folds: Sequence[int] = ()) -> list[Cell]:
     """The trainings of a run, in order.
 
     Raises:
         CorpusError: as `train`, or `folds` names one that the protocol does not have.
     """
-    clips = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
-    splits = split(clips, recipe.protocol, recipe.label_map)
+    splits = dataset.splits()
     for number in folds:
         if not 1 <= number <= len(splits):
             raise CorpusError(f"no fold {number}; the {recipe.protocol.kind} protocol has 1 to {len(splits)}")
@@ -201,8 +213,12 @@ def summarise(recipe: Recipe, cells: Sequence[dict[str, Any]]) -> dict[str, Any]
     return summary
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Make the run folder this recipe's, or check that it is."""
+def claim(folder: Path, recipe: Recipe) -> None:
+    """Make a run folder this recipe's, or check that it is.
+
+    Raises:
+        TrainingError: it is another's.
+    """
     path = folder / RECIPE_FILE
     text = json.dumps(recipe.to_dict(), indent=1)
     if path.is_file() and path.read_text(encoding="utf-8") != text:

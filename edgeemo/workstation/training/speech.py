@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 import soxr
 
 from edgeemo.audio import read_audio
+from edgeemo.files import replacing
+from edgeemo.places import CACHE_DIR
 from edgeemo.windows import clip_windows
-from edgeemo.workstation.corpora.labels import LabelMap
-from edgeemo.workstation.corpora.manifest import Clip
+from edgeemo.workstation.corpora.manifest import Clip, Manifest
 from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training.dataset import FixedExamples, label_indices, label_weights
+from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Augmentation, Recipe
 
 
@@ -37,44 +43,80 @@ class AudioCache:
         return self._clips[clip.sha256].astype(np.float32) / 32767
 
 
-@dataclass(frozen=True)
-class FixedExamples:
-    """Clips as they are scored: all their windows, without augmentation.
+class FeatureCache:
+    """The features of clips' windows, computed once and kept on disk: an interrupted extraction goes on.
 
-    Attributes:
-        features: dB, shape `(n_windows, n_frames, n_mels)`.
-        clip_index: which clip a window is of, shape `(n_windows,)`.
-        labels: label index of each clip, shape `(n_clips,)`.
+    Args:
+        recipe: its features and window; another front end has a folder of its own.
+        audio: of the clips.
+        frontend: computes the features.
+        folder: where they are kept.
     """
 
-    features: np.ndarray
-    clip_index: np.ndarray
-    labels: np.ndarray
+    def __init__(self, recipe: Recipe, audio: AudioCache, frontend: FrontEnd, folder: Path) -> None:
+        self._audio, self._frontend, self._window_samples = audio, frontend, recipe.window_samples
+        settings = json.dumps([dataclasses.asdict(recipe.features), recipe.window_samples])
+        self._folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
-    def clip_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
-        """The mean over each clip's windows, as `edgeemo classify` takes it; shape `(n_clips, n_labels)`."""
-        sums = np.zeros((len(self.labels), probabilities.shape[1]))
-        np.add.at(sums, self.clip_index, probabilities)
-        return sums / np.bincount(self.clip_index)[:, np.newaxis]
-
-
-def fixed_examples(
-    clips: Sequence[Clip], cache: AudioCache, frontend: FrontEnd, recipe: Recipe
-) -> FixedExamples:
-    """The windows and features of validation or test clips."""
-    features, clip_index = [], []
-    for i, clip in enumerate(clips):
-        windows = frontend(clip_windows(cache[clip], recipe.window_samples))
-        features.append(windows)
-        clip_index += [i] * len(windows)
-    return FixedExamples(
-        np.concatenate(features), np.array(clip_index), label_indices(clips, recipe.label_map)
-    )
+    def __getitem__(self, clip: Clip) -> np.ndarray:
+        """Features of the windows that a clip is scored by, in dB, shape `(n_windows, n_frames, n_mels)`."""
+        path = self._folder / f"{clip.sha256}.npy"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, self._frontend(clip_windows(self._audio[clip], self._window_samples)))
+        return np.load(path, mmap_mode="r")
 
 
-def label_indices(clips: Sequence[Clip], labels: LabelMap) -> np.ndarray:
-    """Label index of each clip, shape `(n_clips,)`."""
-    return np.array([labels.index(clip.emotion) for clip in clips])
+class SpeechDataset:
+    """Clips of speech, as log-mel features in dB.
+
+    Args:
+        recipe: its features, window, corpora, labels, protocol and augmentation.
+        manifest: clips to choose from.
+
+    Raises:
+        CorpusError: the manifest lacks a corpus of the recipe.
+    """
+
+    def __init__(self, recipe: Recipe, manifest: Manifest) -> None:
+        self.recipe = recipe
+        self.items = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
+        self.audio = AudioCache(recipe.features.sample_rate)
+        # One thread: TensorFlow has the other cores.
+        self._frontend = FrontEnd(recipe.features)
+        self._features = (
+            FeatureCache(recipe, self.audio, self._frontend, CACHE_DIR / "features")
+            if recipe.data.cached
+            else None
+        )
+
+    def splits(self) -> list[Split]:
+        """The folds of the recipe's protocol."""
+        return split(self.items, self.recipe.protocol, self.recipe.label_map)
+
+    def fixed(self, items: Sequence[Clip]) -> FixedExamples:
+        """Clips as they are scored: all their windows, without augmentation."""
+        windows = [self._windows(clip) for clip in items]
+        return FixedExamples(
+            np.concatenate(windows),
+            np.repeat(np.arange(len(items)), [len(w) for w in windows]),
+            label_indices(items, self.recipe.label_map),
+        )
+
+    def batches(self, items: Sequence[Clip], *, mask: np.ndarray | None, seed: int) -> TrainingExamples:
+        """Clips as they are trained on."""
+        return TrainingExamples(
+            items, self.audio, self._frontend, self.recipe, mask_db=mask, seed=seed, cached=self._features
+        )
+
+    def illustrate(self, items: Sequence[Clip], predicted: np.ndarray, folder: Path) -> None:
+        """Nothing: speech is not looked at."""
+
+    def _windows(self, clip: Clip) -> np.ndarray:
+        if self._features is not None:
+            return self._features[clip]
+        return self._frontend(clip_windows(self.audio[clip], self.recipe.window_samples))
 
 
 class TrainingExamples(keras.utils.PyDataset):
@@ -87,8 +129,9 @@ class TrainingExamples(keras.utils.PyDataset):
         cache: their audio.
         frontend: computes the features.
         recipe: window, augmentation and batch size.
-        mask_db: what masked bands are set to, per mel band: shape `(n_mels,)`.
+        mask_db: what masked bands are set to, per mel band: shape `(n_mels,)`; not needed without masks.
         seed: of the training.
+        cached: features of each clip's windows, one of which is drawn, instead of augmented audio.
     """
 
     def __init__(
@@ -98,21 +141,18 @@ class TrainingExamples(keras.utils.PyDataset):
         frontend: FrontEnd,
         recipe: Recipe,
         *,
-        mask_db: np.ndarray,
+        mask_db: np.ndarray | None,
         seed: int,
+        cached: FeatureCache | None = None,
     ) -> None:
         super().__init__()
         self._clips = list(clips)
         self._labels = label_indices(clips, recipe.label_map)
         self._speakers = np.array([clip.speaker for clip in clips])
         self._cache, self._frontend, self._recipe = cache, frontend, recipe
-        self._mask_db = mask_db
+        self._mask_db, self._cached = mask_db, cached
         self._seed = seed
-        n_labels = len(recipe.label_map.labels)
-        counts = np.bincount(self._labels, minlength=n_labels)
-        self._weights = np.ones(n_labels)
-        if recipe.training.class_weights:
-            self._weights = len(clips) / n_labels / np.maximum(counts, 1)
+        self._weights = label_weights(self._labels, recipe)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -133,17 +173,7 @@ class TrainingExamples(keras.utils.PyDataset):
         """Features `(n, n_frames, n_mels)`, soft labels `(n, n_labels)` and loss weights `(n,)` of a batch."""
         size, rng, augmentation = self._recipe.training.batch_size, self._rng, self._recipe.augmentation
         chosen = self._order[index * size : (index + 1) * size]
-        audio = np.stack([
-            augmented_window(
-                self._cache[self._clips[i]],
-                self._recipe.window_samples,
-                self._recipe.features.sample_rate,
-                augmentation,
-                rng,
-            )
-            for i in chosen
-        ])  # fmt: skip
-        features = self._frontend(audio)
+        features = self._features([self._clips[i] for i in chosen])
         for window in features:
             mask(window, augmentation, self._mask_db, rng)
         labels = np.eye(len(self._weights), dtype=np.float32)[self._labels[chosen]]
@@ -153,6 +183,23 @@ class TrainingExamples(keras.utils.PyDataset):
             features = _mix(features, features[partner], share[:, np.newaxis, np.newaxis])
             labels = _mix(labels, labels[partner], share[:, np.newaxis])
         return features, labels, (labels @ self._weights).astype(np.float32)
+
+    def _features(self, clips: Sequence[Clip]) -> np.ndarray:
+        """One window of each clip, shape `(n, n_frames, n_mels)`; the caller's own."""
+        if self._cached is not None:
+            windows = (self._cached[clip] for clip in clips)
+            return np.stack([w[self._rng.integers(len(w))] for w in windows])
+        recipe = self._recipe
+        return self._frontend(np.stack([
+            augmented_window(
+                self._cache[clip],
+                recipe.window_samples,
+                recipe.features.sample_rate,
+                recipe.augmentation,
+                self._rng,
+            )
+            for clip in clips
+        ]))  # fmt: skip
 
 
 def augmented_window(

@@ -1,0 +1,151 @@
+"""`edgeemo study`: a comparison of recipes and of values of theirs, over folds and seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeemo.cli.extras import workstation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeemo.workstation.study.report import Result
+
+
+def study(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE...", help="Names in export/, or TOML files.", show_default=False),
+    ],
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary",
+            metavar="KEY=VALUE,VALUE,...",
+            help="Compare values of any key of the recipe or its builder; repeatable: all combinations.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="Folder of corpora, or a manifest of `edgeemo data`.")
+    ] = Path("data"),
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="How many the protocol makes.  [default: the recipe's]")
+    ] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Run only this one, from 1; repeatable.  [default: all]")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many: 0, 1, 2, ...  [default: the recipe's]")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A value of all recipes; repeatable."),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Start from ImageNet weights (resnet50_lstm; fetched once).")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the study.  [default: runs/study-RECIPE-...]"),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time on this machine.")] = os.cpu_count() or 1,
+    threads: Annotated[int, typer.Option(min=1, help="TensorFlow's, of each cell.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the cells on this Ray cluster (`local` starts one here) instead of in processes.",
+        ),
+    ] = None,
+) -> None:
+    """Train and compare: every recipe, every combination of varied values, in every fold and with every seed.
+
+    Goes on where an interrupted study stopped: finished cells are not run again, failed ones are.
+    """
+    with workstation():
+        from edgeemo.places import recipe_path
+        from edgeemo.workstation.study.engines import local_processes, ray_cluster
+        from edgeemo.workstation.study.grid import variants, with_folds
+        from edgeemo.workstation.study.study import study as run_study
+
+    paths = [recipe_path(name) for name in recipes]
+    overrides = list(override or [])
+    if pretrained:
+        overrides.append("architecture.pretrained=true")
+    if seeds is not None:
+        overrides.append(f"training.seeds={list(range(seeds))}")
+    if folds is not None:
+        overrides = with_folds(overrides, paths, folds)
+    compared = variants(paths, vary or (), overrides)
+    folder = output or Path("runs") / "-".join(["study", *(path.stem for path in paths)])
+    engine = local_processes(jobs) if ray is None else ray_cluster(ray)
+    with _Bar() as bar:
+        results = run_study(
+            compared, data, folder, engine, folds=fold or (), threads=threads, progress=bar.cell
+        )
+    _report(results, folder)
+
+
+class _Bar:
+    """A progress bar over the cells, and a line for each that ends, on stderr."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("cells"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task("cells", total=None)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def cell(self, done: int, total: int, last: str) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+        if last:
+            self._progress.console.print(last, highlight=False, markup=False)
+
+
+def _report(results: Sequence[Result], folder: Path) -> None:
+    """The table on the screen; failed cells make the exit code 1."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgeemo.workstation.study.report import table_rows
+
+    rows = table_rows(results)
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+    for result in results:
+        if result.error:
+            typer.echo(
+                f"failed: {result.variant.name}, {result.fold}, seed {result.seed}: {result.error}", err=True
+            )
+    typer.echo(f"results.csv, results.md and plots: {folder}")
+    if any(result.error for result in results):
+        raise typer.Exit(1)

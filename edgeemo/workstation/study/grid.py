@@ -1,0 +1,137 @@
+"""What a study compares: recipes with every combination of varied values."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeemo.errors import RecipeError
+from edgeemo.workstation.architectures import ARCHITECTURES, check_settings
+from edgeemo.workstation.training.recipe import FOLDED_PROTOCOLS, Recipe, load_recipe
+
+_TABLES = ("architecture", "features", "window", "image", "data", "protocol", "training", "augmentation")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One recipe with one value of everything that is varied.
+
+    Attributes:
+        recipe: as it is trained.
+        settings: what is varied, `table.key` -> its value as text, in the order of the command.
+    """
+
+    recipe: Recipe
+    settings: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """Such as `fer_mlp, activation = relu, batch_size = 16`."""
+        varied = [f"{key.partition('.')[2]} = {value}" for key, value in self.settings.items()]
+        return ", ".join([self.recipe.name, *varied])
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder's."""
+        return re.sub(r"[^\w.=-]+", "_", self.name.replace(" = ", "=")).strip("_")
+
+
+def variants(
+    recipes: Sequence[Path], vary: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> list[Variant]:
+    """Every recipe with every combination of the varied values.
+
+    Args:
+        recipes: TOML files.
+        vary: `key=value,value,...` each; the key of any table, or `table.key` where two tables have it; values as in
+            TOML (a bare word is a text).
+        overrides: `table.key=value` each, of all.
+
+    Raises:
+        RecipeError: a key that a recipe does not have or that is not one table's, the same key twice, a value that
+            it does not take, or two variants that are the same.
+    """
+    axes = [_axis(argument) for argument in vary]
+    found = []
+    for path in recipes:
+        recipe = load_recipe(path, overrides)
+        check_settings(recipe.architecture.builder, recipe.architecture.settings)
+        keys = [_full_key(key, recipe) for key, _ in axes]
+        if repeated := [key for key in keys if keys.count(key) > 1]:
+            raise RecipeError(f"{repeated[0]} is varied twice; give all its values in one --vary")
+        for values in itertools.product(*(values for _, values in axes)):
+            settings = dict(zip(keys, values, strict=True))
+            varied = load_recipe(path, [*overrides, *(f"{key}={value}" for key, value in settings.items())])
+            check_settings(varied.architecture.builder, varied.architecture.settings)
+            found.append(Variant(varied, settings))
+    folders = [variant.folder for variant in found]
+    for variant in found:
+        if folders.count(variant.folder) > 1:
+            raise RecipeError(f"{variant.name} occurs twice; give each recipe and each value once")
+    return found
+
+
+def _axis(argument: str) -> tuple[str, list[str]]:
+    key, equals, text = argument.partition("=")
+    values = _split(text)
+    if not equals or not key.strip() or not all(values):
+        raise RecipeError(f"--vary {argument!r}; expected key=value,value,..., such as batch_size=16,32,64")
+    return key.strip(), values
+
+
+def _split(text: str) -> list[str]:
+    """At commas that are in no bracket or quotation marks: `[64],[64,64]` are two values."""
+    values, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        else:
+            depth += (character in "[{") - (character in "]}")
+        if character == "," and not depth and not quote:
+            values.append("")
+        else:
+            values[-1] += character
+    return [value.strip() for value in values]
+
+
+def _full_key(key: str, recipe: Recipe) -> str:
+    """`table.key` of a key that may come without its table."""
+    if "." in key:
+        return key
+    found = [f"{table}.{key}" for table in _TABLES if key in _keys(recipe, table)]
+    if len(found) != 1:
+        expected = f"one of {', '.join(found)}" if found else "a key of its tables, or of its builder"
+        raise RecipeError(f"--vary {key}: {recipe.name} has {len(found)} such keys; expected {expected}")
+    return found[0]
+
+
+def _keys(recipe: Recipe, table: str) -> list[str]:
+    if table == "architecture":
+        parameters = inspect.signature(ARCHITECTURES[recipe.architecture.builder]).parameters.values()
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    if table not in recipe.to_dict():
+        return []
+    return [f.name for f in dataclasses.fields(getattr(recipe, table))]
+
+
+def with_folds(overrides: Sequence[str], recipes: Sequence[Path], folds: int) -> list[str]:
+    """Overrides that make the protocol of every recipe one of so many folds.
+
+    Raises:
+        RecipeError: a protocol has no number of folds.
+    """
+    for path in recipes:
+        kind = load_recipe(path, overrides).protocol.kind
+        if kind not in FOLDED_PROTOCOLS:
+            raise RecipeError(
+                f"{path}: the {kind} protocol has no number of folds; leave out --folds, or choose another with "
+                f"--set protocol.kind={FOLDED_PROTOCOLS[0]}"
+            )
+    return [*overrides, f"protocol.folds={folds}"]

@@ -1,0 +1,74 @@
+"""One cell of a study as a job: one training, in a process of its own, into its folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeemo.errors import EdgeEmoError
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one training is of; plain values, so that it can travel to another process or machine.
+
+    Attributes:
+        recipe: as `Recipe.to_dict` gives it.
+        data: the folder of corpora, or a manifest, as text.
+        fold: name of the split.
+        seed: of weights and augmentation.
+        folder: where its files go, as text.
+        threads: TensorFlow's.
+    """
+
+    recipe: dict[str, Any]
+    data: str
+    fold: str
+    seed: int
+    folder: str
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Such as `cnn_lstm/fold-1_seed-0`."""
+        return "/".join(Path(self.folder).parts[-2:])
+
+
+def train_job(job: Job) -> None:
+    """Train a job in this process; see `edgeemo.workstation.training.fit` for what its folder then holds.
+
+    Raises:
+        EdgeEmoError: the data are not there, the recipe cannot be built, or the training failed.
+    """
+    # Here, not above: who only plans jobs or sends them elsewhere needs no TensorFlow.
+    from edgeemo.workstation.training.fit import fit
+    from edgeemo.workstation.training.recipe import recipe_from_dict
+    from edgeemo.workstation.training.run import limit_threads, open_dataset
+
+    limit_threads(job.threads)
+    recipe = recipe_from_dict(job.recipe)
+    dataset = open_dataset(recipe, Path(job.data))
+    (split,) = (s for s in dataset.splits() if s.name == job.fold)
+    fit(
+        recipe,
+        split,
+        seed=job.seed,
+        folder=Path(job.folder),
+        dataset=dataset,
+        progress=lambda epoch, row: None,
+    )
+
+
+def command(job: Job) -> list[str]:
+    """The command line that trains a job in a fresh interpreter; its last line on stderr says why it failed."""
+    return [sys.executable, "-m", __spec__.name, json.dumps(asdict(job))]
+
+
+if __name__ == "__main__":
+    try:
+        train_job(Job(**json.loads(sys.argv[1])))
+    except EdgeEmoError as error:
+        sys.exit(str(error))

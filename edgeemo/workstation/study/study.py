@@ -1,0 +1,141 @@
+"""A whole study: plan its cells, train those that are not trained yet, and put the results side by side."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgeemo.files import write_text
+from edgeemo.workstation.corpora.manifest import find_clips
+from edgeemo.workstation.corpora.pictures import read_pictures
+from edgeemo.workstation.study.engines import Engine
+from edgeemo.workstation.study.grid import Variant
+from edgeemo.workstation.study.job import Job
+from edgeemo.workstation.study.report import Result, write_report
+from edgeemo.workstation.training.dataset import Dataset
+from edgeemo.workstation.training.fit import METRICS_FILE
+from edgeemo.workstation.training.images import ImageDataset
+from edgeemo.workstation.training.recipe import Recipe
+from edgeemo.workstation.training.run import claim, planned_cells, summarise
+from edgeemo.workstation.training.speech import SpeechDataset
+
+ERROR_FILE = "error.txt"
+MANIFEST_FILE = "manifest.csv"
+
+Progress = Callable[[int, int, str], None]
+"""Told how many cells are finished or have failed, how many there are, and of the last one."""
+
+
+def study(
+    variants: Sequence[Variant],
+    data: Path,
+    folder: Path,
+    engine: Engine,
+    *,
+    folds: Sequence[int] = (),
+    threads: int = 1,
+    progress: Progress = lambda done, total, last: None,
+) -> list[Result]:
+    """Train every fold and seed of every variant, or go on with a study that was interrupted.
+
+    Each variant has a run folder in `folder`, as `edgeemo train` makes them. A cell that has its metrics is not run
+    again; one that failed is, and its error stands in the results until then.
+
+    Args:
+        variants: what is compared.
+        data: folder of corpora, or a manifest.
+        folder: of the study.
+        engine: where cells run.
+        folds: only these (numbered from 1); empty for all.
+        threads: TensorFlow's, of each cell.
+        progress: told of every cell that ends.
+
+    Returns:
+        what is known of each cell, in order.
+
+    Raises:
+        CorpusError: the data lack a corpus, or have too few clips for a protocol.
+        RecipeError: a network that cannot be built.
+        TrainingError: the folder holds a run of another recipe.
+    """
+    planned = plan(variants, data, folder, folds=folds, threads=threads)
+    results = {job.name: result(variant, job) for variant, job in planned}
+    todo = [job for _, job in planned if not results[job.name].metrics]
+    done = len(planned) - len(todo)
+    progress(done, len(planned), "")
+    variant_of = {job.name: variant for variant, job in planned}
+    for job, error in engine(todo):
+        path = Path(job.folder) / ERROR_FILE
+        if error is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_text(path, f"{error}\n")
+        results[job.name] = result(variant_of[job.name], job)
+        # As soon as there is something: a study is long, and may be interrupted.
+        write_report(list(results.values()), folder)
+        done += 1
+        progress(done, len(planned), f"{job.name}: {error or 'finished'}")
+    write_report(list(results.values()), folder)
+    for variant in variants:
+        cells = [r.metrics for r in results.values() if r.variant is variant]
+        if all(cells):
+            summary = summarise(variant.recipe, cells)
+            write_text(folder / variant.folder / METRICS_FILE, json.dumps(summary, indent=1))
+    return list(results.values())
+
+
+def plan(
+    variants: Sequence[Variant], data: Path, folder: Path, *, folds: Sequence[int] = (), threads: int = 1
+) -> list[tuple[Variant, Job]]:
+    """The cells of a study, fold by fold and seed by seed, so that early results compare all variants.
+
+    Speech is scanned once: the cells read the manifest in the study's folder.
+    """
+
+    @functools.cache
+    def manifest() -> Path:
+        find_clips(data).write_csv(folder / MANIFEST_FILE)
+        return folder / MANIFEST_FILE
+
+    pictures = functools.cache(lambda corpora: read_pictures(data, corpora))
+
+    def dataset(recipe: Recipe) -> tuple[Dataset, Path]:
+        if recipe.image is not None:
+            return ImageDataset(recipe, pictures(recipe.data.corpora)), data
+        return SpeechDataset(recipe, find_clips(manifest())), manifest()
+
+    columns = []
+    for variant in variants:
+        found, where = dataset(variant.recipe)
+        run = folder / variant.folder
+        cells = planned_cells(variant.recipe, found, run, folds)
+        claim(run, variant.recipe)
+        columns.append([
+            (
+                variant,
+                Job(
+                    recipe=variant.recipe.to_dict(),
+                    data=str(where.resolve()),
+                    fold=cell.split.name,
+                    seed=cell.seed,
+                    folder=str(cell.folder.resolve()),
+                    threads=threads,
+                ),
+            )
+            for cell in cells
+        ])  # fmt: skip
+    longest = max(map(len, columns), default=0)
+    return [column[i] for i in range(longest) for column in columns if i < len(column)]
+
+
+def result(variant: Variant, job: Job) -> Result:
+    """What the folder of a cell says."""
+    folder = Path(job.folder)
+    metrics, error = {}, ""
+    if (folder / METRICS_FILE).is_file():
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    elif (folder / ERROR_FILE).is_file():
+        error = (folder / ERROR_FILE).read_text(encoding="utf-8").strip()
+    return Result(variant, job.fold, job.seed, metrics, error, folder)

@@ -1,0 +1,277 @@
+"""Studies: the grid, cells in processes of their own, failures, going on where one stopped, and the results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY_RECIPE, write_corpus
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from edgeemo.cli import app
+from edgeemo.errors import RecipeError
+from edgeemo.workstation.study.engines import local_processes
+from edgeemo.workstation.study.grid import Variant, _split, variants, with_folds
+from edgeemo.workstation.study.job import Job, train_job
+from edgeemo.workstation.study.report import Result, write_report
+from edgeemo.workstation.study.study import plan, study
+from edgeemo.workstation.training.run import load_run
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY_RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+# --- the grid ------------------------------------------------------------------------------------------
+
+
+def test_every_combination(recipe_file: Path) -> None:
+    found = variants([recipe_file], ["dropout=0.1,0.2", "training.batch_size=4,8,16"])
+    assert [(v.recipe.architecture.settings["dropout"], v.recipe.training.batch_size) for v in found] == [
+        (dropout, size) for dropout in (0.1, 0.2) for size in (4, 8, 16)
+    ]
+    assert found[1].name == "tiny, dropout = 0.1, batch_size = 8"
+    assert found[1].settings == {"architecture.dropout": "0.1", "training.batch_size": "8"}
+    assert len({v.folder for v in found}) == 6
+
+
+def test_lists_are_values(recipe_file: Path) -> None:
+    found = variants([recipe_file], ["units=[6, 6],[4, 4]"])
+    assert [v.recipe.architecture.settings["units"] for v in found] == [[6, 6], [4, 4]]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["1", "relu", "[1, 2]", "[[1, 2], [3]]", '"a, b"', "{a = 1, b = 2}"]), min_size=1
+    )
+)
+def test_values_are_split_outside_brackets(values: list[str]) -> None:
+    assert _split(",".join(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        (["dropout"], "expected key=value"),
+        (["dropout="], "expected key=value"),
+        (["dropout=0.1,,0.2"], "expected key=value"),
+        (["colour=red"], "tiny has 0 such keys"),
+        (["seed=1,2"], ""),
+        (["architecture.colour=red"], "'colour'"),
+        (["batch_size=many"], "batch_size is 'many'"),
+        (["dropout=0.1", "architecture.dropout=0.2"], "varied twice"),
+        (["dropout=0.1,0.1"], "occurs twice"),
+    ],
+)
+def test_vary_refused(vary: list[str], words: str, recipe_file: Path) -> None:
+    if not words:  # one table has it
+        assert len(variants([recipe_file], vary)) == 2
+        return
+    with pytest.raises(RecipeError, match=words):
+        variants([recipe_file], vary)
+
+
+def test_same_recipe_twice(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match="occurs twice"):
+        variants([recipe_file, recipe_file])
+
+
+def test_folds_need_a_protocol_that_has_them(recipe_file: Path) -> None:
+    assert variants([recipe_file], (), with_folds([], [recipe_file], 4))[0].recipe.protocol.folds == 4
+    with pytest.raises(RecipeError, match="the random protocol has no number of folds"):
+        with_folds(["protocol.kind=random"], [recipe_file], 4)
+
+
+# --- cells ---------------------------------------------------------------------------------------------
+
+SMALL = ["training.epochs=1", "protocol.folds=3"]
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def refuse(jobs: Any) -> Any:
+    assert not list(jobs), "trained again"
+    return iter(())
+
+
+def in_this_process(jobs: Any) -> Any:
+    """The cells without the processes around them."""
+    for job in jobs:
+        train_job(job)
+        yield job, None
+
+
+@pytest.fixture(scope="module")
+def finished(recipe_file: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two variants; one of them cannot be built, which only its cell finds out. Real processes."""
+    folder = tmp_path_factory.mktemp("study")
+    compared = variants([recipe_file], ["pools=[[2, 2], [2, 2]],[[5, 2], [2, 2]]"], SMALL)
+    study(compared, corpus, folder, local_processes(2), folds=[1])
+    return folder
+
+
+def test_failures_are_recorded_and_the_rest_goes_on(finished: Path) -> None:
+    rows = read_rows(finished)
+    assert [(row["fold"], row["state"]) for row in rows] == [
+        ("fold-1", "finished"),
+        ("fold-1", "failed"),
+    ]
+    assert "cannot be pooled by 5" in rows[1]["error"]
+    assert not rows[0]["error"]
+    assert 0 <= float(rows[0]["test_uar"]) <= 1
+    assert not rows[1]["test_uar"]
+    assert rows[0]["architecture.pools"] == "[[2, 2], [2, 2]]"
+    table = (finished / "results.md").read_text()
+    assert "cannot be pooled by 5" in table
+    assert "0 of 1, 1 failed" in table
+    for plot in ("results.png", "curves.png"):
+        assert (finished / plot).stat().st_size > 5000
+
+
+def test_rows_say_what_the_cells_say(finished: Path) -> None:
+    row = read_rows(finished)[0]
+    (path,) = finished.glob("*/fold-1_seed-0/metrics.json")
+    metrics = json.loads(path.read_text())
+    assert float(row["test_uar"]) == metrics["test"]["uar"]
+    assert float(row["validation_macro_f1"]) == metrics["validation"]["macro_f1"]
+    assert int(row["n_parameters"]) == metrics["n_parameters"]
+    assert int(row["n_test"]) == metrics["test"]["n_clips"]
+
+
+def test_finished_variant_is_a_run_that_can_be_exported(finished: Path) -> None:
+    (folder,) = (path.parent for path in finished.glob("*/metrics.json"))
+    recipe, metrics = load_run(folder)
+    assert recipe.name == "tiny"
+    assert [cell["fold"] for cell in metrics["cells"]] == ["fold-1"]
+
+
+def test_only_what_is_missing_is_run(finished: Path, recipe_file: Path, corpus: Path) -> None:
+    good = variants([recipe_file], ["pools=[[2, 2], [2, 2]]"], SMALL)
+    before = (finished / "results.csv").read_text()
+    study(good, corpus, finished, refuse, folds=[1])
+    both = variants([recipe_file], ["pools=[[2, 2], [2, 2]],[[5, 2], [2, 2]]"], SMALL)
+    tried: list[Job] = []
+    study(both, corpus, finished, lambda jobs: iter(tried.extend(jobs) or ()), folds=[1])
+    assert ["5" in job.folder for job in tried] == [True], "failed cells are tried again"
+    assert (finished / "results.csv").read_text() == before
+
+
+def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
+    compared = variants([recipe_file], (), SMALL)
+
+    def first_only(jobs: Any) -> Any:
+        yield from in_this_process(jobs[:1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(compared, corpus, tmp_path, first_only, folds=[1, 2])
+    assert [row["state"] for row in read_rows(tmp_path)] == ["finished", "open"]
+    kept = next(tmp_path.glob("*/fold-1_seed-0/metrics.json")).stat().st_mtime_ns
+    study(compared, corpus, tmp_path, in_this_process, folds=[1, 2])
+    assert [row["state"] for row in read_rows(tmp_path)] == ["finished", "finished"]
+    assert next(tmp_path.glob("*/fold-1_seed-0/metrics.json")).stat().st_mtime_ns == kept
+
+
+def test_a_process_that_dies_is_a_failed_cell(
+    recipe_file: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system kills one that takes too much memory."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    results = study(
+        variants([recipe_file], (), SMALL), corpus, tmp_path / "study", local_processes(1), folds=[1]
+    )
+    assert [(r.state, r.error) for r in results] == [("failed", "killed by SIGKILL")]
+
+
+def test_seeds_and_recipes_make_cells(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
+    compared = variants([recipe_file], ["dropout=0.1,0.2"], [*SMALL, "training.seeds=[0, 1]"])
+    planned = plan(compared, corpus, tmp_path)
+    assert len(planned) == 2 * 3 * 2
+    assert len({job.folder for _, job in planned}) == 12
+    assert [variant.settings["architecture.dropout"] for variant, _ in planned[:4]] == ["0.1", "0.2"] * 2
+    assert {job.data for _, job in planned} == {str(tmp_path.resolve() / "manifest.csv")}
+
+
+def test_results_before_any_cell(recipe_file: Path, tmp_path: Path) -> None:
+    (variant,) = variants([recipe_file])
+    write_report([Result(variant, "fold-1", 0, {}, "", tmp_path)], tmp_path)
+    assert [row["state"] for row in read_rows(tmp_path)] == ["open"]
+    assert "0 of 1" in (tmp_path / "results.md").read_text()
+
+
+def test_published_figures_stand_beside_ours(recipe_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "published.toml"
+    path.write_text(
+        recipe_file.read_text() + '[published]\nsource = "Someone 2020"\naccuracy = 0.9\nloss = 0.3\n'
+    )
+    (variant,) = variants([path])
+    write_report([Result(variant, "fold-1", 0, {}, "", tmp_path)], tmp_path)
+    table = (tmp_path / "results.md").read_text()
+    assert "accuracy 0.900, loss 0.300" in table
+    assert "Someone 2020" in table
+
+
+# --- the command ---------------------------------------------------------------------------------------
+
+
+def test_command(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
+    arguments = ["study", str(recipe_file), "--data", str(corpus), "-o", str(tmp_path / "out"), "--jobs", "1"]
+    arguments += [
+        "--vary",
+        "batch_size=8,16",
+        "--folds",
+        "3",
+        "--fold",
+        "1",
+        "--seeds",
+        "1",
+        "--set",
+        SMALL[0],
+    ]
+    done = CliRunner().invoke(app, arguments, env={**os.environ, "COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "tiny, batch_size = 16" in done.output
+    assert "macro-F1" in done.output
+    assert len(read_rows(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no_such_recipe"], "no recipe called 'no_such_recipe'"),
+        (["tiny", "--vary", "colour=red"], "0 such keys"),
+        (["tiny", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_command_refuses(arguments: list[str], words: str, recipe_file: Path, tmp_path: Path) -> None:
+    arguments = [str(recipe_file) if a == "tiny" else a for a in arguments]
+    done = CliRunner().invoke(app, ["study", *arguments, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_variant_without_settings(recipe_file: Path) -> None:
+    (variant,) = variants([recipe_file])
+    assert variant == Variant(variant.recipe, {})
+    assert (variant.name, variant.folder) == ("tiny", "tiny")
