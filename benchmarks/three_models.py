@@ -2,21 +2,22 @@
 
     python benchmarks/three_models.py --data ../shared/data
 
-trains every model of the comparison under three settings (hours on two cores; a second call goes on where the
-first stopped, and one that finds everything trained only writes the tables):
+is three studies (`edgeemo study pure_cnn cnn_lstm pure_lstm` with the `--set` values below; hours on two cores, and a
+second call goes on where the first stopped):
 
 - `random`: RAVDESS + TESS, the published 7 classes, a stratified random split, as published;
 - `speaker`: RAVDESS alone, its 8 classes, 5 folds over actors with separate validation actors;
 - `shipped`: RAVDESS + TESS, 7 classes, the recipe as it stands: `edgeemo export` makes the shipped models of it.
 
-It writes `results/three_models.md`, `.json` and `.png` beside this file. `--only SETTING:MODEL` trains one part
-and writes nothing (two at a time on two cores, with `--threads 1`).
+It writes `results/three_models.md`, `.json` and `.png` beside this file; a cell without a run keeps the figures that
+are in the JSON file. `--only SETTING` does one study.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,6 @@ from edgeemo.files import replacing, write_text
 from edgeemo.places import recipe_path
 
 MODELS = {"pure_cnn": "Pure CNN", "cnn_lstm": "CNN-LSTM", "pure_lstm": "Pure LSTM"}
-# Validation loss and accuracy, RAVDESS + SAVEE + TESS, 7 classes, random split.
-PUBLISHED = {"pure_cnn": (0.339, 0.899), "cnn_lstm": (0.422, 0.904), "pure_lstm": (0.399, 0.902)}
 CORPORA = 'data.corpora=["ravdess", "tess"]'
 SETTINGS: dict[str, list[str]] = {
     "shipped": [CORPORA],
@@ -50,6 +49,8 @@ SETTINGS: dict[str, list[str]] = {
 }
 FOLDS = {"shipped": [1]}
 RESULTS = Path(__file__).parent / "results"
+Cells = dict[str, list[dict[str, Any]]]
+"""Model -> the metrics of its cells."""
 
 
 def main() -> None:
@@ -58,52 +59,43 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with RAVDESS and TESS")
-    parser.add_argument("--runs", type=Path, default=Path("runs/three_models"), help="run folders")
-    parser.add_argument("--only", action="append", metavar="SETTING:MODEL", help="repeatable")
-    parser.add_argument("--threads", type=int, default=0, help="TensorFlow's; 0: as many as cores")
+    parser.add_argument("--runs", type=Path, default=Path("runs/three_models"), help="folder of the studies")
+    parser.add_argument("--only", action="append", choices=SETTINGS, help="repeatable")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, a core each")
     parser.add_argument("--tables", action="store_true", help="train nothing: write what is finished")
     arguments = parser.parse_args()
 
-    if arguments.tables:
-        write_results(arguments.runs)
-        return
-    for part in arguments.only or [f"{setting}:{model}" for setting in SETTINGS for model in MODELS]:
-        train_part(part, arguments)
-    if not arguments.only:
-        write_results(arguments.runs)
+    if not arguments.tables:
+        for setting in arguments.only or SETTINGS:
+            train(setting, arguments)
+    write_results(arguments.runs)
 
 
-def train_part(part: str, arguments: argparse.Namespace) -> None:
-    """Train all cells of one setting and model that are not trained yet."""
-    from edgeemo.workstation.corpora.manifest import scan
-    from edgeemo.workstation.training.recipe import load_recipe
-    from edgeemo.workstation.training.run import limit_threads, train
+def train(setting: str, arguments: argparse.Namespace) -> None:
+    """One study: all models under one setting."""
+    from edgeemo.workstation.study.engines import local_processes
+    from edgeemo.workstation.study.grid import variants
+    from edgeemo.workstation.study.study import study
 
-    setting, _, model = part.partition(":")
-    limit_threads(arguments.threads)
-    train(
-        load_recipe(recipe_path(model), SETTINGS[setting]),
-        scan(arguments.data),
-        arguments.runs / f"{setting}-{model}",
+    study(
+        variants([recipe_path(model) for model in MODELS], (), SETTINGS[setting]),
+        arguments.data,
+        arguments.runs / setting,
+        local_processes(arguments.jobs),
         folds=FOLDS.get(setting, ()),
-        progress=lambda cell, epoch, row: print(
-            f"{part} {cell.name} epoch {epoch}: loss {row['loss']:.3f}, val loss {row['val_loss']:.3f}, "
-            f"val UAR {row['val_uar']:.3f}, val accuracy {row['val_accuracy']:.3f}",
-            file=sys.stderr,
-            flush=True,
-        ),
+        progress=lambda done, total, last: print(f"{setting}: {done} of {total}. {last}", file=sys.stderr),
     )
 
 
 def write_results(runs: Path) -> None:
     """Make the tables and the plot of finished runs."""
-    random, speaker, shipped = (
-        {model: cells for model in MODELS if (cells := load(runs / f"{setting}-{model}"))}
+    path = RESULTS / "three_models.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    figures = {
+        setting: joined(before.get(setting, {}), load(runs / setting))
         for setting in ("random", "speaker", "shipped")
-    )
-    for cells in speaker.values():
-        for cell in cells:
-            cell["test_7"] = merged(cell)
+    }
+    random, speaker, shipped = (figures[setting] for setting in ("random", "speaker", "shipped"))
     text = "\n".join(
         [
             "# The three models",
@@ -147,19 +139,37 @@ def write_results(runs: Path) -> None:
         ]
     )
     write_text(RESULTS / "three_models.md", text)
-    figures = {
-        setting: {m: [public(cell) for cell in cells] for m, cells in runs_of.items()}
-        for setting, runs_of in (("random", random), ("speaker", speaker), ("shipped", shipped))
-    }
-    write_text(RESULTS / "three_models.json", json.dumps(figures, indent=1) + "\n")
+    write_text(path, json.dumps(figures, indent=1) + "\n")
     plot(random, speaker, RESULTS / "three_models.png")
     print(text)
 
 
-def load(folder: Path) -> list[dict[str, Any]]:
-    """The metrics of every finished cell of a run, folds and seeds in order."""
-    paths = sorted(folder.glob("*/metrics.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def load(study: Path) -> Cells:
+    """The metrics of every finished cell of each model, folds and seeds in order, without single clips."""
+    found = {}
+    for model in MODELS:
+        cells = [
+            json.loads(p.read_text(encoding="utf-8")) for p in sorted(study.glob(f"{model}/*/metrics.json"))
+        ]
+        for cell in cells:
+            if len(cell["test"]["recall"]) == 8:
+                cell["test_7"] = merged(cell)
+            del cell["test_probabilities"], cell["test_truth"]
+        if cells:
+            found[model] = cells
+    return found
+
+
+def joined(before: Cells, found: Cells) -> Cells:
+    """What was written before, with the cells that were found in place of their former selves."""
+    return {
+        model: sorted(
+            {(c["fold"], c["seed"]): c for c in [*before.get(model, []), *found.get(model, [])]}.values(),
+            key=lambda cell: (cell["seed"], cell["fold"]),
+        )
+        for model in MODELS
+        if model in before or model in found
+    }
 
 
 def merged(cell: dict[str, Any]) -> dict[str, Any]:
@@ -175,15 +185,17 @@ def merged(cell: dict[str, Any]) -> dict[str, Any]:
     return scores(index[np.array(cell["test_truth"])], probabilities, seven.labels)
 
 
-def random_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def random_table(runs: Cells) -> list[str]:
     """A row per model for both corpora together, then one per corpus."""
+    from edgeemo.workstation.training.recipe import load_recipe
+
     lines = [
         "| model | parameters | clips of | val loss | val accuracy | test loss | test accuracy | test UAR "
         "| published val loss, accuracy |",
         "|---|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
     for model, cells in runs.items():
-        loss, accuracy = PUBLISHED[model]
+        published = load_recipe(recipe_path(model)).published
         rows = {"both": [(c["validation"], c["test"]) for c in cells]}
         for corpus in ("ravdess", "tess"):
             rows[corpus] = [(c["validation_by_corpus"][corpus], c["test_by_corpus"][corpus]) for c in cells]
@@ -194,12 +206,12 @@ def random_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
                 f"| {MODELS[model] if first else ''} | {format(cells[0]['n_parameters'], ',') if first else ''} "
                 f"| {corpus} | {mean(val, 'loss'):.3f} | {mean(val, 'war'):.1%} | {mean(test, 'loss'):.3f} "
                 f"| {mean(test, 'war'):.1%} | {mean(test, 'uar'):.3f} "
-                f"| {f'{loss:.3f}, {accuracy:.1%}' if first else ''} |"
+                f"| {f'{published.loss:.3f}, {published.accuracy:.1%}' if first else ''} |"
             )
     return lines
 
 
-def speaker_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def speaker_table(runs: Cells) -> list[str]:
     """A row per model and number of classes."""
     lines = [
         "| model | classes | UAR | WAR | macro-F1 | UAR on validation actors | folds x seeds | test clips |",
@@ -217,7 +229,7 @@ def speaker_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def shipped_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def shipped_table(runs: Cells) -> list[str]:
     """A row per model: validation and test actors."""
     lines = [
         "| model | parameters | test UAR | test WAR | validation UAR | test actors | epoch |",
@@ -231,16 +243,22 @@ def shipped_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def plot(
-    random: dict[str, list[dict[str, Any]]], speaker: dict[str, list[dict[str, Any]]], path: Path
-) -> None:
+def plot(random: Cells, speaker: Cells, path: Path) -> None:
     """Two groups of bars: what the random split says, and what speakers never heard say."""
     from matplotlib.figure import Figure
+
+    from edgeemo.workstation.training.recipe import load_recipe
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     x = np.arange(len(random))
-    left.bar(x - 0.2, [PUBLISHED[m][1] for m in random], 0.4, color="lightgrey", label="published (+ SAVEE)")
+    left.bar(
+        x - 0.2,
+        [load_recipe(recipe_path(m)).published.accuracy for m in random],
+        0.4,
+        color="lightgrey",
+        label="published (+ SAVEE)",
+    )
     ours = [mean([c["validation"] for c in cells], "war") for cells in random.values()]
     left.bar(x + 0.2, ours, 0.4, color="tab:blue", label="edgeemo")
     left.set_title("random split: validation accuracy,\n7 classes, RAVDESS + TESS", fontsize=10)
@@ -269,12 +287,7 @@ def plot(
         figure.savefig(temporary, dpi=120)
 
 
-def public(cell: dict[str, Any]) -> dict[str, Any]:
-    """A cell without the probabilities of single clips."""
-    return {k: v for k, v in cell.items() if k not in ("test_probabilities", "test_truth")}
-
-
-def seeds(runs: dict[str, list[dict[str, Any]]]) -> str:
+def seeds(runs: Cells) -> str:
     """The seeds of runs, such as `0, 1`."""
     return ", ".join(map(str, sorted({cell["seed"] for cells in runs.values() for cell in cells})))
 

@@ -14,7 +14,7 @@ from conftest import SHIPPED, randomise
 from handmade import Hand, op_types, run
 from keras import layers
 
-from edgeemo.workstation.architectures import ARCHITECTURES, build
+from edgeemo.workstation.architectures import build
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
 
@@ -70,7 +70,7 @@ def check_hand(write: Callable[[Hand], Any]) -> tuple[list[str], list[str]]:
 # --- Keras models --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_architectures(name: str) -> None:
     """No arithmetic of a batch normalisation is left, and nothing that only a recurrent layer's conversion needs."""
     size = {"n_frames": N_FRAMES, "n_mels": N_MELS, "n_labels": 3}
@@ -90,8 +90,8 @@ def test_architectures(name: str) -> None:
             assert all(value is None for value in node.inputs[4:])
 
 
-def test_every_architecture_is_tested() -> None:
-    assert set(SHIPPED) <= set(SETTINGS) == set(ARCHITECTURES)
+def test_every_shipped_architecture_is_tested() -> None:
+    assert set(SHIPPED) <= set(SETTINGS)
 
 
 def random_keras_model(seed: int) -> keras.Model:

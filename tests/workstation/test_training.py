@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-import soundfile
 from conftest import TINY_RECIPE, noise, speech_like, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -620,8 +619,8 @@ def test_run_that_cannot_start_takes_no_folder(
     tables = {
         table: dataclasses.replace(getattr(run.recipe, table), **values) for table, values in change.items()
     }
+    recipe = dataclasses.replace(run.recipe, **tables)
     with pytest.raises(error, match=words):
-        recipe = dataclasses.replace(run.recipe, **tables)
         train(recipe, SpeechDataset(recipe, manifest), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -1,9 +1,11 @@
 """The compared architectures: one Keras builder each, found by name.
 
-A builder takes `n_frames`, `n_mels` and `n_labels` first, and its own settings (the recipe's `[architecture]`
-table) as keyword-only arguments with defaults. It returns an uncompiled Keras model
-`features (n_frames, n_mels)` in dB -> `probabilities (n_labels,)` whose layer `normalisation` is still to be
-fitted on training features.
+A builder takes the two sizes of its input and the number of labels first, and its own settings (the recipe's
+`[architecture]` table) as keyword-only arguments with defaults. It returns an uncompiled Keras model
+`features` -> `probabilities (n_labels,)`. There are two kinds of input:
+
+- log-mel features, `(n_frames, n_mels)` in dB: the layer `normalisation` is still to be fitted on training features;
+- a grey image, `(height, width)` in pixel values from 0 to 255: the model scales them by a constant.
 """
 
 from __future__ import annotations
@@ -17,14 +19,22 @@ import keras
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.architectures.cnn_lstm import cnn_lstm
 from edgeemo.workstation.architectures.conv1d_lstm import conv1d_lstm
+from edgeemo.workstation.architectures.fashion_cnn import fashion_cnn
+from edgeemo.workstation.architectures.fashion_lstm import fashion_lstm
+from edgeemo.workstation.architectures.fer_mlp import fer_mlp
 from edgeemo.workstation.architectures.pure_cnn import pure_cnn
 from edgeemo.workstation.architectures.pure_lstm import pure_lstm
+from edgeemo.workstation.architectures.resnet50_lstm import resnet50_lstm
 
 ARCHITECTURES: dict[str, Callable[..., Any]] = {
     "pure_cnn": pure_cnn,
     "cnn_lstm": cnn_lstm,
     "pure_lstm": pure_lstm,
     "conv1d_lstm": conv1d_lstm,
+    "resnet50_lstm": resnet50_lstm,
+    "fashion_lstm": fashion_lstm,
+    "fashion_cnn": fashion_cnn,
+    "fer_mlp": fer_mlp,
 }
 
 
@@ -46,8 +56,15 @@ def check_settings(builder: str, settings: dict[str, Any]) -> None:
 def build(builder: str, settings: dict[str, Any], *, n_frames: int, n_mels: int, n_labels: int) -> Any:
     """Build a Keras model.
 
+    Args:
+        builder: name of the architecture.
+        settings: of the recipe's `[architecture]` table.
+        n_frames: frames in a window; of a network over images, their height.
+        n_mels: mel bands; of a network over images, their width.
+        n_labels: classes.
+
     Raises:
-        RecipeError: an unknown builder or setting, or settings that cannot be built for this many frames.
+        RecipeError: an unknown builder or setting, or settings that cannot be built for an input of this size.
     """
     check_settings(builder, settings)
     try:

@@ -18,6 +18,12 @@ def normalised_input(n_frames: int, n_mels: int) -> tuple[Any, Any]:
     return features, layers.Normalization(name="normalisation")(features)
 
 
+def scaled_pixels(height: int, width: int) -> tuple[Any, Any]:
+    """The model's input, a grey image in pixel values from 0 to 255, and the same from 0 to 1."""
+    features = layers.Input((height, width), name="features")
+    return features, layers.Rescaling(1 / 255)(features)
+
+
 def causal_conv_stack(
     x: Any,
     filters: Sequence[int],
@@ -64,11 +70,23 @@ def _normalised(x: Any, dropout: float) -> Any:
     return layers.SpatialDropout2D(dropout)(x) if dropout else x
 
 
-def lstm_stack(x: Any, units: Sequence[int], *, dropout: float) -> Any:
-    """LSTM layers with dropout after each; the last gives its final output only, shape `(units[-1],)`."""
+def lstm_stack(x: Any, units: Sequence[int], *, dropout: float = 0.0) -> Any:
+    """LSTM layers with dropout after each; the last gives its final output only, shape `(units[-1],)`.
+
+    Args:
+        x: shape `(n_steps, n_values)`.
+        units: of each layer.
+        dropout: rate after each; 0 adds no dropout layer.
+
+    Raises:
+        ValueError: no layer: the output would still be a sequence.
+    """
+    if not len(units):
+        raise ValueError("units is empty; name at least one layer's")
     for i, n in enumerate(units, start=1):
         x = layers.LSTM(n, return_sequences=i < len(units))(x)
-        x = layers.Dropout(dropout)(x)
+        if dropout:
+            x = layers.Dropout(dropout)(x)
     return x
 
 
@@ -76,4 +94,9 @@ def classifier(x: Any, n_labels: int) -> Any:
     """The published head: Dense 128, Dense 64, softmax."""
     x = layers.Dense(128, activation="relu")(x)
     x = layers.Dense(64, activation="relu")(x)
+    return probabilities(x, n_labels)
+
+
+def probabilities(x: Any, n_labels: int) -> Any:
+    """The output of every architecture: one probability per label."""
     return layers.Dense(n_labels, activation="softmax", name="probabilities")(x)

@@ -231,6 +231,11 @@ class Recipe:
         """The label map by its name in `[data]`."""
         return LABEL_MAPS[self.data.labels]
 
+    @property
+    def trained_by(self) -> dict[str, Any]:
+        """What makes the weights: `to_dict` without what is only said of them."""
+        return {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
+
     def to_dict(self) -> dict[str, Any]:
         """The tables of the file as plain values; what a file need not have is left out."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}

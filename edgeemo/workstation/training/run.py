@@ -220,9 +220,10 @@ def claim(folder: Path, recipe: Recipe) -> None:
         TrainingError: it is another's.
     """
     path = folder / RECIPE_FILE
-    text = json.dumps(recipe.to_dict(), indent=1)
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise TrainingError(
-            f"{folder} holds a run of another recipe; give another --output or delete that folder"
-        )
-    write_text(path, text)
+    if path.is_file():
+        held = recipe_from_dict(json.loads(path.read_text(encoding="utf-8")))
+        if held.trained_by != recipe.trained_by:
+            raise TrainingError(
+                f"{folder} holds a run of another recipe; give another --output or delete that folder"
+            )
+    write_text(path, json.dumps(recipe.to_dict(), indent=1))
