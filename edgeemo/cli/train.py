@@ -34,6 +34,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any value of the recipe; repeatable."),
     ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Start from ImageNet weights (resnet50_lstm; fetched once).")
+    ] = False,
     threads: Annotated[int, typer.Option(help="Threads of TensorFlow; 0: as many as cores.")] = 0,
 ) -> None:
     """Train a model; going on where an interrupted run of the same recipe stopped."""
@@ -44,6 +47,7 @@ def train(
         ("data.labels", labels),
         ("training.epochs", epochs),
         ("training.seeds", seeds and f"[{seeds}]"),
+        ("architecture.pretrained", "true" if pretrained else None),
     ):
         if value is not None:
             overrides.append(f"{key}={value}")

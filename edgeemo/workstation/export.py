@@ -17,7 +17,8 @@ import onnxruntime as ort
 import edgeemo
 from edgeemo.errors import ExportError, ParityError
 from edgeemo.files import replacing
-from edgeemo.metadata import KEY, Metadata, State
+from edgeemo.images import ImageModel, load_model
+from edgeemo.metadata import KEY, ImageMetadata, Metadata, State, read_metadata
 from edgeemo.model import EmotionModel, session_options
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.architectures import count_parameters
@@ -57,22 +58,23 @@ class Source:
     """A trained network, ready to be exported in any variant, and what every variant is compared with.
 
     Attributes:
-        recipe: the features and window it was trained with.
-        network: its window graph in fp32, `features` -> `probabilities`, simplified.
-        metadata: of a window file in fp32, without parity.
-        windows: audio to compare on, shape `(n_windows, window_samples)`.
+        recipe: the features and window, or the image, it was trained with.
+        network: its graph for one window or image in fp32, `features` -> `probabilities`, simplified.
+        metadata: of a window file, or of the image file, in fp32, without parity.
+        inputs: what to compare on: windows of audio `(n_windows, window_samples)`, or images
+            `(n_images, height, width)`.
         reference: what is compared with: "Keras", or the name of the ONNX file it came from.
-        expected: the reference's probabilities of the windows, shape `(n_windows, n_labels)`.
-        n_clips: how many clips the windows are of.
+        expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`.
+        counts: how many inputs these are, for a person: `n_clips` and `n_windows`, or `n_images`.
     """
 
     recipe: Recipe
     network: ir.Graph
-    metadata: Metadata
-    windows: np.ndarray
+    metadata: Metadata | ImageMetadata
+    inputs: np.ndarray
     reference: str
     expected: np.ndarray
-    n_clips: int
+    counts: dict[str, int]
 
 
 def prepare(
@@ -87,9 +89,11 @@ def prepare(
     """Convert a model.
 
     Args:
-        model: features in dB `(n_frames, n_mels)` -> probabilities, in Keras, or the path of an ONNX file.
-        recipe: the features and window it was trained with.
-        clips: audio that both are compared on: mono float32 at the recipe's sample rate, `(n_samples,)` each.
+        model: features in dB `(n_frames, n_mels)`, or pixel values `(height, width)`, -> probabilities, in Keras, or
+            the path of an ONNX file.
+        recipe: the features and window, or the image, it was trained with.
+        clips: what both are compared on: audio, mono float32 at the recipe's sample rate, `(n_samples,)` each; or, if
+            the recipe is of images, grey values from 0 to 255, `(height, width)` each.
         labels: class names, if not those of the recipe's label map.
         training: how the weights were made, for the metadata.
         scores: rows of scores, for the metadata; the headline first.
@@ -100,9 +104,15 @@ def prepare(
     labels = labels or recipe.label_map.labels
     if len(set(labels)) < len(labels) or not all(labels):
         raise ExportError(f"labels are {', '.join(map(repr, labels))}; each must be a name, and occur once")
-    windows = np.concatenate([clip_windows(clip, recipe.window_samples) for clip in clips])
-    features = FrontEnd(recipe.features)(windows)
-    sizes = {"n_frames": recipe.n_frames, "n_mels": recipe.features.n_mels, "n_labels": len(labels)}
+    if recipe.image is not None:
+        inputs = features = np.stack(clips).astype(np.float32)
+        counts = {"n_images": len(inputs)}
+    else:
+        inputs = np.concatenate([clip_windows(clip, recipe.window_samples) for clip in clips])
+        features = FrontEnd(recipe.features)(inputs)
+        counts = {"n_clips": len(clips), "n_windows": len(inputs)}
+    n_frames, n_mels = recipe.input_shape
+    sizes = {"n_frames": n_frames, "n_mels": n_mels, "n_labels": len(labels)}
     if isinstance(model, Path):
         network = imported_graph(model, **sizes)
         reference, expected = model.name, original_probabilities(model, features)
@@ -115,20 +125,26 @@ def prepare(
         n_parameters = count_parameters(model)
     _check_probabilities(reference, expected)
     simplify(network)
-    metadata = Metadata(
-        name=recipe.name,
-        summary=recipe.summary,
-        labels=labels,
-        window_samples=recipe.window_samples,
-        step_samples=recipe.step_samples,
-        features=recipe.features,
-        n_parameters=n_parameters,
-        licence=recipe.export.licence,
-        training=training or {},
-        scores=list(scores),
-        tools={"edgeemo": edgeemo.__version__} | {t: importlib.metadata.version(t) for t in _TOOLS},
-    )
-    return Source(recipe, network, metadata, windows, reference, expected, len(clips))
+    facts = {
+        "name": recipe.name,
+        "summary": recipe.summary,
+        "labels": labels,
+        "n_parameters": n_parameters,
+        "licence": recipe.export.licence,
+        "training": training or {},
+        "scores": list(scores),
+        "tools": {"edgeemo": edgeemo.__version__} | {t: importlib.metadata.version(t) for t in _TOOLS},
+    }
+    if recipe.image is not None:
+        metadata = ImageMetadata(**facts, height=recipe.image.height, width=recipe.image.width)
+    else:
+        metadata = Metadata(
+            **facts,
+            window_samples=recipe.window_samples,
+            step_samples=recipe.step_samples,
+            features=recipe.features,
+        )
+    return Source(recipe, network, metadata, inputs, reference, expected, counts)
 
 
 def export(
@@ -141,33 +157,49 @@ def export(
     labels: tuple[str, ...] = (),
     training: dict[str, Any] | None = None,
     scores: Sequence[dict[str, Any]] = (),
-) -> Metadata:
-    """Export one file in fp32; `output` is replaced only when every check has passed.
+) -> Metadata | ImageMetadata:
+    """`prepare` a model and `write` one file of it in fp32.
 
     Args:
         model, recipe, clips, labels, training, scores: see `prepare`.
-        output: the ONNX file.
-        mode: `window` or `stream`.
+        output, mode: see `write`.
 
     Returns:
         what was stored in the file.
 
     Raises:
-        ExportError: the model does not fit the recipe, or cannot be converted to native nodes, or to a stream.
+        ExportError, ModelError: as `prepare` and `write`.
+    """
+    source = prepare(model, recipe, clips=clips, labels=labels, training=training, scores=scores)
+    return write(source, output, mode=mode)
+
+
+def write(source: Source, output: Path, *, mode: str = "window") -> Metadata | ImageMetadata:
+    """Write one file in fp32; `output` is replaced only when every check has passed.
+
+    Args:
+        source: the network.
+        output: the ONNX file.
+        mode: `window` or `stream`; of images, `window`.
+
+    Returns:
+        what was stored in the file.
+
+    Raises:
+        ExportError: the network cannot be streamed.
         ParityError: graph and Keras disagree by more than the recipe's tolerance.
         ModelError: metadata and graph do not fit.
     """
-    source = prepare(model, recipe, clips=clips, labels=labels, training=training, scores=scores)
     assembled = build(source, mode)
     with replacing(output) as temporary:
         save(assembled, temporary)
         agreement = parity(temporary, source)
-        if not agreement["max_difference"] <= recipe.export.tolerance:
-            raise ParityError(f"{recipe.name}: {disagreement(agreement)}; nothing was replaced")
+        if not agreement["max_difference"] <= source.recipe.export.tolerance:
+            raise ParityError(f"{source.recipe.name}: {disagreement(agreement)}; nothing was replaced")
         # Measured on the file; the one that is kept carries the figures.
         metadata = annotate(assembled, parity=agreement)
         save(assembled, temporary)
-        EmotionModel(temporary)
+        load_model(temporary)
     return metadata
 
 
@@ -183,14 +215,21 @@ def build(
 
     Args:
         source: the network; not changed.
-        mode: `window` or `stream`.
-        precision: `fp32`, `int8` or `fp16`.
+        mode: `window` or `stream`; of images, `window`.
+        precision: `fp32`, `int8` or `fp16`; of images, `fp32`.
         calibration: for int8: windows of audio of training speakers, shape `(window_samples,)` each.
         on_progress: told what is being done, how much of it is done, and how much there is.
 
     Raises:
-        ExportError: the network cannot be streamed, or there is nothing to calibrate on.
+        ExportError: the network cannot be streamed, or there is nothing to calibrate on; of images, any other variant
+            than `window` in `fp32`.
     """
+    if isinstance(source.metadata, ImageMetadata):
+        if (mode, precision) != ("window", "fp32"):
+            raise ExportError(
+                f"{source.recipe.name} is a network over images, which has one variant: a graph in fp32"
+            )
+        return assemble(source.network.clone(), source.metadata)
     metadata = dataclasses.replace(source.metadata, mode=mode, precision=precision)
     network, states = source.network.clone(), []
     if mode == "stream":
@@ -215,23 +254,24 @@ def build(
 
 
 def parity(path: Path, source: Source) -> dict[str, Any]:
-    """How far a file is from Keras on the source's windows; a stream starts each of them from zero states.
+    """How far a file is from Keras on the source's inputs; a stream starts each of them from zero states.
 
     Returns:
         plain values: the reference, `max_difference` and `mean_difference` of a probability, the tolerance in fp32,
-        `n_clips`, `n_windows`, and `same_label`, the share of windows with Keras' label.
+        the source's counts, and `same_label`, the share of inputs with Keras' label.
     """
-    model = EmotionModel(path)
-    run = stream_probabilities if model.metadata.mode == "stream" else EmotionModel.predict
-    found = np.stack([run(model, window) for window in source.windows])
+    model = load_model(path)
+    if isinstance(model, ImageModel) or model.metadata.mode == "window":
+        found = np.stack([model.predict(given) for given in source.inputs])
+    else:
+        found = np.stack([stream_probabilities(model, window) for window in source.inputs])
     difference = np.abs(found - source.expected)
     return {
         "reference": source.reference,
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
         "tolerance": source.recipe.export.tolerance,
-        "n_clips": source.n_clips,
-        "n_windows": len(source.windows),
+        **source.counts,
         "same_label": float((found.argmax(axis=1) == source.expected.argmax(axis=1)).mean()),
     }
 
@@ -249,15 +289,16 @@ def stream_probabilities(model: EmotionModel, audio: np.ndarray) -> np.ndarray:
 
 def disagreement(agreement: dict[str, Any]) -> str:
     """One line on a parity that broke."""
+    inputs = f"{agreement['n_images']} images" if "n_images" in agreement else f"{agreement['n_clips']} clips"
     return (
         f"the ONNX graph differs from {agreement['reference']} by up to {agreement['max_difference']:.2g} in "
-        f"probability on {agreement['n_clips']} clips, more than the tolerance of {agreement['tolerance']:g}"
+        f"probability on {inputs}, more than the tolerance of {agreement['tolerance']:g}"
     )
 
 
-def annotate(model: ir.Model, **changes: Any) -> Metadata:
+def annotate(model: ir.Model, **changes: Any) -> Metadata | ImageMetadata:
     """Change fields of the metadata inside a model."""
-    metadata = Metadata.from_json(model.metadata_props[KEY], source="the exported model")
+    metadata = read_metadata(model.metadata_props[KEY], source="the exported model")
     metadata = dataclasses.replace(metadata, **changes)
     model.metadata_props[KEY] = metadata.to_json()
     return metadata

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
 from edgeemo.errors import ExportError
 from edgeemo.files import replacing, write_text
@@ -19,7 +20,7 @@ from edgeemo.windows import clip_windows
 from edgeemo.workstation.card import model_card
 from edgeemo.workstation.export import Progress, Source, annotate, build
 from edgeemo.workstation.gate import N_STEPS, HeldOut, Verdict, judge
-from edgeemo.workstation.graphs.assemble import save
+from edgeemo.workstation.graphs.assemble import n_bytes_of, save
 from edgeemo.workstation.graphs.ort_format import to_ort_format
 from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.training.speech import SpeechDataset
@@ -140,7 +141,7 @@ def export_variants(
                 + "; ".join(f"{v.variant}: {', '.join(v.reasons)}" for v in results)
             )
         for verdict in accepted:
-            annotate(graphs[verdict.variant], parity=verdict.parity, verdict=verdict.to_dict())
+            verdicts[verdict.variant] = _noted(graphs[verdict.variant], verdict)
             with replacing(folder / f"{verdict.variant}.onnx") as temporary:
                 save(graphs[verdict.variant], temporary)
                 EmotionModel(temporary)
@@ -152,7 +153,17 @@ def export_variants(
                 for suffix in (".onnx", ".ort"):
                     (folder / f"{verdict.variant}{suffix}").unlink(missing_ok=True)
     _write_index(source.recipe.name, folder)
-    return results
+    return [verdicts[verdict.variant] for verdict in results]
+
+
+def _noted(graph: ir.Model, verdict: Verdict) -> Verdict:
+    """Put a verdict into its file, whose size, which it names, changes by it."""
+    while True:
+        annotate(graph, parity=verdict.parity, verdict=verdict.to_dict())
+        n_bytes = n_bytes_of(graph)
+        if n_bytes == verdict.n_bytes:
+            return verdict
+        verdict = dataclasses.replace(verdict, n_bytes=n_bytes)
 
 
 def _write_index(name: str, folder: Path) -> None:

@@ -207,6 +207,7 @@ def test_all_variants(
         m: Metadata = EmotionModel(tmp_path / f"{verdict.variant}.onnx").metadata
         assert m.variant == verdict.variant
         assert m.verdict == verdict.to_dict()
+        assert m.verdict["n_bytes"] == (tmp_path / f"{verdict.variant}.onnx").stat().st_size
         assert m.verdict["recognition"]["n_speakers"] == 6
         assert m.parity == verdict.parity
         assert f"| {m.variant} |" in (tmp_path / "small.md").read_text()

@@ -7,14 +7,17 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.labels import LABEL_MAPS
+from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.manifest import Clip
+from edgeemo.workstation.corpora.pictures import Picture
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Protocol
 
@@ -269,3 +272,82 @@ def test_too_little_data(kind: str, clips: list[Clip], words: str) -> None:
     with pytest.raises(CorpusError, match=words) as caught:
         split(clips, Protocol(kind=kind), LABELS)
     assert "\n" not in str(caught.value)
+
+
+# --- session and holdout -------------------------------------------------------------------------------
+
+
+def in_sessions(clips: list[Clip], n_sessions: int) -> list[Clip]:
+    return [dataclasses.replace(c, session=f"s-{int(c.speaker[-2:]) % n_sessions}") for c in clips]
+
+
+@settings(max_examples=50, deadline=None)
+@given(clips=clip_lists(), folds=st.integers(2, 6), seed=st.integers(0, 9))
+def test_session_folds_hold_each_clip_once_as_test(clips: list[Clip], folds: int, seed: int) -> None:
+    try:
+        found = split(clips, Protocol(kind="session", folds=folds, seed=seed), LABELS)
+    except CorpusError:
+        assume(False)
+    assert Counter(c.path for fold in found for c in fold.test) == Counter(c.path for c in clips)
+    for fold in found:
+        assert_partition(fold, clips)
+        recordings = [{c.sha256 for c in part} for part in parts(fold)]
+        assert not recordings[0] & recordings[2], "a recording is in training and test"
+        assert not recordings[0] & recordings[1]
+
+
+@pytest.mark.parametrize("n_sessions", [4, 0])
+def test_every_session_is_split_8_to_2(n_sessions: int) -> None:
+    """Without sessions, each speaker is one."""
+    clips = corpus_of("ravdess", 8, 40)
+    if n_sessions:
+        clips = in_sessions(clips, n_sessions)
+    for fold in split(clips, Protocol(kind="session", folds=5), LABELS):
+        of = Counter(c.session or c.speaker for c in clips)
+        tested = Counter(c.session or c.speaker for c in fold.test)
+        assert set(tested) == set(of)
+        assert all(abs(tested[s] - of[s] / 5) <= 1 for s in of)
+        labels = Counter(LABELS.index(c.emotion) for c in fold.test)
+        whole = Counter(LABELS.index(c.emotion) for c in clips)
+        assert all(abs(labels[k] - whole[k] / 5) <= len(of) for k in whole)
+        assert 0.05 < len(fold.validation) / len(clips) < 0.12
+
+
+def pictures(n: int, *, n_test: int, repeated: int = 0) -> list[Picture]:
+    """The first `repeated` test pictures are training pictures, too."""
+    made = []
+    for i in range(n + n_test):
+        part, content = ("train", i) if i < n else ("test", i if i - n >= repeated else i - n)
+        label = FASHION_MNIST_CLASSES[i % 10]
+        made.append(Picture("fashion_mnist", part, label, f"{part}-{i:05d}", str(content), np.zeros((2, 2))))
+    return made
+
+
+def test_holdout_tests_on_the_corpus_own_part() -> None:
+    items = pictures(600, n_test=100, repeated=30)
+    found = split(items, Protocol(kind="holdout", folds=6), LABEL_MAPS["fashion10"])
+    validated = Counter(p.name for fold in found for p in fold.validation)
+    assert [fold.name for fold in found] == [f"fold-{i}" for i in range(1, 7)]
+    assert len(validated) == 570
+    assert set(validated.values()) == {1}
+    for fold in found:
+        assert [p.name for p in fold.test] == [p.name for p in items if p.part == "test"]
+        assert len(fold.validation) == 95
+        assert len(fold.train) == 475
+        tested = {p.sha256 for p in fold.test}
+        assert not tested & {p.sha256 for p in fold.train + fold.validation}, "a test picture was trained on"
+        counts = Counter(p.label for p in fold.validation)
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "labels", "words"),
+    [
+        ("holdout", corpus_of("ravdess", 6, 8), "published7", "ravdess has no test part of its own"),
+        ("speaker", pictures(20, n_test=10), "fashion10", "fashion_mnist has no speakers"),
+        ("holdout", pictures(20, n_test=0), "fashion10", "leaves no items for test"),
+    ],
+)
+def test_protocol_that_does_not_fit_the_corpus(kind: str, items: list[Any], labels: str, words: str) -> None:
+    with pytest.raises(CorpusError, match=words):
+        split(items, Protocol(kind=kind), LABEL_MAPS[labels])

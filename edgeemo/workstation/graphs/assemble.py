@@ -1,4 +1,4 @@
-"""Front end + network + metadata: one model file."""
+"""Front end (of audio) + network + metadata: one model file."""
 
 from __future__ import annotations
 
@@ -7,34 +7,26 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgeemo.metadata import KEY, Metadata
+from edgeemo.metadata import KEY, ImageMetadata, Metadata
 from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET, PREFIX, add_frontend
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried, Zeros
 
 
-def assemble(network: ir.Graph, metadata: Metadata) -> ir.Model:
-    """Put the front end before a network: `audio` -> `probabilities (1, n_labels)`.
+def assemble(network: ir.Graph, metadata: Metadata | ImageMetadata) -> ir.Model:
+    """Make a model of a network: `audio` or `image` -> `probabilities (1, n_labels)`.
 
     Args:
-        network: of a window, `features` -> `probabilities`, or of a stream, with states after both; it is taken
-            over, not copied.
-        metadata: its `mode` says which; its `features` say which front end; all of it goes into the file. The
-            states of a stream are the network's; the front end's are added here.
+        network: of a window or an image, `features` -> `probabilities`, or of a stream, with states after both; it
+            is taken over, not copied.
+        metadata: of audio, its `mode` says which; its `features` say which front end comes before the network; all
+            of it goes into the file. The states of a stream are the network's; the front end's are added here.
     """
-    is_stream = metadata.mode == "stream"
-    n_samples = metadata.step_samples if is_stream else metadata.window_samples
-    audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, n_samples))
-    nodes, past = Nodes(PREFIX), Carried("frontend_state") if is_stream else Zeros()
-    features = add_frontend(nodes, audio, metadata.features, past)
-    network.inputs[0].replace_all_uses_with(features)
-    network.inputs[0] = audio
-    nodes.insert(network, before=network[0])
+    if isinstance(metadata, ImageMetadata):
+        network.inputs[0].name = "image"
+    else:
+        metadata = _with_frontend(network, metadata)
     network.outputs[0].name = "probabilities"
-    if isinstance(past, Carried):
-        network.inputs.extend(past.inputs)
-        network.outputs.extend(past.outputs)
-        metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))
     network.name = metadata.name
     domains = {node.domain for node in network} - {""}
     network.opset_imports.clear()
@@ -44,6 +36,28 @@ def assemble(network: ir.Graph, metadata: Metadata) -> ir.Model:
     return model
 
 
+def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
+    """Put the front end before a network; the metadata with the front end's states."""
+    is_stream = metadata.mode == "stream"
+    n_samples = metadata.step_samples if is_stream else metadata.window_samples
+    audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, n_samples))
+    nodes, past = Nodes(PREFIX), Carried("frontend_state") if is_stream else Zeros()
+    features = add_frontend(nodes, audio, metadata.features, past)
+    network.inputs[0].replace_all_uses_with(features)
+    network.inputs[0] = audio
+    nodes.insert(network, before=network[0])
+    if isinstance(past, Carried):
+        network.inputs.extend(past.inputs)
+        network.outputs.extend(past.outputs)
+        metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))
+    return metadata
+
+
 def save(model: ir.Model, path: Path) -> None:
     """Write a model file, everything inside it."""
     path.write_bytes(ir.to_proto(model).SerializeToString())
+
+
+def n_bytes_of(model: ir.Model) -> int:
+    """The size of the file that `save` writes."""
+    return len(ir.to_proto(model).SerializeToString())

@@ -72,7 +72,7 @@ def fit(
     )
     mean_db = _fit_normalisation(model, split, dataset)
     examples = dataset.batches(split.train, mask=mean_db, seed=seed)
-    _compile(model, recipe, len(examples))
+    compile_model(model, recipe, len(examples))
     history, model = _resume(folder, model)
     best = _best(history)
     _log.info("%s seed %d: %d clips, %d epochs done", split.name, seed, len(split.train), len(history))
@@ -139,13 +139,14 @@ def _fit_normalisation(model: keras.Model, split: Split, dataset: Dataset) -> np
     return features.mean(axis=(0, 1))
 
 
-def _compile(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
+def compile_model(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
+    """Give a model the optimiser and loss of a recipe; an epoch has `n_batches`."""
     t = recipe.training
     rate = t.learning_rate
     if t.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, t.epochs * n_batches, alpha=_FINAL_RATE)
     model.compile(
-        _OPTIMIZERS[t.optimizer](rate, clipnorm=1.0),
+        _OPTIMIZERS[t.optimizer](rate, clipnorm=t.clip_norm or None),
         keras.losses.CategoricalCrossentropy(label_smoothing=t.label_smoothing),
         weighted_metrics=[],
         metrics=["accuracy"],

@@ -104,6 +104,7 @@ class Training:
         optimizer: `adam` (betas 0.9 and 0.999), `rmsprop` or `sgd` (no momentum).
         learning_rate: at the start.
         schedule: `cosine`: the learning rate decays to 2 % over `epochs`; `constant`: it does not.
+        clip_norm: gradients longer than this are shortened to it; 0: never.
         class_weights: weigh the loss against class imbalance.
         label_smoothing: in [0, 1).
         clips_per_speaker: at most so many clips of a speaker in an epoch (drawn anew each epoch), so that a
@@ -117,6 +118,7 @@ class Training:
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
+    clip_norm: float = 1.0
     class_weights: bool = True
     label_smoothing: float = 0.0
     clips_per_speaker: int = 0
@@ -403,6 +405,7 @@ def _check_ranges(recipe: Recipe) -> None:
         (t.optimizer in OPTIMIZERS, "[training] optimizer", t.optimizer, " or ".join(OPTIMIZERS)),
         (t.schedule in SCHEDULES, "[training] schedule", t.schedule, " or ".join(SCHEDULES)),
         (t.learning_rate > 0, "[training] learning_rate", t.learning_rate, "positive"),
+        (t.clip_norm >= 0, "[training] clip_norm", t.clip_norm, "0 (never) or more"),
         (0 <= t.label_smoothing < 1, "[training] label_smoothing", t.label_smoothing, "in [0, 1)"),
         (t.clips_per_speaker >= 0, "[training] clips_per_speaker", t.clips_per_speaker, "0 (all) or more"),
         (bool(t.seeds), "[training] seeds", t.seeds, "at least one"),

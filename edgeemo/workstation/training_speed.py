@@ -1,0 +1,226 @@
+"""Milliseconds per training step in Keras, beside milliseconds per inference in onnxruntime.
+
+A training step is one `train_on_batch`: forward, backward, update. An inference is one input through the exported
+fp32 window graph (of speech with its front end), batch 1. All networks have random weights, because neither depends
+on them, and take turns, so that their ratios hold on a busy machine too.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from edgeemo import machine
+from edgeemo.bench import in_turn, side_by_side
+from edgeemo.files import replacing
+from edgeemo.latency import Latency
+from edgeemo.workstation.architectures import build as build_network
+from edgeemo.workstation.architectures import count_parameters
+from edgeemo.workstation.export import Progress, random_export
+from edgeemo.workstation.training.fit import compile_model
+from edgeemo.workstation.training.recipe import Recipe
+
+BATCH_SIZE = 32
+N_TRAINING_STEPS = 200
+BASELINES = {"image": "fashion_cnn", "speech": "pure_cnn"}
+"""What the others of a kind are compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What was measured of one recipe's network.
+
+    Attributes:
+        recipe: the recipe.
+        n_parameters: weights.
+        training_ms: of steps on batches of `BATCH_SIZE`.
+        inference_ms: of single inputs.
+    """
+
+    recipe: Recipe
+    n_parameters: int
+    training_ms: Latency
+    inference_ms: Latency
+
+    @property
+    def kind(self) -> str:
+        """`image` or `speech`."""
+        return "speech" if self.recipe.image is None else "image"
+
+    @property
+    def published_ms(self) -> float | None:
+        """Published milliseconds per training step."""
+        return self.recipe.published.training_step_ms if self.recipe.published else None
+
+
+def training_speed(
+    recipes: Sequence[Recipe],
+    *,
+    n_training_steps: int = N_TRAINING_STEPS,
+    n_inferences: int = 1000,
+    on_progress: Progress = lambda what, done, total: None,
+) -> list[Speed]:
+    """Measure networks side by side.
+
+    Args:
+        recipes: which, with their optimisers.
+        n_training_steps: timed steps of each, after warm-up.
+        n_inferences: timed inferences of each, after warm-up.
+        on_progress: told what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        RecipeError: a network that cannot be built.
+        ExportError: one that cannot be exported.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeemo-speed-") as folder:
+        runners, paths = [], []
+        for i, recipe in enumerate(recipes):
+            on_progress("building and exporting", i, len(recipes))
+            runners.append(_Trainer(recipe))
+            paths.append(Path(folder) / f"{recipe.name}.onnx")
+            random_export(runners[-1].model, recipe, paths[-1])
+        on_progress("building and exporting", len(recipes), len(recipes))
+        inference = side_by_side(paths, n_steps=n_inferences, on_progress=on_progress)
+    in_turn(runners, n_training_steps, lambda _, done, total: on_progress("training steps", done, total))
+    return [
+        Speed(
+            recipe=recipe,
+            n_parameters=count_parameters(runner.model),
+            training_ms=Latency("training step", np.array(runner.values_ms)),
+            inference_ms=latency,
+        )
+        for recipe, runner, latency in zip(recipes, runners, inference, strict=True)
+    ]
+
+
+class _Trainer:
+    """One network in training on random batches."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        n_labels = len(recipe.label_map.labels)
+        self.model = build_network(
+            recipe.architecture.builder,
+            recipe.architecture.settings,
+            n_frames=recipe.input_shape[0],
+            n_mels=recipe.input_shape[1],
+            n_labels=n_labels,
+        )
+        low, high = (0, 255) if recipe.image is not None else (-80, 0)
+        rng = np.random.default_rng(0)
+        self._inputs = rng.uniform(low, high, (BATCH_SIZE, *recipe.input_shape)).astype(np.float32)
+        self._labels = np.eye(n_labels, dtype=np.float32)[rng.integers(n_labels, size=BATCH_SIZE)]
+        for layer in self.model.layers:
+            if isinstance(layer, keras.layers.Normalization):
+                layer.adapt(self._inputs)
+        compile_model(self.model, recipe, n_batches=1000)
+        self.values_ms: list[float] = []
+
+    def warm_up(self, n_steps: int) -> None:
+        """Do `n_steps` without counting them."""
+        for _ in range(n_steps):
+            self.model.train_on_batch(self._inputs, self._labels)
+
+    def measure(self, n_steps: int) -> None:
+        """Do `n_steps`; one untimed one first brings this network back into the caches."""
+        self.warm_up(1)
+        for _ in range(n_steps):
+            start_ns = time.perf_counter_ns()
+            self.model.train_on_batch(self._inputs, self._labels)
+            self.values_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+
+
+def rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
+    """A row per network, by the columns' titles; ratios are to the CNN of its kind."""
+    baselines = {s.kind: s for s in speeds if s.recipe.name == BASELINES[s.kind]}
+    return [_row(speed, baselines.get(speed.kind)) for speed in speeds]
+
+
+def _row(speed: Speed, baseline: Speed | None) -> dict[str, str]:
+    def ratio(own: float | None, other: float | None) -> str:
+        return f"{own / other:.2f}" if own and other else ""
+
+    t, i = speed.training_ms, speed.inference_ms
+    return {
+        "network": speed.recipe.name,
+        "parameters": f"{speed.n_parameters:,}",
+        "training p50 ms": f"{t.p50_ms:.2f}",
+        "p99": f"{t.p99_ms:.2f}",
+        "x CNN": ratio(t.p50_ms, baseline and baseline.training_ms.p50_ms),
+        "published ms": f"{speed.published_ms:g}" if speed.published_ms else "",
+        "published x CNN": ratio(speed.published_ms, baseline and baseline.published_ms),
+        "inference p50 ms": f"{i.p50_ms:.3f}",
+        "p99 ": f"{i.p99_ms:.3f}",
+        "inference x CNN": ratio(i.p50_ms, baseline and baseline.inference_ms.p50_ms),
+    }
+
+
+def caption(speeds: Sequence[Speed], n_threads: int) -> str:
+    """How it was measured and where, in a few sentences."""
+    return (
+        f"Training: Keras {keras.__version__} on TensorFlow, batch {BATCH_SIZE}, {speeds[0].training_ms.n} steps "
+        f"after warm-up, {n_threads} threads. Inference: onnxruntime, one thread, one input, "
+        f"{speeds[0].inference_ms.n} steps, speech with its front end over a whole window. Networks in turn. "
+        f"x CNN: to {BASELINES['image']} or {BASELINES['speech']}. Published: a training step on a notebook's GPU. "
+        f"{machine.caption(machine.describe())}."
+    )
+
+
+def to_markdown(speeds: Sequence[Speed], n_threads: int) -> str:
+    """The table and its caption in Markdown."""
+    table = rows(speeds)
+    lines = ["| " + " | ".join(table[0]) + " |", "|---" + "|--:" * (len(table[0]) - 1) + "|"]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in table]
+    return "\n".join([*lines, "", caption(speeds, n_threads), ""])
+
+
+def to_json(speeds: Sequence[Speed], n_threads: int) -> str:
+    """Summary and all raw values as JSON text."""
+    values: dict[str, Any] = {
+        "machine": machine.describe(),
+        "settings": {"batch_size": BATCH_SIZE, "n_threads": n_threads},
+        "networks": [
+            {
+                "name": s.recipe.name,
+                "kind": s.kind,
+                "n_parameters": s.n_parameters,
+                "published_ms": s.published_ms,
+                "training_ms": s.training_ms.to_dict(),
+                "inference_ms": s.inference_ms.to_dict(),
+            }
+            for s in speeds
+        ],
+    }
+    return json.dumps(values) + "\n"
+
+
+def plot(speeds: Sequence[Speed], path: Path) -> None:
+    """Training steps (with the published ones) on the left, inferences on the right, in milliseconds."""
+    figure = Figure(figsize=(10, 1.2 + 0.4 * len(speeds)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    y = np.arange(len(speeds))
+    colours = ["tab:orange" if s.kind == "image" else "tab:blue" for s in speeds]
+    left.barh(y, [s.training_ms.p50_ms for s in speeds], 0.6, color=colours)
+    published = [(i, s.published_ms) for i, s in enumerate(speeds) if s.published_ms]
+    left.plot([ms for _, ms in published], [i for i, _ in published], "kd", label="published, on a GPU")
+    right.barh(y, [s.inference_ms.p50_ms for s in speeds], 0.6, color=colours)
+    left.set_title(f"a training step, batch {BATCH_SIZE}: ms", fontsize=10)
+    right.set_title("an inference in onnxruntime: ms", fontsize=10)
+    for axis in (left, right):
+        axis.set_xscale("log")
+        axis.invert_yaxis()
+        axis.grid(axis="x", alpha=0.3)
+    left.set_yticks(y, [s.recipe.name for s in speeds])
+    right.set_yticks(y, [])
+    if published:
+        left.legend(fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,217 @@
+"""Training networks over pictures, and over cached features of speech: batches, whole runs, what is written."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_RECIPE, write_corpus
+
+from edgeemo.errors import CorpusError, RecipeError
+from edgeemo.workstation.corpora.manifest import scan
+from edgeemo.workstation.corpora.pictures import read_pictures
+from edgeemo.workstation.training import speech
+from edgeemo.workstation.training.images import ImageDataset
+from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
+from edgeemo.workstation.training.run import load_run, open_dataset, train
+from edgeemo.workstation.training.speech import SpeechDataset
+
+
+def write_fashion(folder: Path, *, n_train: int = 120, n_test: int = 40) -> Path:
+    """Pictures under Fashion-MNIST's names: a class is the column of a bright bar."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for prefix, n in (("train", n_train), ("t10k", n_test)):
+        labels = np.arange(n, dtype=np.uint8) % 10
+        pixels = rng.integers(0, 60, (n, 28, 28), dtype=np.uint8)
+        for i, label in enumerate(labels):
+            pixels[i, :, 2 * label : 2 * label + 3] = 250
+        images = struct.pack(">4I", 2051, n, 28, 28) + pixels.tobytes()
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(struct.pack(">2I", 2049, n) + labels.tobytes())
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fashion(tmp_path_factory.mktemp("fashion"))
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return recipe_from_dict({
+        "name": "tiny_mlp",
+        "summary": "for tests",
+        "architecture": {"builder": "fer_mlp", "units": [16]},
+        "image": {"height": 28, "width": 28},
+        "data": {"corpora": ["fashion_mnist"], "labels": "fashion10"},
+        "protocol": {"kind": "holdout", "folds": 4},
+        "training": {"epochs": 6, "patience": 3, "batch_size": 16, "learning_rate": 0.01, "schedule": "constant"},
+    })  # fmt: skip
+
+
+def test_batches_hold_every_picture_once(fashion: Path, recipe: Recipe) -> None:
+    dataset = open_dataset(recipe, fashion)
+    split = dataset.splits()[0]
+    batches = dataset.batches(split.train, mask=None, seed=3)
+    orders = []
+    for epoch in (0, 1, 0):
+        batches.start_epoch(epoch)
+        pixels, labels, weights = (
+            np.concatenate(part) for part in zip(*(batches[i] for i in range(len(batches))), strict=True)
+        )
+        assert pixels.shape == (90, 28, 28)
+        assert pixels.dtype == labels.dtype == weights.dtype == np.float32
+        assert pixels.max() == 250, "scaling is the network's"
+        assert Counter(p.tobytes() for p in pixels) == Counter(
+            p.pixels.astype(np.float32).tobytes() for p in split.train
+        )
+        bars = pixels.mean(axis=1)[:, :20].reshape(-1, 10, 2).mean(axis=2)
+        assert (bars.argmax(axis=1) - labels.argmax(axis=1)).max() <= 1, "labels are of other pictures"
+        orders.append(pixels)
+    assert not np.array_equal(orders[0], orders[1])
+    assert np.array_equal(orders[0], orders[2])
+
+
+def test_run_over_pictures(fashion: Path, recipe: Recipe, tmp_path: Path) -> None:
+    summary = train(recipe, open_dataset(recipe, fashion), tmp_path, folds=[1])
+    cell = tmp_path / "fold-1_seed-0"
+    assert {p.name for p in cell.iterdir()} == {
+        *("history.csv", "model.keras", "history.png", "confusion.png", "samples.png", "metrics.json")
+    }
+    assert (cell / "samples.png").stat().st_size > 5000
+    assert summary["test_uar"]["mean"] > 0.5
+    assert summary["n_test_speakers"] == 0
+    _, metrics = load_run(tmp_path)
+    assert metrics["cells"][0]["test"]["n_clips"] == 40
+    with (cell / "history.csv").open(newline="") as file:
+        rates = {row["learning_rate"] for row in csv.DictReader(file)}
+    assert [float(rate) for rate in rates] == [pytest.approx(0.01)]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_optimizers(optimizer: str, fashion: Path, recipe: Recipe, tmp_path: Path) -> None:
+    values = recipe.to_dict()
+    values["training"] |= {"optimizer": optimizer, "epochs": 1, "clip_norm": 0.0}
+    found = recipe_from_dict(values)
+    assert 0 <= train(found, open_dataset(found, fashion), tmp_path, folds=[1])["test_uar"]["mean"] <= 1
+
+
+def test_pictures_that_do_not_fit_the_recipe(fashion: Path, recipe: Recipe) -> None:
+    values = recipe.to_dict()
+    with pytest.raises(RecipeError, match=r"\[image\] is 48 x 48 pixels, fashion_mnist has 28 x 28"):
+        open_dataset(recipe_from_dict(values | {"image": {"height": 48, "width": 48}}), fashion)
+    other = values | {"data": {"corpora": ["fashion_mnist"], "labels": "fer7"}}
+    with pytest.raises(RecipeError, match="has none of the pictures' classes"):
+        ImageDataset(recipe_from_dict(other), read_pictures(fashion, ["fashion_mnist"]))
+
+
+def test_data_absent(recipe: Recipe, tmp_path: Path) -> None:
+    """One line says what to download and where to put it."""
+    with pytest.raises(CorpusError, match=r"download .*train-images-idx3-ubyte.gz") as caught:
+        open_dataset(recipe, tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- cached features -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.setattr(speech, "CACHE_DIR", tmp_path / "cache")
+    path = tmp_path / "cached.toml"
+    text = TINY_RECIPE.replace('corpora = ["ravdess"]', 'corpora = ["ravdess"]\ncached = true')
+    for key in ("speed = 0.1", "shift_s = 0.02", "gain_db = 6", "noise_share = 0.5", "mixup = 0.3"):
+        assert key in text
+        text = text.replace(f"{key}\n", "")
+    path.write_text(text)
+    return load_recipe(path)
+
+
+def test_features_are_computed_once(
+    cached_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = scan(write_corpus(tmp_path / "corpus", n_actors=3))
+    dataset = SpeechDataset(cached_recipe, manifest)
+    plain = SpeechDataset(
+        recipe_from_dict({**cached_recipe.to_dict(), "data": {"corpora": ["ravdess"]}}), manifest
+    )
+    expected = plain.fixed(manifest.clips)
+    first = dataset.fixed(manifest.clips[:10])  # an extraction that was interrupted
+    whole = dataset.fixed(manifest.clips)
+    np.testing.assert_array_equal(whole.features, expected.features)
+    np.testing.assert_array_equal(whole.clip_index, expected.clip_index)
+    np.testing.assert_array_equal(first.features, expected.features[: len(first.features)])
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == len(manifest.clips)
+
+    def refuse(*_: object) -> None:
+        pytest.fail("read again")
+
+    monkeypatch.setattr(speech, "read_audio", refuse)
+    again = SpeechDataset(cached_recipe, manifest)
+    np.testing.assert_array_equal(again.fixed(manifest.clips).features, expected.features)
+    batches = again.batches(manifest.clips, mask=np.full(8, -50, np.float32), seed=0)
+    batches.start_epoch(0)
+    features, _, _ = batches[0]
+    assert features.shape[1:] == (16, 8)
+    masked = features == -50
+    assert 0 < masked.mean() < 0.5
+    for window, hidden in zip(features, masked, strict=True):
+        same = (window == expected.features) | hidden
+        assert same.all(axis=(1, 2)).any(), "no window that a clip is scored by"
+
+
+def test_another_front_end_has_its_own_features(cached_recipe: Recipe, tmp_path: Path) -> None:
+    manifest = scan(write_corpus(tmp_path / "corpus", n_actors=1))
+    values = cached_recipe.to_dict()
+    SpeechDataset(cached_recipe, manifest).fixed(manifest.clips)
+    values["features"] = {**values["features"], "level": "none"}
+    other = SpeechDataset(recipe_from_dict(values), manifest).fixed(manifest.clips)
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    assert not np.array_equal(
+        other.features, SpeechDataset(cached_recipe, manifest).fixed(manifest.clips).features
+    )
+
+
+def test_cached_with_augmented_audio_is_refused(cached_recipe: Recipe) -> None:
+    values = cached_recipe.to_dict()
+    values["augmentation"] = {**values["augmentation"], "gain_db": 3.0}
+    with pytest.raises(
+        RecipeError, match=r"\[data\] cached is True, expected false with augmentation of the audio"
+    ):
+        recipe_from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"features": {"n_mels": 32}}, r"\[features\] is of audio, and \[image\] of images"),
+        ({"image": {"height": 0, "width": 28}}, "1 or more"),
+        ({"image": {"height": 28}}, "width is missing"),
+        ({"training": {"optimizer": "lion"}}, "optimizer is 'lion', expected adam or rmsprop or sgd"),
+        ({"training": {"schedule": "step"}}, "schedule is 'step'"),
+        ({"training": {"clip_norm": -1.0}}, "clip_norm is -1.0"),
+        ({"published": {"accuracy": 0.9}}, "source is missing"),
+        ({"published": {"source": "x", "accuracy": "high"}}, "accuracy is 'high', expected a number"),
+    ],
+)
+def test_recipes_refused(values: dict[str, object], words: str, recipe: Recipe) -> None:
+    with pytest.raises(RecipeError, match=words):
+        recipe_from_dict({**recipe.to_dict(), **values})
+
+
+def test_recipe_there_and_back(recipe: Recipe) -> None:
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    published = recipe_from_dict({**recipe.to_dict(), "published": {"source": "x", "accuracy": 1}})
+    assert published.published.accuracy == 1.0
+    assert published.published.loss is None
+    assert recipe_from_dict(published.to_dict()) == published
+    assert published.trained_by == recipe.trained_by
