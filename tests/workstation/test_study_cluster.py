@@ -1,0 +1,79 @@
+"""A study on a real Ray cluster of two nodes, one of which is killed while it trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY_RECIPE, write_corpus
+
+from edgeemo.errors import EdgeEmoError
+from edgeemo.workstation.study.engines import ray_cluster
+from edgeemo.workstation.study.grid import variants
+from edgeemo.workstation.study.study import study
+
+pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head and a second node with one processor each, as processes of this machine."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
+    made.second = made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+def test_a_node_is_killed_and_every_cell_is_there_once(cluster: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY_RECIPE)
+    corpus = write_corpus(tmp_path / "corpus", n_actors=3)
+    # The second variant fails in each of its cells, on whatever node.
+    overrides = ["training.epochs=1", "protocol.folds=3", "training.seeds=[0, 1]"]
+    compared = variants([recipe], ["pools=[[2, 2], [2, 2]],[[5, 2], [2, 2]]"], overrides)
+    told: list[str] = []
+
+    def kill_after_the_first(done: int, total: int, last: str) -> None:
+        told.append(last)
+        if done == 1:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+
+    results = study(
+        compared,
+        corpus,
+        tmp_path / "study",
+        ray_cluster(cluster.address),
+        folds=[1, 2],
+        progress=kill_after_the_first,
+    )
+    assert len(told) == 1 + 8, "told of a cell twice, or not"
+    with (tmp_path / "study" / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells = Counter((row["variant"], row["fold"], row["seed"]) for row in rows)
+    assert len(cells) == 8
+    assert set(cells.values()) == {1}
+    good = [row for row in rows if "2, 2], [2" in row["variant"]]
+    assert [row["state"] for row in good] == ["finished"] * 4
+    assert [row["state"] for row in rows if row not in good] == ["failed"] * 4
+    assert all("cannot be pooled by 5" in row["error"] for row in rows if row not in good)
+    for result in results:
+        if result.metrics:
+            files = {path.name for path in result.folder.iterdir()}
+            assert {"model.keras", "history.csv", "history.png", "confusion.png", "metrics.json"} <= files
+            assert json.loads((result.folder / "metrics.json").read_text())["seed"] == result.seed
+
+
+def test_no_cluster_there(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY_RECIPE)
+    corpus = write_corpus(tmp_path / "corpus", n_actors=3)
+    with pytest.raises(EdgeEmoError, match="127.0.0.1:1"):
+        study(variants([recipe]), corpus, tmp_path / "study", ray_cluster("127.0.0.1:1"))
