@@ -1,8 +1,11 @@
-"""Scoring whole clips: the mean of the probabilities over a clip's windows, or over the steps of a stream graph."""
+"""Scoring whole clips: the mean of the probabilities over a clip's windows, or over the steps of a stream graph.
+
+Of several models, such as those of different folds: the mean of what each of them says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.audio import read_audio
-from edgeemo.errors import AudioError
+from edgeemo.errors import AudioError, ModelError
 from edgeemo.model import EmotionModel
-from edgeemo.stepper import stepper
+from edgeemo.stepper import Stepper, stepper
 from edgeemo.windows import iter_windows
 
 Audio = npt.NDArray[np.float32]
@@ -22,7 +25,7 @@ Probabilities = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ClipScore:
-    """What a model says of one whole clip.
+    """What a classifier says of one whole clip.
 
     Attributes:
         path: the file.
@@ -30,7 +33,7 @@ class ClipScore:
         label: the most probable class.
         probabilities: mean over the windows, shape `(n_labels,)`, summing to 1, in the order of the model's
             labels.
-        n_windows: how many windows that mean is over; of a stream graph: steps.
+        n_windows: how many windows that mean is over, or steps of a stream graph; of several models: all of theirs.
     """
 
     path: Path
@@ -77,64 +80,110 @@ class ClipFailure:
         }
 
 
-def score_audio(model: EmotionModel, audio: Audio) -> tuple[Probabilities, int]:
-    """Score a clip.
+def columns(labels: tuple[str, ...]) -> list[str]:
+    """The columns of a table of clips, in order: what `to_row` gives."""
+    return ["path", "duration_s", "n_windows", "label", *(f"p_{name}" for name in labels), "error"]
 
-    With a window graph: the mean of the probabilities over `edgeemo.windows.iter_windows`. With a stream graph:
-    the mean over the steps that end at or after the end of the clip's first full window, each of which has heard
-    that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step: silence
-    fills its first. Pauses in it reset nothing.
+
+def to_row(result: ClipScore | ClipFailure, labels: tuple[str, ...]) -> dict[str, Any]:
+    """One row of a table of clips: `to_dict`, with a column `p_LABEL` per class, None where there is no score."""
+    row = result.to_dict(labels)
+    probabilities = row.pop("probabilities") or dict.fromkeys(labels)
+    return row | {f"p_{name}": p for name, p in probabilities.items()}
+
+
+class Classifier:
+    """Scores whole clips with one model, or with the mean of several models' probabilities.
 
     Args:
-        model: the model.
-        audio: mono float32 in [-1, 1] at the model's sample rate, shape `(n_samples,)`, at least one sample.
+        models: at least one; of one sample rate, and with the same labels in the same order. Modes and windows
+            may differ.
 
-    Returns:
-        probabilities, shape `(n_labels,)`, summing to 1, and the number of windows or steps that they are of.
+    Raises:
+        ModelError: two of them differ in labels or sample rate.
     """
-    if model.metadata.mode == "stream":
-        scored = _scored_steps(model, audio)
-    else:
-        scored = (model.predict(window) for window in iter_windows(audio, model.metadata.window_samples))
-    total = np.zeros(len(model.labels), np.float64)
+
+    def __init__(self, models: Sequence[EmotionModel]) -> None:
+        self.models = tuple(models)
+        self.labels = self.models[0].labels
+        self.sample_rate = self.models[0].metadata.features.sample_rate
+        for model in self.models[1:]:
+            rate = model.metadata.features.sample_rate
+            if model.labels != self.labels or rate != self.sample_rate:
+                raise ModelError(
+                    f"{model.path} has labels {', '.join(model.labels)} at {rate} Hz, {self.models[0].path} "
+                    f"{', '.join(self.labels)} at {self.sample_rate} Hz; only models with the same labels in the "
+                    "same order and of the same sample rate can be averaged"
+                )
+        # A new stepper computes a whole window of silence; a reset one has kept what came of it.
+        self._steppers = [stepper(m) if m.metadata.mode == "stream" else None for m in self.models]
+
+    def score_audio(self, audio: Audio) -> tuple[Probabilities, int]:
+        """Score a clip.
+
+        With a window graph: the mean of the probabilities over `edgeemo.windows.iter_windows`. With a stream graph:
+        the mean over the steps that end at or after the end of the clip's first full window, each of which has heard
+        that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step:
+        silence fills its first. Pauses in it reset nothing. Each of several models weighs the same.
+
+        Args:
+            audio: mono float32 in [-1, 1] at `sample_rate`, shape `(n_samples,)`, at least one sample.
+
+        Returns:
+            probabilities, shape `(n_labels,)`, summing to 1, and the number of windows or steps that they are of.
+        """
+        of_models = [
+            _mean(_scored(model, steps, audio))
+            for model, steps in zip(self.models, self._steppers, strict=True)
+        ]
+        mean = np.mean([probabilities for probabilities, _ in of_models], axis=0)
+        return mean.astype(np.float32), sum(n_scored for _, n_scored in of_models)
+
+    def score_clip(self, path: Path) -> ClipScore:
+        """Read a file of any length and rate, and score it.
+
+        Raises:
+            AudioError: it cannot be read, or holds no audio.
+        """
+        audio = read_audio(path, self.sample_rate)
+        if len(audio) == 0:
+            raise AudioError(f"{path}: no audio in it; expected at least one sample")
+        probabilities, n_windows = self.score_audio(audio)
+        label = self.labels[int(probabilities.argmax())]
+        return ClipScore(path, len(audio) / self.sample_rate, label, probabilities, n_windows)
+
+    def classify(self, paths: Iterable[Path]) -> Iterator[ClipScore | ClipFailure]:
+        """Score files one after the other, in their order; one that cannot be read does not stop the rest."""
+        for path in paths:
+            try:
+                yield self.score_clip(path)
+            except AudioError as error:
+                yield ClipFailure(path, " ".join(str(error).split()))
+            except OSError as error:  # a disk, a network share or permissions, before libsndfile saw the file
+                yield ClipFailure(path, f"{path}: cannot be read ({error.strerror or error})")
+
+
+def _mean(scored: Iterable[Probabilities]) -> tuple[npt.NDArray[np.float64], int]:
+    """The mean of probabilities, and of how many it is; none of them is kept."""
+    total = np.zeros(1)  # float64; of as many labels after the first
     n_scored = 0
     for probabilities in scored:
-        total += probabilities
+        total = total + probabilities
         n_scored += 1
-    return (total / n_scored).astype(np.float32), n_scored
+    return total / n_scored, n_scored
 
 
-def _scored_steps(model: EmotionModel, audio: Audio) -> Iterator[Probabilities]:
-    """The probabilities of the steps by which a stream graph scores a clip, at least one."""
+def _scored(model: EmotionModel, steps: Stepper | None, audio: Audio) -> Iterator[Probabilities]:
+    """The probabilities of the windows or steps by which a clip is scored, at least one."""
+    if steps is None:
+        for window in iter_windows(audio, model.metadata.window_samples):
+            yield model.predict(window)
+        return
     step_samples = model.metadata.step_samples
-    steps = stepper(model)
+    steps.reset()
     first_scored_end = min(model.metadata.window_samples, len(audio))
     for end in range((len(audio) - 1) % step_samples + 1, len(audio) + 1, step_samples):
         step = audio[max(0, end - step_samples) : end]
         probabilities = steps.step(np.pad(step, (step_samples - len(step), 0)))
         if end >= first_scored_end:
             yield probabilities
-
-
-def score_clip(model: EmotionModel, path: Path) -> ClipScore:
-    """Read a file of any length and rate, and score it.
-
-    Raises:
-        AudioError: it cannot be read, or holds no audio.
-    """
-    sample_rate = model.metadata.features.sample_rate
-    audio = read_audio(path, sample_rate)
-    if len(audio) == 0:
-        raise AudioError(f"{path}: no audio in it; expected at least one sample")
-    probabilities, n_windows = score_audio(model, audio)
-    label = model.labels[int(probabilities.argmax())]
-    return ClipScore(path, len(audio) / sample_rate, label, probabilities, n_windows)
-
-
-def classify(model: EmotionModel, paths: Iterable[Path]) -> Iterator[ClipScore | ClipFailure]:
-    """Score files one after the other, in their order; one that cannot be read does not stop the rest."""
-    for path in paths:
-        try:
-            yield score_clip(model, path)
-        except AudioError as error:
-            yield ClipFailure(path, " ".join(str(error).split()))

@@ -40,5 +40,13 @@ class ParityError(ExportError):
     """The exported graph does not compute what the source model computes."""
 
 
+class ClusterError(EdgeEmoError):
+    """A Ray cluster cannot be reached, or a job on it failed."""
+
+
+class OutputError(EdgeEmoError):
+    """What was asked for cannot be written where it was asked for."""
+
+
 class MissingExtraError(EdgeEmoError):
-    """A workstation command was called on a device-only installation."""
+    """What was asked for needs an extra that is not installed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from edgeemo.errors import ModelError
 
@@ -105,25 +105,19 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metadata:
-    """Everything a device, or a person, needs to know of a model file.
+class ModelFacts:
+    """What every model file says of itself, whatever its model takes.
 
     Attributes:
         name: the recipe's name, such as `cnn_lstm`.
         summary: one line on the architecture.
         labels: class names, in the order of the probabilities.
-        mode: `"window"`: each step recomputes `window_samples` of audio. `"stream"`: each step computes
-            `step_samples` of new audio and carries `states`.
-        precision: `"fp32"`, `"int8"` (per operator) or `"fp16"` (weights stored so).
-        window_samples: samples of audio that the network was trained on, and that a window graph takes.
-        step_samples: new samples between two inferences of the live loop, and what a stream graph takes.
-        states: of a stream graph, in the order of its inputs after `audio`.
-        features: the front end's settings.
         n_parameters: weights of the network (the front end has none).
         licence: terms of the weights.
+        precision: `"fp32"`, `"int8"` (per operator) or `"fp16"` (weights stored so).
         training: corpora, protocol, seeds and whatever else made the weights.
         scores: rows of measured scores, each naming its protocol, seeds and number of speakers.
-        parity: how far the graph is from its source model: largest differences, tolerance, number of clips.
+        parity: how far the graph is from its source model: largest differences, tolerance, number of clips or images.
         quantization: of int8: the nodes that stayed float because that is faster, and what was measured.
         verdict: the export gate's: accepted or not, why, and what was measured.
         tools: versions of the libraries that made the file.
@@ -133,14 +127,9 @@ class Metadata:
     name: str
     summary: str
     labels: tuple[str, ...]
-    window_samples: int
-    step_samples: int
-    features: Features
     n_parameters: int
     licence: str
-    mode: str = "window"
     precision: str = "fp32"
-    states: tuple[State, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
     parity: dict[str, Any] = field(default_factory=dict)
@@ -148,6 +137,42 @@ class Metadata:
     verdict: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The value to store under `KEY`."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Self:
+        return cls(**_known(cls, values | {"labels": tuple(values["labels"])}))
+
+    def _checks(self) -> list[tuple[bool, str]]:
+        """What must hold, and the problem where it does not."""
+        return [
+            (len(self.labels) >= 2, "fewer than two labels"),
+            (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
+            (self.precision in PRECISIONS, f"precision {self.precision!r}, known: {', '.join(PRECISIONS)}"),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata(ModelFacts):
+    """Everything a device, or a person, needs to know of the file of a model of audio.
+
+    Attributes:
+        mode: `"window"`: each step recomputes `window_samples` of audio. `"stream"`: each step computes
+            `step_samples` of new audio and carries `states`.
+        window_samples: samples of audio that the network was trained on, and that a window graph takes.
+        step_samples: new samples between two inferences of the live loop, and what a stream graph takes.
+        states: of a stream graph, in the order of its inputs after `audio`.
+        features: the front end's settings.
+    """
+
+    window_samples: int
+    step_samples: int
+    features: Features
+    mode: str = "window"
+    states: tuple[State, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -164,49 +189,39 @@ class Metadata:
         """Seconds of audio between two inferences of the live loop."""
         return self.step_samples / self.features.sample_rate
 
-    def to_json(self) -> str:
-        """The value to store under `KEY`."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+    @property
+    def takes(self) -> str:
+        """What it classifies at once, for a person: `3.2 s`."""
+        return f"{self.window_s:g} s"
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Metadata:
-        """Parse and check the value stored under `KEY`; fields that this version does not know are ignored.
-
-        Args:
-            text: the JSON text.
-            source: the file it came from, for the message.
+        """`read_metadata`, where only a model of audio will do.
 
         Raises:
-            ModelError: it is not JSON, is of another format, or a field is missing or impossible.
+            ModelError: as `read_metadata`, or it is of another kind.
         """
-        try:
-            values = json.loads(text)
-            version = values["format"]
-            if version != FORMAT:
-                raise ModelError(
-                    f"{source}: model format {version}, this edgeemo reads format {FORMAT}; "
-                    "update edgeemo, or export the model again"
-                )
-            values["features"] = Features(**_known(Features, values["features"]))
-            values["labels"] = tuple(values["labels"])
-            values["states"] = tuple(
-                State(**_known(State, state) | {"shape": tuple(state["shape"])})
-                for state in values.get("states", ())
-            )
-            metadata = cls(**_known(cls, values))
-            metadata._check(source)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        metadata = read_metadata(text, source=source)
+        if isinstance(metadata, ImageMetadata):
             raise ModelError(
-                f"{source}: broken edgeemo metadata ({error}); export the model again"
-            ) from error
+                f"{source}: an image model of {metadata.takes} pixels; `edgeemo bench` and `edgeemo info` take it, "
+                "listen and classify need one of audio"
+            )
         return metadata
 
-    def _check(self, source: str) -> None:
-        checks = [
-            (len(self.labels) >= 2, "fewer than two labels"),
-            (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Self:
+        features = Features(**_known(Features, values["features"]))
+        states = tuple(
+            State(**_known(State, state) | {"shape": tuple(state["shape"])})
+            for state in values.get("states", ())
+        )
+        return super()._of(values | {"features": features, "states": states})
+
+    def _checks(self) -> list[tuple[bool, str]]:
+        return [
+            *super()._checks(),
             (self.mode in MODES, f"mode {self.mode!r}, known: {', '.join(MODES)}"),
-            (self.precision in PRECISIONS, f"precision {self.precision!r}, known: {', '.join(PRECISIONS)}"),
             (
                 0 < self.step_samples <= self.window_samples,
                 f"step of {self.step_samples} samples, window of {self.window_samples}",
@@ -216,11 +231,84 @@ class Metadata:
                 f"a step of {self.step_samples} samples is not a multiple of the hop",
             ),
         ]
-        for ok, problem in checks:
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMetadata(ModelFacts):
+    """Likewise of a model of grey images: of the published comparisons that were made over images, not speech.
+
+    Attributes:
+        height, width: pixels.
+        kind: what tells it from a model of audio, which has no such key.
+    """
+
+    height: int
+    width: int
+    kind: str = field(default="image", init=False)
+
+    @property
+    def variant(self) -> str:
+        """The file's name without its suffix: there is one variant."""
+        return self.name
+
+    @property
+    def takes(self) -> str:
+        """What it classifies at once, for a person: `28 x 28`."""
+        return f"{self.height} x {self.width}"
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> ImageMetadata:
+        """`read_metadata`, where only a model of images will do.
+
+        Raises:
+            ModelError: as `read_metadata`, or it is of another kind.
+        """
+        metadata = read_metadata(text, source=source)
+        if isinstance(metadata, Metadata):
+            raise ModelError(f"{source}: a model of audio ({metadata.takes}); expected one of images")
+        return metadata
+
+    def _checks(self) -> list[tuple[bool, str]]:
+        return [
+            *super()._checks(),
+            (self.height > 0 and self.width > 0, f"images of {self.takes} pixels"),
+        ]
+
+
+_KINDS: dict[str, type[Metadata] | type[ImageMetadata]] = {"audio": Metadata, "image": ImageMetadata}
+
+
+def read_metadata(text: str, *, source: str) -> Metadata | ImageMetadata:
+    """Parse and check the value stored under `KEY`; fields that this version does not know are ignored.
+
+    Args:
+        text: the JSON text.
+        source: the file it came from, for the message.
+
+    Raises:
+        ModelError: it is not JSON, is of another format or an unknown kind, or a field is missing or impossible.
+    """
+    try:
+        values = json.loads(text)
+        version, kind = values["format"], values.get("kind", "audio")
+        if version != FORMAT:
+            raise ModelError(
+                f"{source}: model format {version}, this edgeemo reads format {FORMAT}; "
+                "update edgeemo, or export the model again"
+            )
+        if kind not in _KINDS:
+            raise ModelError(
+                f"{source}: a model of the kind {kind!r}, this edgeemo knows {', '.join(_KINDS)}; update edgeemo"
+            )
+        metadata = _KINDS[kind]._of(values)
+        for ok, problem in metadata._checks():
             if not ok:
-                raise ModelError(f"{source}: broken edgeemo metadata ({problem}); export the model again")
+                raise ValueError(problem)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{source}: broken edgeemo metadata ({error}); export the model again") from error
+    return metadata
 
 
 def _known(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(cls)}
+    names = {f.name for f in dataclasses.fields(cls) if f.init}
     return {name: value for name, value in values.items() if name in names}

@@ -23,30 +23,24 @@ class EmotionModel:
         path: an ONNX file made by `edgeemo export`.
         n_threads: onnxruntime's intra-op threads. One is right for these small graphs on an edge device.
         options: onnxruntime session options to use instead of the defaults (for profiling).
+        session: of this file, where it is open already; `n_threads` and `options` are then the session's.
 
     Raises:
-        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree.
+        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; it is a model of
+            images.
     """
 
     def __init__(
-        self, path: Path | str, *, n_threads: int = 1, options: ort.SessionOptions | None = None
+        self,
+        path: Path | str,
+        *,
+        n_threads: int = 1,
+        options: ort.SessionOptions | None = None,
+        session: ort.InferenceSession | None = None,
     ) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise ModelError(f"{self.path}: no such model file; `edgeemo models` lists the shipped ones")
-        try:
-            self.session = ort.InferenceSession(
-                str(self.path), options or session_options(n_threads), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"{self.path}: onnxruntime cannot load it as a model ({reason})") from error
-        value = self.session.get_modelmeta().custom_metadata_map.get(KEY)
-        if value is None:
-            raise ModelError(
-                f"{self.path}: an ONNX file without edgeemo metadata; make one with `edgeemo export`"
-            )
-        self.metadata = Metadata.from_json(value, source=str(self.path))
+        self.session = session or open_session(self.path, options or session_options(n_threads))
+        self.metadata = Metadata.from_json(stored_metadata(self.session, self.path), source=str(self.path))
         self._check_graph()
 
     @property
@@ -102,21 +96,59 @@ class EmotionModel:
                 "export the model again"
             )
         inputs = [("audio", self._audio_shape), *((state.name, state.shape) for state in m.states)]
-        outputs = [
-            ("probabilities", (1, len(m.labels))),
-            *((state.next_name, state.shape) for state in m.states),
-        ]
-        for what, values, expected in (
-            ("inputs", self.session.get_inputs(), inputs),
-            ("outputs", self.session.get_outputs(), outputs),
-        ):
-            found = _described((v.name, v.type, v.shape) for v in values)
-            wanted = _described((name, "tensor(float)", shape) for name, shape in expected)
-            if found != wanted:
-                raise ModelError(
-                    f"{self.path}: graph has {what} {', '.join(found)}, its metadata says {', '.join(wanted)}; "
-                    "export the model again"
-                )
+        states = [(state.next_name, state.shape) for state in m.states]
+        check_graph(self.session, self.path, inputs, [("probabilities", (1, len(m.labels))), *states])
+
+
+def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """Let onnxruntime load a model file.
+
+    Raises:
+        ModelError: the file is missing, or is not ONNX.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; `edgeemo models` lists the shipped ones")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: onnxruntime cannot load it as a model ({reason})") from error
+
+
+def stored_metadata(session: ort.InferenceSession, path: Path) -> str:
+    """The JSON that a model file carries; `path` is only for the error.
+
+    Raises:
+        ModelError: there is none.
+    """
+    value: str | None = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if value is None:
+        raise ModelError(f"{path}: an ONNX file without edgeemo metadata; make one with `edgeemo export`")
+    return value
+
+
+def check_graph(
+    session: ort.InferenceSession,
+    path: Path,
+    inputs: Iterable[tuple[str, tuple[int, ...]]],
+    outputs: Iterable[tuple[str, tuple[int, ...]]],
+) -> None:
+    """Check names and shapes of a graph's inputs and outputs, all float32, against those that its metadata says.
+
+    Raises:
+        ModelError: they differ.
+    """
+    for what, values, expected in (
+        ("inputs", session.get_inputs(), inputs),
+        ("outputs", session.get_outputs(), outputs),
+    ):
+        found = _described((v.name, v.type, v.shape) for v in values)
+        wanted = _described((name, "tensor(float)", shape) for name, shape in expected)
+        if found != wanted:
+            raise ModelError(
+                f"{path}: graph has {what} {', '.join(found)}, its metadata says {', '.join(wanted)}; "
+                "export the model again"
+            )
 
 
 def _described(values: Iterable[tuple[str, str, Iterable[int | str]]]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.progress import progress_bar
-from edgeemo.places import model_path, shipped_models
+from edgeemo.places import model_path, recipe_path, shipped_models
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from edgeemo.bench import BenchReport, ModelBench
 
 _BAR_CELLS = 24
+_PIPE_COLUMNS = 160
+TRAINED = ["fashion_cnn", "fashion_lstm", "fashion_lstm2", "pure_cnn", "cnn_lstm", "pure_lstm", "conv1d_lstm"]
+"""What `--training` compares: the published comparison, and the speech models."""
 
 
 def bench(
@@ -28,6 +31,14 @@ def bench(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps per model, after warm-up.")] = 1000,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training",
+            help="Measure Keras' training steps beside inference instead, of recipes: --model is then a name in "
+            "export/ or a TOML file.",
+        ),
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="onnxruntime threads.")] = 1,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the table to this Markdown file.", show_default=False)
@@ -37,11 +48,15 @@ def bench(
         typer.Option("--json", help="Write all raw values to this JSON file.", show_default=False),
     ] = None,
 ) -> None:
-    """Measure models side by side: one step is what the live loop does per 160 ms of microphone audio.
+    """Measure models side by side: one step is what the live loop does per 160 ms of microphone audio, or one image.
 
     The models take turns, so that their ratios hold on a busy machine too; for absolute times, let it be
     idle.
     """
+    if training:
+        _training(model or TRAINED, steps, markdown, json_)
+        return
+
     from rich.console import Console
 
     from edgeemo.bench import bench as measure
@@ -60,6 +75,39 @@ def bench(
         write_text(markdown, report.to_markdown())
     if json_ is not None:
         write_text(json_, report.to_json())
+
+
+def _training(names: list[str], n_inferences: int, markdown: Path | None, json_: Path | None) -> None:
+    """The table on the screen; where there is a Markdown file, a plot beside it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgeemo.cli.extras import workstation
+    from edgeemo.files import write_text
+
+    with workstation():
+        from edgeemo.workstation import training_speed
+        from edgeemo.workstation.training.recipe import load_recipe
+
+    recipes = [load_recipe(recipe_path(name)) for name in dict.fromkeys(names)]
+    with progress_bar() as on_progress:
+        speeds = training_speed.training_speed(recipes, n_inferences=n_inferences, on_progress=on_progress)
+    rows = training_speed.rows(speeds)
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    console.print(table)
+    console.print(training_speed.caption(speeds), style="dim", highlight=False, markup=False)
+    if markdown is not None:
+        plot = markdown.with_suffix(".png")
+        training_speed.plot(speeds, plot)
+        text = training_speed.to_markdown(speeds)
+        write_text(markdown, f"{text}\n![training and inference, ms]({plot.name})\n")
+    if json_ is not None:
+        write_text(json_, training_speed.to_json(speeds))
 
 
 def tables(report: BenchReport) -> list[Table]:
@@ -89,7 +137,7 @@ def tables(report: BenchReport) -> list[Table]:
             f"{m.step_ms.p99_ms:.3f}",
             f"{m.step_ms.max_ms:.2f}",
             f"{report.ratio(m):.2f}",
-            f"{m.real_time_factor:.4f}",
+            "" if m.real_time_factor is None else f"{m.real_time_factor:.4f}",
         )
         memory = m.cold.peak_memory_mib
         costs.add_row(
@@ -110,7 +158,7 @@ def _bar(m: ModelBench, slowest_ms: float) -> Text:
     bar, drawn, end_ms = Text(), 0, 0.0
     frontend_ms = m.frontend_ms or 0.0
     parts = (
-        (m.resample_ms.p50_ms, "green"),
+        (m.resample_ms.p50_ms if m.resample_ms else 0.0, "green"),
         (frontend_ms, "cyan"),
         (m.model_ms.p50_ms - frontend_ms, "magenta"),
     )

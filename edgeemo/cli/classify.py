@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeemo.cli.extras import extras
+from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import AudioError
 from edgeemo.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeemo.classify import ClipFailure, ClipScore
+    from edgeemo.classify import Classifier, ClipFailure, ClipScore
 
 
 class Format(StrEnum):
@@ -35,30 +37,66 @@ def classify(
         list[Path], typer.Argument(help="Audio files, or folders to search for them.", show_default=False)
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A shipped model's name or an ONNX file.")
-    ] = DEFAULT_MODEL,
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A shipped model's name or an ONNX file; repeatable: the mean of the models' probabilities.  "
+            f"[default: {DEFAULT_MODEL}]",
+            show_default=False,
+        ),
+    ] = None,
     format_: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="Default: as the suffix of --output says, else a table."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write to this file; with --ray: Parquet, to this new folder.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Score in parallel on this Ray cluster: auto, HOST:PORT, ray://HOST:PORT, "
+            "or local to start one here. Needs --output.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Score whole clips of any length and rate: the mean probabilities over each clip's windows.
 
     A file that cannot be read is named and counted, and the rest goes on; the exit code is then 1.
     """
+    from edgeemo.classify import Classifier
+    from edgeemo.model import EmotionModel
+    from edgeemo.places import model_path
+
+    if ray is not None and output is None:
+        raise typer.BadParameter("needs --output, the folder for the Parquet files", param_hint="--ray")
+    if ray is not None and format_ is not None:
+        raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
+    classifier = Classifier([EmotionModel(model_path(name)) for name in model or [DEFAULT_MODEL]])
+    if ray is not None and output is not None:
+        _classify_archive(classifier, files, output, address=ray)
+    else:
+        _classify_here(classifier, files, format_ or _format_of(output), output)
+
+
+def _classify_here(
+    classifier: Classifier, files: Sequence[Path], format_: Format, output: Path | None
+) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgeemo.classify import ClipFailure
-    from edgeemo.classify import classify as score
     from edgeemo.files import write_text
-    from edgeemo.model import EmotionModel
-    from edgeemo.places import model_path
 
-    loaded = EmotionModel(model_path(model))
     found = _find(files)
     console = Console(stderr=True)
     columns = (TextColumn("classify"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -66,7 +104,7 @@ def classify(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(found))
         for item in found:
-            result = item if isinstance(item, ClipFailure) else next(score(loaded, [item]))
+            result = item if isinstance(item, ClipFailure) else next(classifier.classify([item]))
             if isinstance(result, ClipFailure):
                 progress.console.print(
                     result.error, style="red", markup=False, highlight=False, soft_wrap=True
@@ -74,12 +112,11 @@ def classify(
             results.append(result)
             progress.advance(task)
 
-    format_ = format_ or _format_of(output)
     if output is None and format_ is Format.TABLE and sys.stdout.isatty():
-        Console().print(_table(results, loaded.labels))
+        Console().print(_table(results, classifier.labels))
     else:
         write = {Format.TABLE: as_table, Format.CSV: as_csv, Format.JSON: as_json}[format_]
-        text = write(results, loaded.labels)
+        text = write(results, classifier.labels)
         if output is None:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -91,24 +128,27 @@ def classify(
         raise typer.Exit(1)
 
 
+def _classify_archive(classifier: Classifier, files: Sequence[Path], output: Path, *, address: str) -> None:
+    from edgeemo.archive import classify_archive
+    from edgeemo.classify import ClipFailure
+
+    # A path with nothing behind it becomes a row too: no node can read it.
+    found = [item.path if isinstance(item, ClipFailure) else item for item in _find(files)]
+    with extras(), quiet_libraries():
+        done = classify_archive(classifier, found, output, address=address, progress_bar=sys.stderr.isatty())
+    typer.echo(f"{done.n_scored} scored, {done.n_unreadable} could not be: {output}")
+    if done.n_unreadable:
+        raise typer.Exit(1)
+
+
 def as_csv(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
     """CSV text: one row per file, one column `p_LABEL` per class; a file that failed has only its `error`."""
+    from edgeemo.classify import columns, to_row
+
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "duration_s", "n_windows", "label", *(f"p_{name}" for name in labels), "error"])
-    for result in results:
-        row = result.to_dict(labels)
-        probabilities = row["probabilities"] or dict.fromkeys(labels, "")
-        writer.writerow(
-            [
-                row["path"],
-                row["duration_s"],
-                row["n_windows"],
-                row["label"],
-                *probabilities.values(),
-                row["error"],
-            ]
-        )
+    writer = csv.DictWriter(text, columns(labels), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(to_row(result, labels) for result in results)
     return text.getvalue()
 
 

@@ -143,9 +143,9 @@ def _show_sessions(manifest: Manifest) -> None:
 
 
 def _show_label_maps(manifest: Manifest) -> None:
-    from edgeemo.workstation.corpora.labels import LABEL_MAPS
+    from edgeemo.workstation.corpora.labels import SPEECH_LABEL_MAPS
 
-    for label_map in LABEL_MAPS.values():
+    for label_map in SPEECH_LABEL_MAPS.values():
         out = Counter(clip.emotion for clip in manifest.clips if label_map.index(clip.emotion) is None)
         left_out = "".join(f", without {n} of {emotion}" for emotion, n in out.items())
         typer.echo(f"label map {label_map.name}: {len(manifest.clips) - out.total()} clips{left_out}")

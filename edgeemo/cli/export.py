@@ -18,11 +18,13 @@ from edgeemo.metadata import MODES, PRECISIONS
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgeemo.metadata import ImageMetadata
     from edgeemo.workstation.gate import Verdict
     from edgeemo.workstation.training.recipe import Recipe
     from edgeemo.workstation.variants import Evaluation
 
 _N_CLIPS = 32
+_N_PICTURES = 256
 _PIPE_COLUMNS = 180
 
 
@@ -36,6 +38,10 @@ def export(
             help="Run folder of `edgeemo train`.  [default: the shipped weights' run, export/MODEL/]"
         ),
     ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(help="The run's weights of this fold, such as fold-3.  [default: its best fold]"),
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Your own .keras or .onnx file instead; the recipe says its features.")
     ] = None,
@@ -48,7 +54,8 @@ def export(
             "--data",
             "-d",
             help="Folder with the recipe's corpora: to calibrate int8 on training speakers and to measure UAR on "
-            "held-out ones. With any other audio, or none (the bundled sample), only Keras is compared with.",
+            "held-out ones. With any other audio, or none (the bundled sample), only Keras is compared with. Of a "
+            "network over images, the folder with its pictures, always needed.",
         ),
     ] = None,
     mode: Annotated[
@@ -71,9 +78,14 @@ def export(
     ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("models"),
 ) -> None:
-    """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side."""
+    """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side.
+
+    A network over images ([image] in its recipe) becomes one file in fp32.
+    """
     if weights and run:
         raise typer.BadParameter("give either --weights or --run, not both")
+    if weights and fold:
+        raise typer.BadParameter("--fold goes with a trained run; --weights is one network already")
     if labels and not weights:
         raise typer.BadParameter("--labels goes with --weights; a trained run knows its labels")
 
@@ -86,36 +98,53 @@ def export(
 
     with workstation():
         from edgeemo.places import EXPORT_DIR, recipe_path
-        from edgeemo.workstation.export import load_keras, prepare
+        from edgeemo.workstation.export import load_keras, prepare, write
         from edgeemo.workstation.training.recipe import load_recipe, with_step
-        from edgeemo.workstation.training.run import best_cell, load_run, score_rows, training_facts
+        from edgeemo.workstation.training.run import load_run, score_rows, training_facts
         from edgeemo.workstation.variants import export_variants
 
     facts: dict[str, Any] = {}
     scores: list[dict[str, Any]] = []
-    fold = None
     if weights:
         recipe = load_recipe(recipe_path(model))
     else:
         run = run or EXPORT_DIR / load_recipe(recipe_path(model)).name
         recipe, metrics = load_run(run)
-        cell_folder, cell = best_cell(run, metrics)
+        cell_folder, cell = _cell(run, metrics, fold)
         weights, fold = cell_folder / "model.keras", cell["fold"]
         facts, scores = training_facts(recipe, cell), score_rows(recipe, cell)
-    if step_ms is not None:
+    of_images = recipe.image is not None
+    if of_images:
+        of_audio = {
+            "--mode": mode,
+            "--precision": precision,
+            "--step-ms": step_ms is not None,
+            "--format": file_format != "onnx",
+            "--force": force,
+        }
+        if given := [option for option, value in of_audio.items() if value]:
+            raise ExportError(
+                f"{recipe.name} is a network over images, which becomes one ONNX file in fp32; leave out "
+                f"{', '.join(given)}"
+            )
+    elif step_ms is not None:
         recipe = with_step(recipe, step_ms / 1000)
 
-    network = weights if weights.suffix == ".onnx" else load_keras(weights)
+    clips = _parity_pictures(data, recipe) if of_images else _parity_clips(data, recipe)
+    source = prepare(
+        weights if weights.suffix == ".onnx" else load_keras(weights),
+        recipe,
+        clips=clips,
+        labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
+        training=facts,
+        scores=scores,
+    )
+    if of_images:
+        path = output / f"{source.metadata.variant}.onnx"
+        _report_image(write(source, path), path)
+        return
     with progress_bar() as on_progress:
         evaluated = _evaluation(data, recipe, fold)
-        source = prepare(
-            network,
-            recipe,
-            clips=_parity_clips(data, recipe),
-            labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
-            training=facts,
-            scores=scores,
-        )
         verdicts = export_variants(
             source,
             output,
@@ -133,6 +162,31 @@ def _check_choice(option: str, values: list[str] | None, known: Sequence[str]) -
     for value in values or ():
         if value not in known:
             raise typer.BadParameter(f"{option} is {value!r}; known: {', '.join(known)}")
+
+
+def _cell(run: Path, metrics: dict[str, Any], fold: str | None) -> tuple[Path, dict[str, Any]]:
+    """Folder and metrics of the run's best cell, or of the best one of a fold."""
+    from edgeemo.workstation.training.run import best_cell
+
+    cells = [cell for cell in metrics["cells"] if fold in (None, cell["fold"])]
+    if not cells:
+        known = ", ".join(dict.fromkeys(cell["fold"] for cell in metrics["cells"]))
+        raise ExportError(f"{run} has no fold {fold!r}; it has {known}")
+    best: tuple[Path, dict[str, Any]] = best_cell(run, {"cells": cells})
+    return best
+
+
+def _parity_pictures(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
+    """Pictures to compare on: some of the corpus' test part, evenly chosen."""
+    from edgeemo.workstation.training.run import open_dataset
+
+    if data is None:
+        raise ExportError(
+            f"{recipe.name} is compared with Keras on pictures; give --data with the folder of "
+            f"{', '.join(recipe.data.corpora)}"
+        )
+    pictures = [picture for picture in open_dataset(recipe, data).items if picture.part == "test"]
+    return [picture.pixels for picture in pictures[:: -(-len(pictures) // _N_PICTURES)]]
 
 
 def _evaluation(data: Path | None, recipe: Recipe, fold: str | None) -> Evaluation | None:
@@ -158,6 +212,20 @@ def _parity_clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
 
     paths = find_audio([data]) if data else [sample_path()]
     return [read_audio(path, recipe.features.sample_rate) for path in paths[:: -(-len(paths) // _N_CLIPS)]]
+
+
+def _report_image(metadata: ImageMetadata, path: Path) -> None:
+    """What was written, and how far it is from Keras."""
+    p = metadata.parity
+    typer.echo(
+        f"wrote {path}: {path.stat().st_size:,} bytes, {metadata.takes} pixels -> "
+        f"{len(metadata.labels)} labels"
+    )
+    typer.echo(
+        f"parity with {p['reference']} on {p['n_images']} pictures: probabilities differ by "
+        f"{p['mean_difference']:.0e} in the mean, {p['max_difference']:.0e} at most ({p['tolerance']:g} allowed); "
+        f"same label for {p['same_label']:.1%}"
+    )
 
 
 def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:

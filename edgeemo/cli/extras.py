@@ -1,4 +1,4 @@
-"""Commands of the workstation side, on a machine that has only the device side."""
+"""Libraries of an extra, on an installation without it."""
 
 from __future__ import annotations
 
@@ -9,38 +9,52 @@ from contextlib import contextmanager
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import MissingExtraError
 
-LIBRARIES = frozenset(
-    {
-        "keras",
-        "librosa",
-        "matplotlib",
-        "onnx",
-        "onnx_ir",
-        "onnxscript",
-        "sklearn",
-        "tensorflow",
-        "tf2onnx",
-    }
-)
-"""What the extra `train` installs, by import name."""
+LIBRARIES = {
+    "train": (
+        "this command needs the workstation side",
+        frozenset(
+            {
+                "PIL",
+                "keras",
+                "librosa",
+                "matplotlib",
+                "onnx",
+                "onnx_ir",
+                "onnxscript",
+                "sklearn",
+                "tensorflow",
+                "tf2onnx",
+            }
+        ),
+    ),
+    "cluster": ("--ray needs Ray", frozenset({"ray", "pandas", "pyarrow"})),
+}
+"""What each extra is for, and what it installs, by import name."""
 
 
 @contextmanager
-def workstation() -> Iterator[None]:
-    """Around the imports of a workstation command: a missing library of the extra becomes one line.
+def extras() -> Iterator[None]:
+    """Around the imports of what an extra installs: a missing one of its libraries becomes one line.
 
     Raises:
         MissingExtraError: instead of the ImportError of one of `LIBRARIES`; any other error passes through.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        # TensorFlow writes notices when it is imported, before any log level counts.
-        with quiet_libraries():
-            yield
+        yield
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in LIBRARIES:
-            raise
-        raise MissingExtraError(
-            f"this command needs the workstation side ({missing} is missing); pip install 'edgeemo[train]'"
-        ) from error
+        for extra, (need, libraries) in LIBRARIES.items():
+            if missing in libraries:
+                raise MissingExtraError(
+                    f"{need} ({missing} is missing); pip install 'edgeemo[{extra}]'"
+                ) from error
+        raise
+
+
+@contextmanager
+def workstation() -> Iterator[None]:
+    """`extras` around the imports of a workstation command, some of which write to the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow writes notices when it is imported, before any log level counts.
+    with quiet_libraries(), extras():
+        yield

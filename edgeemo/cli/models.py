@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgeemo.images import ImageModel
     from edgeemo.model import EmotionModel
 
 _PIPE_COLUMNS = 1000
@@ -23,7 +24,7 @@ def models() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from edgeemo.model import EmotionModel
+    from edgeemo.images import load_model
     from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, shipped_models, stands_for
 
     console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
@@ -34,19 +35,19 @@ def models() -> None:
     table = Table(box=None, pad_edge=False, row_styles=["", "dim"])
     for name in ("name", "what it is"):
         table.add_column(name, overflow="fold")
-    for name in ("parameters", "KiB", "window"):
+    for name in ("parameters", "KiB", "takes"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("labels", "score"):
         table.add_column(name, overflow="fold")
     for path in paths:
-        m = EmotionModel(path).metadata
+        m = load_model(path).metadata
         mark = "" if path.stem != stands_for(m.name) else " **" if m.name == DEFAULT_MODEL else " *"
         table.add_row(
             Text(path.stem + mark, style="bold"),
             Text(m.summary),
             f"{m.n_parameters:,}",
             f"{path.stat().st_size / 1024:,.0f}",
-            f"{m.window_s:g} s",
+            m.takes,
             Text(", ".join(m.labels)),
             Text(headline(m.scores)),
         )
@@ -69,11 +70,11 @@ def info(
     from rich.console import Console
     from rich.text import Text
 
+    from edgeemo.images import load_model
     from edgeemo.metadata import KEY
-    from edgeemo.model import EmotionModel
     from edgeemo.places import model_path
 
-    loaded = EmotionModel(model_path(model))
+    loaded = load_model(model_path(model))
     metadata = json.loads(loaded.session.get_modelmeta().custom_metadata_map[KEY])
     facts = _facts(loaded)
     if json_:
@@ -82,7 +83,10 @@ def info(
     console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     console.print(Text(metadata["name"], style="bold"), Text(metadata["summary"]))
     scores = metadata.pop("scores", [])
-    metadata["states"] = {s["name"]: f"{s['shape']}, {s['holds']}" for s in metadata.get("states", [])}
+    if "states" in metadata:
+        metadata["states"] = {s["name"]: f"{s['shape']}, {s['holds']}" for s in metadata["states"]}
+    # Single values before tables, which may be pages long.
+    metadata = dict(sorted(metadata.items(), key=lambda item: isinstance(item[1], dict)))
     for title, values in {"file": facts, "model": metadata}.items():
         console.print()
         console.print(Text(title, style="bold"))
@@ -109,7 +113,7 @@ def headline(scores: list[dict[str, Any]]) -> str:
     value = f"{name.upper().replace('_', ' ')} {_number(row[name])}" if name else "scored"
     speakers = next((row[key] for key in ("n_speakers", "speakers") if key in row), None)
     details = [str(row[key]) for key in ("corpus", "corpora", "protocol") if row.get(key)]
-    if isinstance(speakers, int):
+    if isinstance(speakers, int) and speakers:
         details.append(f"{speakers} speakers")
     return f"{value} ({', '.join(details)})" if details else f"{value} (protocol not stated)"
 
@@ -122,7 +126,7 @@ def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _facts(model: EmotionModel) -> dict[str, Any]:
+def _facts(model: EmotionModel | ImageModel) -> dict[str, Any]:
     import hashlib
 
     with model.path.open("rb") as file:

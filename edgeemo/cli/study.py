@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeemo.cli.extras import workstation
+from edgeemo.cli.extras import extras, workstation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,8 @@ def study(
         overrides = with_folds(overrides, paths, folds)
     compared = variants(paths, vary or (), overrides)
     folder = output or Path("runs") / "-".join(["study", *(path.stem for path in paths)])
-    engine = local_processes(jobs) if ray is None else ray_cluster(ray)
+    with extras():
+        engine = local_processes(jobs) if ray is None else ray_cluster(ray)
     with _Bar() as bar:
         results = run_study(
             compared, data, folder, engine, folds=fold or (), threads=threads, progress=bar.cell

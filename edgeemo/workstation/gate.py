@@ -18,7 +18,7 @@ import onnx
 
 from edgeemo import machine
 from edgeemo.bench import side_by_side
-from edgeemo.classify import score_audio
+from edgeemo.classify import Classifier
 from edgeemo.latency import Latency
 from edgeemo.model import EmotionModel
 from edgeemo.workstation.export import Progress, Source, disagreement, parity
@@ -108,7 +108,8 @@ def judge(
     if held_out:
         for i, (name, model) in enumerate(models.items()):
             on_progress("held-out speakers", i, len(models))
-            answers[name] = np.stack([score_audio(model, clip.audio)[0] for clip in held_out])
+            classifier = Classifier([model])
+            answers[name] = np.stack([classifier.score_audio(clip.audio)[0] for clip in held_out])
     latencies = dict(
         zip(
             files,

@@ -25,7 +25,7 @@ from edgeemo.files import replacing
 from edgeemo.latency import Latency
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.architectures import count_parameters
-from edgeemo.workstation.export import Progress, random_export
+from edgeemo.workstation.export import Progress, export
 from edgeemo.workstation.training.fit import compile_model
 from edgeemo.workstation.training.recipe import Recipe
 
@@ -87,7 +87,7 @@ def training_speed(
             on_progress("building and exporting", i, len(recipes))
             runners.append(_Trainer(recipe))
             paths.append(Path(folder) / f"{recipe.name}.onnx")
-            random_export(runners[-1].model, recipe, paths[-1])
+            export(runners[-1].model, recipe, paths[-1], clips=[_random_input(recipe)])
         on_progress("building and exporting", len(recipes), len(recipes))
         inference = side_by_side(paths, n_steps=n_inferences, on_progress=on_progress)
     in_turn(runners, n_training_steps, lambda _, done, total: on_progress("training steps", done, total))
@@ -100,6 +100,14 @@ def training_speed(
         )
         for recipe, runner, latency in zip(recipes, runners, inference, strict=True)
     ]
+
+
+def _random_input(recipe: Recipe) -> np.ndarray:
+    """A window of noise, or an image of it."""
+    rng = np.random.default_rng(1)
+    if recipe.image is not None:
+        return rng.uniform(0, 255, recipe.input_shape).astype(np.float32)
+    return rng.uniform(-0.1, 0.1, recipe.window_samples).astype(np.float32)
 
 
 class _Trainer:
@@ -163,30 +171,30 @@ def _row(speed: Speed, baseline: Speed | None) -> dict[str, str]:
     }
 
 
-def caption(speeds: Sequence[Speed], n_threads: int) -> str:
+def caption(speeds: Sequence[Speed]) -> str:
     """How it was measured and where, in a few sentences."""
     return (
         f"Training: Keras {keras.__version__} on TensorFlow, batch {BATCH_SIZE}, {speeds[0].training_ms.n} steps "
-        f"after warm-up, {n_threads} threads. Inference: onnxruntime, one thread, one input, "
+        f"after warm-up, as many threads as it likes. Inference: onnxruntime, one thread, one input, "
         f"{speeds[0].inference_ms.n} steps, speech with its front end over a whole window. Networks in turn. "
         f"x CNN: to {BASELINES['image']} or {BASELINES['speech']}. Published: a training step on a notebook's GPU. "
         f"{machine.caption(machine.describe())}."
     )
 
 
-def to_markdown(speeds: Sequence[Speed], n_threads: int) -> str:
+def to_markdown(speeds: Sequence[Speed]) -> str:
     """The table and its caption in Markdown."""
     table = rows(speeds)
     lines = ["| " + " | ".join(table[0]) + " |", "|---" + "|--:" * (len(table[0]) - 1) + "|"]
     lines += ["| " + " | ".join(row.values()) + " |" for row in table]
-    return "\n".join([*lines, "", caption(speeds, n_threads), ""])
+    return "\n".join([*lines, "", caption(speeds), ""])
 
 
-def to_json(speeds: Sequence[Speed], n_threads: int) -> str:
+def to_json(speeds: Sequence[Speed]) -> str:
     """Summary and all raw values as JSON text."""
     values: dict[str, Any] = {
         "machine": machine.describe(),
-        "settings": {"batch_size": BATCH_SIZE, "n_threads": n_threads},
+        "settings": {"batch_size": BATCH_SIZE},
         "networks": [
             {
                 "name": s.recipe.name,

@@ -1,7 +1,8 @@
-"""Makes tiny.onnx and tiny.stream.onnx, the small models of the device tests: `python tests/device/make_tiny.py`
-(extra `train`).
+"""Makes tiny.onnx, tiny.stream.onnx and tiny.image.onnx, the small models of the device tests:
+`python tests/device/make_tiny.py` (extra `train`).
 
-A real front end, a small LSTM and random weights: its labels mean nothing, its graph is of the real kind.
+A real front end, a small LSTM and random weights: its labels mean nothing, its graph is of the real kind. The model
+of images is a small LSTM over rows of pixels.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from keras import layers
 
 from edgeemo.metadata import Features
 from edgeemo.workstation.export import export
-from edgeemo.workstation.training.recipe import Architecture, Recipe, Window
+from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window
 
 LABELS = ("low", "middle", "high")
 
 
 def main() -> None:
-    """Write both beside this file."""
+    """Write them beside this file."""
+    make_audio()
+    make_image()
+
+
+def make_audio() -> None:
+    """A window and a stream graph of the same weights."""
     keras.utils.set_random_seed(1)
     recipe = Recipe(
         name="tiny",
@@ -40,6 +47,26 @@ def main() -> None:
     model = keras.Model(features, x, name="tiny")
     for mode, name in (("window", "tiny.onnx"), ("stream", "tiny.stream.onnx")):
         export(model, recipe, Path(__file__).parent / name, mode=mode, clips=[noise], labels=LABELS)
+
+
+def make_image() -> None:
+    """Six rows of five pixels."""
+    keras.utils.set_random_seed(1)
+    recipe = Recipe(
+        name="tiny.image",
+        summary="image LSTM of random weights, for tests",
+        architecture=Architecture(builder="tiny"),
+        image=Image(height=6, width=5),
+    )
+    x = pixels = layers.Input(recipe.input_shape)
+    x = layers.Rescaling(1 / 255)(x)
+    x = layers.LSTM(4)(x)
+    x = layers.Dense(
+        len(LABELS), activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 3)
+    )(x)
+    pictures = np.random.default_rng(0).integers(0, 256, (8, *recipe.input_shape))
+    path = Path(__file__).parent / "tiny.image.onnx"
+    export(keras.Model(pixels, x, name="tiny"), recipe, path, clips=pictures, labels=LABELS)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from typer.testing import CliRunner, Result
 
 from edgeemo.audio import read_audio
 from edgeemo.bench import speech_like
-from edgeemo.classify import ClipFailure, ClipScore, classify, score_audio, score_clip
+from edgeemo.classify import Classifier, ClipFailure, ClipScore
 from edgeemo.cli import app
-from edgeemo.errors import AudioError
+from edgeemo.errors import AudioError, ModelError
 from edgeemo.listen import Listener
 from edgeemo.model import EmotionModel
-from edgeemo.stepper import stepper
+from edgeemo.stepper import StreamStepper, stepper
 from edgeemo.windows import clip_windows
 
 
@@ -53,7 +53,7 @@ def test_score_is_the_mean_over_the_windows(model: EmotionModel) -> None:
     audio = speech_like(round(3.3 * window_samples), model.metadata.features.sample_rate)
     by_hand = [model.predict(window) for window in clip_windows(audio, window_samples)]
     assert np.ptp(by_hand, axis=0).max() > 1e-6, "all windows score alike: the test cannot fail"
-    probabilities, n_windows = score_audio(model, audio)
+    probabilities, n_windows = Classifier([model]).score_audio(audio)
     np.testing.assert_allclose(probabilities, np.mean(by_hand, axis=0), atol=1e-6)
     assert n_windows == len(by_hand)
 
@@ -72,7 +72,7 @@ def test_score_of_a_stream_graph_is_the_mean_over_the_steps_that_heard_a_window(
         (end, steps.step(piece)) for end, piece in zip(ends, padded.reshape(n_steps, step), strict=True)
     ]
     expected = [p for end, p in by_hand if end >= window] or [by_hand[-1][1]]
-    probabilities, n_windows = score_audio(stream_model, audio)
+    probabilities, n_windows = Classifier([stream_model]).score_audio(audio)
     np.testing.assert_allclose(probabilities, np.mean(expected, axis=0), atol=1e-6)
     assert n_windows == len(expected) == max(1, (n_samples - window) // step + 1)
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
@@ -86,7 +86,9 @@ def test_pauses_in_a_clip_reset_nothing(stream_model: EmotionModel) -> None:
     steps = stepper(stream_model)
     first = m.window_samples // m.step_samples - 1
     expected = [steps.step(piece) for piece in audio.reshape(-1, m.step_samples)][first:]
-    np.testing.assert_allclose(score_audio(stream_model, audio)[0], np.mean(expected, axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        Classifier([stream_model]).score_audio(audio)[0], np.mean(expected, axis=0), atol=1e-6
+    )
 
     live = Listener(stream_model, m.features.sample_rate).push(audio)[first:]
     assert live[-1].utterance == 2
@@ -96,10 +98,11 @@ def test_pauses_in_a_clip_reset_nothing(stream_model: EmotionModel) -> None:
 
 def test_clip_of_any_rate_is_scored_at_the_models_rate(either_model: EmotionModel, clips: list[Path]) -> None:
     model = either_model
+    classifier = Classifier([model])
     for path in clips:
-        score = score_clip(model, path)
+        score = classifier.score_clip(path)
         audio = read_audio(path, model.metadata.features.sample_rate)
-        np.testing.assert_array_equal(score.probabilities, score_audio(model, audio)[0])
+        np.testing.assert_array_equal(score.probabilities, classifier.score_audio(audio)[0])
         assert score.label == model.labels[int(np.argmax(score.probabilities))]
         assert score.duration_s == pytest.approx(soundfile.info(path).duration, abs=0.001)
         assert score.probabilities.sum() == pytest.approx(1, abs=1e-5)
@@ -110,12 +113,81 @@ def test_unreadable_file_does_not_stop_the_rest(
 ) -> None:
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"not audio at all")
+    unopenable = tmp_path / f"{'long' * 100}.wav"  # an OSError of the file system, before libsndfile
+    classifier = Classifier([model])
     with pytest.raises(AudioError):
-        score_clip(model, bad)
-    results = list(classify(model, [clips[0], bad, clips[1]]))
-    assert [type(result) for result in results] == [ClipScore, ClipFailure, ClipScore]
-    assert [result.path for result in results] == [clips[0], bad, clips[1]]
-    assert "bad.wav" in results[1].error
+        classifier.score_clip(bad)
+    results = list(classifier.classify([clips[0], bad, unopenable, clips[1]]))
+    assert [type(result) for result in results] == [ClipScore, ClipFailure, ClipFailure, ClipScore]
+    assert [result.path for result in results] == [clips[0], bad, unopenable, clips[1]]
+    for failure in results[1:3]:
+        assert failure.error.startswith(f"{failure.path}: ")
+        assert failure.error.count("\n") == 0
+
+
+def scores(classifier: Classifier, clips: list[np.ndarray]) -> list[np.ndarray]:
+    return [classifier.score_audio(clip)[0] for clip in clips]
+
+
+def test_clips_leave_no_trace_in_the_next(
+    stream_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One stepper for all clips: the same bits as a new one for each."""
+    sample_rate = stream_model.metadata.features.sample_rate
+    clips = [speech_like(n_samples, sample_rate, seed=n_samples) for n_samples in (5000, 40000, 2560, 5000)]
+    of_new = [Classifier([stream_model]).score_audio(clip)[0] for clip in clips]
+    classifier = Classifier([stream_model])
+    np.testing.assert_array_equal(scores(classifier, clips), of_new)
+    np.testing.assert_array_equal(scores(classifier, clips[::-1]), of_new[::-1])
+
+    monkeypatch.setattr(StreamStepper, "reset", lambda self: None)
+    assert not np.array_equal(scores(classifier, clips), of_new), "the test cannot fail"
+
+
+def test_several_models_are_averaged(model: EmotionModel, stream_model: EmotionModel) -> None:
+    """A window graph and a stream graph of other numbers of windows: each weighs the same."""
+    audio = speech_like(40000, model.metadata.features.sample_rate)
+    (of_window, n_windows), (of_stream, n_steps) = (
+        Classifier([one]).score_audio(audio) for one in (model, stream_model)
+    )
+    assert n_windows != n_steps
+    assert np.abs(of_window - of_stream).max() > 1e-4, "the test cannot fail"
+    probabilities, n_all = Classifier([model, stream_model]).score_audio(audio)
+    np.testing.assert_allclose(probabilities, (of_window + of_stream) / 2, atol=1e-6)
+    assert n_all == n_windows + n_steps
+    np.testing.assert_array_equal(Classifier([model, model]).score_audio(audio)[0], of_window)
+
+
+def test_the_command_averages_models(
+    tiny_model_path: Path, stream_model_path: Path, clips: list[Path]
+) -> None:
+    rows = json.loads(run("-m", tiny_model_path, "-m", stream_model_path, "-f", "json", *clips).stdout)
+    classifier = Classifier([EmotionModel(tiny_model_path), EmotionModel(stream_model_path)])
+    for row, path in zip(rows, clips, strict=True):
+        assert row == classifier.score_clip(path).to_dict(classifier.labels)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'["low", "middle", "high"]', b'["low", "high", "middle"]'),
+        (b'["low", "middle", "high"]', b'["low", "middle", "hush"]'),
+        (b'"sample_rate": 16000', b'"sample_rate": 22050'),
+    ],
+)
+def test_models_that_differ_are_not_averaged(
+    tiny_model_path: Path, clips: list[Path], tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    content = tiny_model_path.read_bytes()
+    assert content.count(old) == 1
+    other = tmp_path / "other.onnx"
+    other.write_bytes(content.replace(old, new))
+    with pytest.raises(ModelError):
+        Classifier([EmotionModel(tiny_model_path), EmotionModel(other)])
+    result = run("-m", tiny_model_path, "-m", other, clips[0])
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert "other.onnx has labels low, " in result.stderr
+    assert "same labels in the same order" in result.stderr
 
 
 def test_csv_has_a_row_per_file_in_the_order_given(
@@ -134,8 +206,9 @@ def test_csv_has_a_row_per_file_in_the_order_given(
 
 def test_json_says_what_the_library_says(either_model: EmotionModel, clips: list[Path]) -> None:
     rows = json.loads(run("-m", either_model.path, "-f", "json", *clips).stdout)
+    classifier = Classifier([either_model])
     for row, path in zip(rows, clips, strict=True):
-        score = score_clip(either_model, path)
+        score = classifier.score_clip(path)
         assert list(row["probabilities"]) == list(either_model.labels)
         np.testing.assert_allclose(list(row["probabilities"].values()), score.probabilities, atol=1e-6)
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -185,6 +258,13 @@ def test_output_file_takes_its_format_from_its_suffix(
     assert (result.exit_code, result.stdout) == (0, "")
     assert json.loads(target.read_text(encoding="utf-8"))[0]["path"] == str(clips[0])
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("options", [["--output", "scores", "--format", "csv"], []])
+def test_ray_writes_parquet_to_a_folder(options: list[str], tiny_model_path: Path, clips: list[Path]) -> None:
+    result = run("-m", tiny_model_path, "--ray", "local", *options, clips[0])
+    assert result.exit_code == 2
+    assert ("--ray writes Parquet" if options else "needs --output") in " ".join(result.stderr.split())
 
 
 def test_missing_model_is_one_line(clips: list[Path]) -> None:

@@ -24,6 +24,9 @@ HEAVY = {
     "onnx",
     "onnx_ir",
     "onnxscript",
+    "pandas",
+    "pyarrow",
+    "ray",
     "scipy",
     "sklearn",
     "tensorflow",
@@ -85,6 +88,13 @@ def test_listening_to_the_sample_loads_no_heavy_library(tiny_model_path: Path, t
     assert heavy_after(code, tmp_path) == set()
 
 
+def test_classifying_on_this_machine_loads_no_heavy_library(tiny_model_path: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", np.ones(1600) / 2, 16000)
+    arguments = ["classify", "clip.wav", "--format", "csv", "--model", str(tiny_model_path)]
+    code = f"from edgeemo.cli import app\napp({arguments}, standalone_mode=False)"
+    assert heavy_after(code, tmp_path) == set()
+
+
 @pytest.mark.parametrize("library", sorted(HEAVY))
 def test_the_checks_above_can_fail(tmp_path: Path, library: str) -> None:
     """A copy of the package, in which one device module imports a heavy library."""
@@ -101,6 +111,15 @@ def test_a_workstation_command_on_a_base_installation(command: str, tmp_path: Pa
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.stderr
     assert result.stderr.startswith("edgeemo: this command needs the workstation side (")
     assert result.stderr.endswith(" is missing); pip install 'edgeemo[train]'\n")
+
+
+def test_ray_on_a_base_installation(tiny_model_path: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", np.ones(1600) / 2, 16000)
+    arguments = ["classify", "clip.wav", "--ray", "local", "--output", "scores", "--model", tiny_model_path]
+    result = python(BASE_INSTALLATION, *arguments, folder=tmp_path)
+    expected = "edgeemo: --ray needs Ray (ray is missing); pip install 'edgeemo[cluster]'\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
 
 
 def test_data_needs_no_extra(tmp_path: Path) -> None:

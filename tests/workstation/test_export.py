@@ -221,10 +221,24 @@ def test_file_that_is_not_keras(content: bytes | None, words: str, old_file: Pat
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--weights", "w.keras", "--run", "r"], ["--labels", "a,b"], ["--labels", "a,b", "--run", "r"]],
+    [
+        ["--weights", "w.keras", "--run", "r"],
+        ["--weights", "w.keras", "--fold", "fold-1"],
+        ["--labels", "a,b"],
+        ["--labels", "a,b", "--run", "r"],
+    ],
 )
 def test_options_that_exclude_each_other(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["export", *arguments]).exit_code == 2
+
+
+def test_an_unknown_fold_of_the_shipped_run(old_file: Path) -> None:
+    arguments = ["export", "-m", "pure_cnn", "--fold", "fold-9", "-o", str(old_file.parent)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("pure_cnn has no fold 'fold-9'; it has fold-1\n")
+    assert result.stderr.count("\n") == 1
+    assert_untouched(old_file)
 
 
 # --- refused -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from conftest import noise, randomise, speech_like
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 from onnx import TensorProto, helper
@@ -166,6 +166,7 @@ def test_recognition(interval: list[float], accepted: bool) -> None:
     assert (not gate.lost_recognition(recognition)) == accepted
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), n_speakers=st.integers(2, 6), lost=st.integers(0, 20))
 def test_recognition_of_known_answers(seed: int, n_speakers: int, lost: int) -> None:
     """The change is what was lost, lies in its interval, and no change has no interval."""

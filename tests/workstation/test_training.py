@@ -20,7 +20,7 @@ from sklearn import metrics as sk
 from typer.testing import CliRunner
 
 from edgeemo.audio import read_audio
-from edgeemo.classify import score_clip
+from edgeemo.classify import Classifier
 from edgeemo.cli import app
 from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.model import EmotionModel
@@ -703,7 +703,8 @@ def test_exported_run_classifies_as_keras_does(
     frontend = FrontEnd(run.recipe.features)
     clips = run.split.test[:4]
     expected = np.stack([clip_probabilities(kept, frontend, run.recipe, clip.path) for clip in clips])
-    found = np.stack([score_clip(model, clip.path).probabilities for clip in clips])
+    classifier = Classifier([model])
+    found = np.stack([classifier.score_clip(clip.path).probabilities for clip in clips])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
     result = runner.invoke(app, ["classify", *(str(c.path) for c in clips), "-m", str(output), "-f", "json"])

@@ -1,1 +1,1 @@
-"""Speech emotion corpora: file names (`names`), label maps (`labels`), scanning and CSV (`manifest`)."""
+"""Corpora as they are downloaded: of speech, by file names or annotation tables; of pictures; and label maps."""

@@ -49,7 +49,7 @@ def _identity(name: str, labels: tuple[str, ...]) -> LabelMap:
 
 _RAVDESS8 = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
-LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
+SPEECH_LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
     {
         # The eight classes of RAVDESS in the order of its emotion codes 01 to 08.
         "ravdess8": _identity("ravdess8", _RAVDESS8),
@@ -70,9 +70,16 @@ LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
                 }
             ),
         ),
+    }
+)
+"""The label maps of speech by name. "boredom" (EmoDB) is in neither: such clips are left out, with a count."""
+
+LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
+    {
+        **SPEECH_LABEL_MAPS,
         # Image corpora: their own classes, in the order of their numbers or folders.
         "fashion10": _identity("fashion10", FASHION_MNIST_CLASSES),
         "fer7": _identity("fer7", FER2013_CLASSES),
     }
 )
-"""The label maps by name. "boredom" (EmoDB) is in neither: such clips are left out, with a count."""
+"""All label maps by name."""

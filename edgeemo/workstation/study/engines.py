@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from edgeemo.cluster import connected
 from edgeemo.errors import EdgeEmoError
 from edgeemo.files import replacing
 from edgeemo.workstation.study.job import Job, command, train_job
@@ -53,17 +54,16 @@ def ray_cluster(address: str) -> Engine:
     Its nodes need edgeemo with the extras `train` and `cluster`, and the corpora at the same path.
 
     Args:
-        address: as `ray.init` takes it; `local` starts one on this machine.
+        address: as `edgeemo.cluster.connected` takes it.
+
+    Raises:
+        ImportError: Ray is not installed.
     """
+    import ray
 
     def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, str | None]]:
-        import ray
-
-        from edgeemo.archive import connected
-
         with connected(address):
-            # A fresh process for each: TensorFlow's threads are set once in a process.
-            remote = ray.remote(max_calls=1)(_on_node)
+            remote = ray.remote(_on_node)
             running = {
                 remote.options(num_cpus=job.threads or 1, name=job.name).remote(job, _manifest(job)): job
                 for job in jobs

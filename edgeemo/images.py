@@ -1,0 +1,98 @@
+"""Models of grey images: networks of published comparisons, measured and looked at with the same commands.
+
+One ONNX file each, as the models of audio: pixels in, class probabilities out. No microphone listens to them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from edgeemo.metadata import ImageMetadata, read_metadata
+from edgeemo.model import (
+    EmotionModel,
+    Probabilities,
+    check_graph,
+    open_session,
+    session_options,
+    stored_metadata,
+)
+
+
+class ImageModel:
+    """A loaded model of images.
+
+    Args:
+        path: an ONNX file made by `edgeemo export` of a recipe with `[image]`.
+        n_threads: onnxruntime's intra-op threads.
+        session: of this file, where it is open already; `n_threads` is then the session's.
+
+    Raises:
+        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; it is a model of
+            audio.
+    """
+
+    def __init__(
+        self, path: Path | str, *, n_threads: int = 1, session: ort.InferenceSession | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.session = session or open_session(self.path, session_options(n_threads))
+        self.metadata = ImageMetadata.from_json(
+            stored_metadata(self.session, self.path), source=str(self.path)
+        )
+        m = self.metadata
+        inputs = [("image", (1, m.height, m.width))]
+        check_graph(self.session, self.path, inputs, [("probabilities", (1, len(m.labels)))])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+        return self.metadata.labels
+
+    def predict(self, image: npt.NDArray[Any]) -> Probabilities:
+        """Classify one image.
+
+        Args:
+            image: grey values from 0 (black) to 255, of any type of number, shape `(height, width)`.
+
+        Returns:
+            probabilities, shape `(n_labels,)`, summing to 1.
+
+        Raises:
+            ValueError: another shape.
+        """
+        m = self.metadata
+        if image.shape != (m.height, m.width):
+            raise ValueError(f"image of shape {image.shape}, expected ({m.height}, {m.width})")
+        (probabilities,) = self.session.run(None, {"image": image[np.newaxis].astype(np.float32, copy=False)})
+        result: Probabilities = probabilities[0]
+        return result
+
+    def __repr__(self) -> str:
+        m = self.metadata
+        shape = (1, m.height, m.width)
+        return (
+            f"ImageModel({self.path.name}: image {shape} -> probabilities (1, {len(m.labels)}): "
+            f"{', '.join(m.labels)})"
+        )
+
+
+def load_model(path: Path | str, *, n_threads: int = 1) -> EmotionModel | ImageModel:
+    """Load a model of audio or of images, whichever the file says it is.
+
+    Args:
+        path: an ONNX file made by `edgeemo export`.
+        n_threads: onnxruntime's intra-op threads.
+
+    Raises:
+        ModelError: as `EmotionModel` and `ImageModel`.
+    """
+    path = Path(path)
+    session = open_session(path, session_options(n_threads))
+    metadata = read_metadata(stored_metadata(session, path), source=str(path))
+    kind = ImageModel if isinstance(metadata, ImageMetadata) else EmotionModel
+    return kind(path, session=session)

@@ -1,0 +1,194 @@
+"""Scoring an archive on a real Ray cluster of two nodes, as a library and as `edgeemo classify --ray`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from typer.testing import CliRunner, Result
+
+from edgeemo.archive import ArchiveSummary, _summary, classify_archive
+from edgeemo.cluster import connected
+from edgeemo.bench import speech_like
+from edgeemo.classify import Classifier, to_row
+from edgeemo.cli import app
+from edgeemo.errors import ClusterError, OutputError
+from edgeemo.model import EmotionModel
+
+# Ray reads these when it is imported. A busy machine may take longer than its 30 s to start a node.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_raylet_start_wait_time_s": "180",
+}
+pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+
+N_CLIPS = 20
+STORE_BYTES = 100 * 2**20
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one processor each, as processes of this machine; the first also serves `ray://`."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "ray_client_server_port": free_port()}
+    made = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False})
+    made.client_address = f"ray://127.0.0.1:{head['ray_client_server_port']}"
+    made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of 8 to 48 kHz in folders, one that is no audio, and one that is empty."""
+    folder = tmp_path_factory.mktemp("archive")
+    for i in range(N_CLIPS):
+        rate = (8000, 11025, 16000, 22050, 44100, 48000)[i % 6]
+        path = folder / f"speaker {i % 3}" / f"{i:02d} é.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, speech_like(rate // 2 + 997 * i, rate, seed=i), rate)
+    (folder / "corrupt.wav").write_bytes(b"RIFF but not audio at all")
+    (folder / "empty.wav").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_model_path: Path, stream_model_path: Path) -> Classifier:
+    return Classifier([EmotionModel(tiny_model_path), EmotionModel(stream_model_path)])
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["classify", *map(str, arguments)])
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    assert {path.suffix for path in folder.iterdir()} == {".parquet"}
+    rows = [row for path in folder.iterdir() for row in pq.read_table(path).to_pylist()]
+    return sorted(rows, key=lambda row: row["path"])
+
+
+def rows_here(classifier: Classifier, paths: list[Path]) -> list[dict[str, Any]]:
+    return [to_row(result, classifier.labels) for result in classifier.classify(sorted(paths))]
+
+
+def test_archive_on_two_nodes_is_what_this_machine_says(
+    cluster: Any, classifier: Classifier, archive: Path, tmp_path: Path
+) -> None:
+    paths = list(archive.rglob("*.wav"))
+    strange = tmp_path / os.fsdecode(b"latin-1 \xe9.wav")
+    output = tmp_path / "new" / "scores #1%20?"
+    done = classify_archive(classifier, [*paths, paths[0], strange], output, address=cluster.address)
+    assert done == ArchiveSummary(n_scored=N_CLIPS, n_unreadable=3)
+    rows = rows_of(output)
+    of_strange = rows.pop(next(i for i, row in enumerate(rows) if "latin-1" in row["path"]))
+    assert rows == rows_here(classifier, paths)
+    assert of_strange["path"] == f"{tmp_path}/latin-1 \\udce9.wav"
+    assert of_strange["error"].endswith("no such audio file")
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_command_from_outside_the_cluster(
+    cluster: Any, classifier: Classifier, archive: Path, tmp_path: Path
+) -> None:
+    models = [option for model in classifier.models for option in ("--model", model.path)]
+    output = tmp_path / "scores"
+    output.mkdir()
+    result = run(archive, tmp_path / "gone.wav", *models, "--ray", cluster.client_address, "-o", output)
+    assert result.stderr == ""
+    assert (result.exit_code, result.stdout) == (1, f"{N_CLIPS} scored, 3 could not be: {output}\n")
+    assert rows_of(output) == rows_here(classifier, [*archive.rglob("*.wav"), tmp_path / "gone.wav"])
+
+
+def test_failed_job_is_one_line_and_leaves_nothing(
+    cluster: Any, tiny_model_path: Path, archive: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(tiny_model_path.read_bytes())
+    classifier = Classifier([EmotionModel(copy)])
+    copy.write_bytes(b"what the nodes cannot load")
+    with pytest.raises(
+        ClusterError, match=r"failed: edgeemo\.errors\.ModelError: .*cannot load it"
+    ) as caught:
+        classify_archive(classifier, [archive / "empty.wav"], tmp_path / "scores", address=cluster.address)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.onnx"]
+
+
+def test_cluster_of_this_machine_ends_with_its_use() -> None:
+    import ray
+
+    with connected("local"):
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        socket.create_connection((host, int(port))).close()
+    assert not ray.is_initialized()
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ConnectionRefusedError):
+        while time.monotonic() < deadline:
+            socket.create_connection((host, int(port))).close()
+            time.sleep(0.1)
+        pytest.fail("Ray still runs")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "nowhere.invalid:6379"])
+def test_no_cluster_there(address: str, classifier: Classifier, archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError) as caught:
+        classify_archive(classifier, [archive / "empty.wav"], tmp_path / "scores", address=address)
+    assert str(caught.value).startswith(f"no Ray cluster at {address} (")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("address", ["", "here", "127.0.0.1", "http://127.0.0.1:1", "ray://127.0.0.1"])
+def test_address_of_no_kind(address: str) -> None:
+    with (
+        pytest.raises(ClusterError, match=r"expected auto, local, HOST:PORT or ray://HOST:PORT"),
+        connected(address),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("taken", ["scores", "scores/already.parquet"])
+def test_output_that_is_there_is_kept(
+    taken: str, classifier: Classifier, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).write_text("kept")
+    with pytest.raises(OutputError, match=r"is there already; give the name of a new folder"):
+        classify_archive(classifier, [archive / "empty.wav"], tmp_path / "scores", address="local")
+    assert (tmp_path / taken).read_text() == "kept"
+
+
+def test_output_that_cannot_be_made(classifier: Classifier, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "scores"
+    with pytest.raises(OutputError, match=r"cannot be made"):
+        classify_archive(classifier, [archive / "empty.wav"], output, address="local")
+
+
+def test_rows_that_went_to_a_folder_of_another_node_are_missed(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for i, error in enumerate(("no audio", None)):
+        pq.write_table(pa.table({"error": pa.array([error, None], pa.string())}), tmp_path / f"{i}.parquet")
+    assert _summary(tmp_path, n_recordings=4) == ArchiveSummary(n_scored=3, n_unreadable=1)
+    with pytest.raises(ClusterError, match=r"4 rows for 5 recordings .* all nodes share"):
+        _summary(tmp_path, n_recordings=5)

@@ -1,0 +1,278 @@
+"""Export of networks over images: one file each, compared with Keras on pictures of the corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from conftest import randomise
+from keras import layers
+from typer.testing import CliRunner, Result
+
+from edgeemo.cli import app
+from edgeemo.errors import ExportError, ParityError
+from edgeemo.images import ImageModel
+from edgeemo.workstation.architectures import build as build_network
+from edgeemo.workstation.corpora.pictures import read_pictures
+from edgeemo.workstation.export import Source, build, export, prepare, write
+from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
+
+LABELS = ("yes", "no", "peut-être")
+PICTURES = np.random.default_rng(0).integers(0, 256, (5, 8, 6), np.uint8)
+OLD = b"the model that was here before"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return recipe_from_dict({
+        "name": "tiny_image",
+        "summary": "for tests",
+        "architecture": {"builder": "fashion_lstm"},
+        "image": {"height": 8, "width": 6},
+    })  # fmt: skip
+
+
+def lstm() -> keras.Model:
+    pixels = layers.Input((8, 6), name="features")
+    x = layers.LSTM(4)(layers.Rescaling(1 / 255)(pixels))
+    return randomise(keras.Model(pixels, layers.Dense(3, activation="softmax")(x), name="lstm"))
+
+
+def cnn() -> keras.Model:
+    pixels = layers.Input((8, 6), name="features")
+    x = layers.Reshape((8, 6, 1))(layers.Rescaling(1 / 255)(pixels))
+    x = layers.Conv2D(3, 3, padding="same", activation="relu")(x)
+    x = layers.Flatten()(layers.MaxPooling2D(2)(x))
+    return randomise(keras.Model(pixels, layers.Dense(3, activation="softmax")(x), name="cnn"))
+
+
+@pytest.fixture(scope="module")
+def source(recipe: Recipe) -> Source:
+    return prepare(lstm(), recipe, clips=PICTURES, labels=LABELS)
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny_image.onnx"
+    path.write_bytes(OLD)
+    return path
+
+
+def assert_untouched(path: Path) -> None:
+    assert path.read_bytes() == OLD
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "left something behind"
+
+
+# --- one file ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "native"), [(lstm, "LSTM"), (cnn, "Conv")])
+def test_the_file_computes_what_keras_computes(
+    make: Callable[[], keras.Model], native: str, recipe: Recipe, old_file: Path
+) -> None:
+    model = make()
+    facts, scores = {"fold": "fold-1"}, [{"part": "test", "uar": 0.5}]
+    metadata = export(model, recipe, old_file, clips=PICTURES, labels=LABELS, training=facts, scores=scores)
+    loaded = ImageModel(old_file)
+    assert loaded.metadata == metadata
+    assert (metadata.name, metadata.height, metadata.width, metadata.labels) == ("tiny_image", 8, 6, LABELS)
+    assert (metadata.training, metadata.scores) == (facts, scores)
+    assert metadata.n_parameters == model.count_params()
+    parity = metadata.parity
+    assert (parity["reference"], parity["n_images"], parity["same_label"]) == ("Keras", 5, 1)
+    assert parity["mean_difference"] <= parity["max_difference"] < 1e-5
+
+    others = np.random.default_rng(9).uniform(0, 255, (4, 8, 6)).astype(np.float32)
+    expected = model.predict(others, verbose=0)
+    assert np.ptp(expected, axis=0).max() > 0.01, "it says the same of all pictures"
+    np.testing.assert_allclose([loaded.predict(x) for x in others], expected, rtol=0, atol=1e-5)
+    count = Counter(node.op_type for node in onnx.load(old_file).graph.node)
+    assert count[native] == 1
+    assert not {"Loop", "Scan", "If", "Mul", "Div"} & set(count), "not simplified"
+
+
+def test_an_onnx_file_of_another_tool(source: Source, recipe: Recipe, old_file: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "theirs.onnx"
+    write(source, weights)
+    metadata = export(weights, recipe, old_file, clips=PICTURES, labels=LABELS)
+    assert metadata.parity["reference"] == "theirs.onnx"
+    for picture in PICTURES:
+        np.testing.assert_allclose(
+            ImageModel(old_file).predict(picture), ImageModel(weights).predict(picture), rtol=0, atol=1e-6
+        )
+
+
+def test_broken_parity_leaves_the_old_file(source: Source, recipe: Recipe, old_file: Path) -> None:
+    other = dataclasses.replace(source, expected=source.expected[::-1])
+    with pytest.raises(
+        ParityError, match=r"differs from Keras by up to .* on 5 images.*nothing was replaced"
+    ):
+        write(other, old_file)
+    assert_untouched(old_file)
+    strict = dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, tolerance=1e-12))
+    with pytest.raises(ParityError, match="1e-12"):
+        write(dataclasses.replace(source, recipe=strict), old_file)
+    assert_untouched(old_file)
+
+
+@pytest.mark.parametrize(("mode", "precision"), [("stream", "fp32"), ("window", "int8"), ("window", "fp16")])
+def test_there_is_one_variant(mode: str, precision: str, source: Source, old_file: Path) -> None:
+    with pytest.raises(ExportError, match="tiny_image is a network over images, which has one variant"):
+        build(source, mode, precision)
+    if precision == "fp32":
+        with pytest.raises(ExportError, match="one variant"):
+            write(source, old_file, mode=mode)
+        assert_untouched(old_file)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(LABELS[:2], r"\(batch, 3\), expected \(batch, 2\)"), (("a", "a", "b"), "each must be a name")],
+)
+def test_labels_that_do_not_fit(labels: tuple[str, ...], words: str, recipe: Recipe, old_file: Path) -> None:
+    with pytest.raises(ExportError, match=words):
+        export(lstm(), recipe, old_file, clips=PICTURES, labels=labels)
+    assert_untouched(old_file)
+
+
+# --- by command, from a run ----------------------------------------------------------------------------
+
+VALIDATION_UAR = {("fold-1", 0): 0.5, ("fold-1", 1): 0.6, ("fold-2", 0): 0.9}
+
+
+def write_fashion(folder: Path) -> Path:
+    """Fashion-MNIST under its names, with one test and one training picture a class."""
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    for part in ("train", "t10k"):
+        for kind, values in (
+            ("images-idx3", rng.integers(0, 256, (10, 28, 28))),
+            ("labels-idx1", np.arange(10)),
+        ):
+            header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+            (folder / f"{part}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
+    return folder
+
+
+def cell(fold: str, seed: int) -> dict[str, Any]:
+    """What `metrics.json` says of one training."""
+    by_corpus = {
+        "fashion_mnist": {"n_clips": 10, "uar": 0.4 + seed, "war": 0.4, "macro_f1": 0.4, "recall": {}}
+    }
+    return {
+        "fold": fold,
+        "seed": seed,
+        "n_train": 7,
+        "best_epoch": 2,
+        "validation": {"uar": VALIDATION_UAR[fold, seed]},
+        "validation_by_corpus": by_corpus,
+        "test_by_corpus": by_corpus,
+        **{f"{part}_speakers": [] for part in ("train", "validation", "test")},
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data`, a finished `run` of two folds, and its recipe, `r.toml`."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_fashion(folder / "data")
+    text = (
+        'name = "rows"\nsummary = "an LSTM"\n[architecture]\nbuilder = "fashion_lstm"\nunits = [3]\n'
+        '[image]\nheight = 28\nwidth = 28\n[data]\ncorpora = ["fashion_mnist"]\nlabels = "fashion10"\n'
+        '[protocol]\nkind = "holdout"\nfolds = 2\n'
+    )
+    (folder / "r.toml").write_text(text)
+    values = {
+        "name": "rows",
+        "summary": "an LSTM",
+        "architecture": {"builder": "fashion_lstm", "units": [3]},
+        "image": {"height": 28, "width": 28},
+        "data": {"corpora": ["fashion_mnist"], "labels": "fashion10"},
+        "protocol": {"kind": "holdout", "folds": 2},
+    }
+    (folder / "run").mkdir()
+    (folder / "run" / "recipe.json").write_text(json.dumps(recipe_from_dict(values).to_dict()))
+    (folder / "run" / "metrics.json").write_text(json.dumps({"cells": [cell(*of) for of in VALIDATION_UAR]}))
+    for seed, name in enumerate(("fold-1_seed-1", "fold-2_seed-0")):
+        sizes = {"n_frames": 28, "n_mels": 28, "n_labels": 10}
+        model = randomise(build_network("fashion_lstm", {"units": (3,)}, **sizes), seed=seed)
+        (folder / "run" / name).mkdir()
+        model.save(folder / "run" / name / "model.keras")
+    return folder
+
+
+def command(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("options", "fold", "seed"), [([], "fold-2", 0), (["--fold", "fold-1"], "fold-1", 1)]
+)
+def test_the_best_cell_of_a_run_or_of_a_fold(
+    options: list[str], fold: str, seed: int, trained: Path, tmp_path: Path
+) -> None:
+    result = command("--run", trained / "run", "--data", trained / "data", "-o", tmp_path / "new", *options)
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "new" / "rows.onnx"
+    assert [p.name for p in path.parent.iterdir()] == ["rows.onnx"]
+    model = ImageModel(path)
+    m = model.metadata
+    assert (m.training["fold"], m.training["seed"], m.training["n_clips"]) == (fold, seed, 7)
+    assert m.training["recipe"] == json.loads((trained / "run" / "recipe.json").read_text())
+    assert (m.scores[0]["part"], m.scores[0]["uar"], m.scores[0]["seeds"]) == ("test", 0.4 + seed, [seed])
+    for shown in (f"wrote {path}", f"{path.stat().st_size:,} bytes", "on 10 pictures", "same label for 100"):
+        assert shown in result.stdout
+
+    of_corpus = [p.pixels for p in read_pictures(trained / "data", ["fashion_mnist"])][:3]
+    kept = keras.saving.load_model(trained / "run" / f"{fold}_seed-{seed}" / "model.keras")
+    expected = kept.predict(np.stack(of_corpus).astype(np.float32), verbose=0)
+    np.testing.assert_allclose([model.predict(x) for x in of_corpus], expected, rtol=0, atol=1e-5)
+
+    result = CliRunner().invoke(app, ["info", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "fashion_mnist" in result.stdout
+
+
+def test_own_weights_are_compared_on_the_test_part(trained: Path, tmp_path: Path) -> None:
+    weights = trained / "run" / "fold-1_seed-1" / "model.keras"
+    arguments = ["-m", trained / "r.toml", "--weights", weights, "--data", trained / "data", "-o", tmp_path]
+    result = command(*arguments, "--labels", ",".join("abcdefghij"))
+    assert result.exit_code == 0, result.output
+    m = ImageModel(tmp_path / "rows.onnx").metadata
+    assert m.labels == tuple("abcdefghij")
+    assert (m.training, m.scores, m.parity["n_images"]) == ({}, [], 10)
+
+
+REFUSED = {
+    "mode": (["--mode", "window"], "one ONNX file in fp32; leave out --mode"),
+    "precision": (["--precision", "fp32"], "leave out --precision"),
+    "step": (["--step-ms", "80"], "leave out --step-ms"),
+    "format": (["--format", "ort"], "leave out --format"),
+    "force": (["--force", "--mode", "stream"], "leave out --mode, --force"),
+    "fold": (["--fold", "fold-3"], "has no fold 'fold-3'; it has fold-1, fold-2"),
+    "data": ([], "rows is compared with Keras on pictures; give --data with the folder of fashion_mnist"),
+    "no pictures": (["--data", "."], "no Fashion-MNIST in"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_by_command(
+    case: str, trained: Path, old_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(old_file.parent)
+    options, words = REFUSED[case]
+    old_file.rename("rows.onnx")
+    result = command("--run", trained / "run", "-o", ".", *options)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("edgeemo: ")
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+    assert_untouched(Path("rows.onnx").resolve())
