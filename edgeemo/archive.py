@@ -76,14 +76,13 @@ def classify_archive(
     """
     import ray
     import ray.data.exceptions
-    import ray.util.client
 
     models = tuple((model.path.name, model.path.read_bytes()) for model in classifier.models)
     paths = list(dict.fromkeys(os.fsencode(path.absolute()) for path in recordings))
     with _new_folder(output.absolute()) as folder, connected(address):
         arguments = (models, paths, str(folder))
         try:
-            if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+            if _is_outside():
                 # Ray Data cannot be led from outside of a cluster: a task inside leads it.
                 lead = ray.remote(num_cpus=0, max_retries=0)(_write_parquet)
                 ray.get(lead.remote(*arguments))
@@ -95,6 +94,13 @@ def classify_archive(
                 "edgeemo[cluster] of this version, and the recordings and the output under the same paths"
             ) from error
         return _summary(folder, n_recordings=len(paths))
+
+
+def _is_outside() -> bool:
+    """Whether the connection is through `ray://`, be it by its address or by the variable that `auto` looks up."""
+    import ray.util.client
+
+    return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]
 
 
 def _write_parquet(models: _Models, paths: list[bytes], folder: str, *, progress_bar: bool = False) -> None:

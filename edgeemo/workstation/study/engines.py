@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from edgeemo.cluster import connected
+from edgeemo.cluster import connected, reason
 from edgeemo.errors import EdgeEmoError
 from edgeemo.files import replacing
 from edgeemo.workstation.study.job import Job, command, train_job
@@ -74,7 +74,7 @@ def ray_cluster(address: str) -> Engine:
                 try:
                     error, files = ray.get(done)
                 except ray.exceptions.RayError as failure:
-                    error, files = str(failure).strip().splitlines()[-1], {}
+                    error, files = reason(failure), {}
                 for name, content in files.items():
                     with replacing(Path(job.folder) / name) as temporary:
                         temporary.write_bytes(content)
