@@ -235,7 +235,7 @@ def test_published_figures_stand_beside_ours(recipe_file: Path, tmp_path: Path) 
 
 
 def test_command(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
-    arguments = ["study", str(recipe_file), "--data", str(corpus), "-o", str(tmp_path / "out"), "--jobs", "1"]
+    arguments = ["study", str(recipe_file), "--data", str(corpus), "-o", str(tmp_path / "out"), "--jobs", "2"]
     arguments += [
         "--vary",
         "batch_size=8,16",

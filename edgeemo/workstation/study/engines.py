@@ -18,7 +18,7 @@ from typing import Any
 from edgeemo.cluster import connected, reason
 from edgeemo.errors import EdgeEmoError
 from edgeemo.files import replacing
-from edgeemo.workstation.study.job import Job, command, train_job
+from edgeemo.workstation.study.job import Job, command, limit_threads, train_job
 
 Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, str | None]]]
 
@@ -98,6 +98,7 @@ def _on_node(job: Job, manifest: bytes | None) -> tuple[str | None, dict[str, by
             (folder / "manifest.csv").write_bytes(manifest)
             changes["data"] = str(folder / "manifest.csv")
         try:
+            limit_threads(job)
             train_job(dataclasses.replace(job, **changes))
         except EdgeEmoError as error:
             return str(error), {}

@@ -37,6 +37,13 @@ class Job:
         return "/".join(Path(self.folder).parts[-2:])
 
 
+def limit_threads(job: Job) -> None:
+    """Give a process that is the job's alone its threads, before TensorFlow's first operation."""
+    from edgeemo.workstation.training import run
+
+    run.limit_threads(job.threads)
+
+
 def train_job(job: Job) -> None:
     """Train a job in this process; see `edgeemo.workstation.training.fit` for what its folder then holds.
 
@@ -46,9 +53,8 @@ def train_job(job: Job) -> None:
     # Here, not above: who only plans jobs or sends them elsewhere needs no TensorFlow.
     from edgeemo.workstation.training.fit import fit
     from edgeemo.workstation.training.recipe import recipe_from_dict
-    from edgeemo.workstation.training.run import limit_threads, open_dataset
+    from edgeemo.workstation.training.run import open_dataset
 
-    limit_threads(job.threads)
     recipe = recipe_from_dict(job.recipe)
     dataset = open_dataset(recipe, Path(job.data))
     (split,) = (s for s in dataset.splits() if s.name == job.fold)
@@ -68,7 +74,9 @@ def command(job: Job) -> list[str]:
 
 
 if __name__ == "__main__":
+    given = Job(**json.loads(sys.argv[1]))
     try:
-        train_job(Job(**json.loads(sys.argv[1])))
+        limit_threads(given)
+        train_job(given)
     except EdgeEmoError as error:
         sys.exit(str(error))
