@@ -71,7 +71,8 @@ def classify_archive(
 
     Raises:
         OutputError: `output` cannot be made, or is there already and not an empty folder.
-        ClusterError: there is no such cluster, or the job failed.
+        ClusterError: there is no such cluster, or the job failed, or did nothing for half an hour (as when a
+            recording kills every worker that reads it: Ray never tires of trying).
         ImportError: Ray is not installed.
     """
     import ray

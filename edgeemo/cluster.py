@@ -16,6 +16,10 @@ from edgeemo.errors import ClusterError
 _ADDRESS = re.compile(r"auto|local|(?P<client>ray://)?(?P<host>[^/\s]+):(?P<port>\d{1,5})")
 _CONNECT_S = 5.0
 
+# Under `uv run`, Ray would send the current folder to every node and install its project there. It looks at this
+# variable once, when it is imported.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
@@ -30,8 +34,6 @@ def connected(address: str) -> Iterator[None]:
         ClusterError: the address is none of these, or there is no such cluster; after a minute at the latest.
         ImportError: Ray is not installed.
     """
-    # Under `uv run`, Ray would send the current folder to every node and install its project there.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray
 
     parts = _ADDRESS.fullmatch(address)
@@ -63,9 +65,8 @@ def connected(address: str) -> Iterator[None]:
 @contextmanager
 def _one_attempt() -> Iterator[None]:
     """Have Ray try once to join a cluster, for 40 s: by itself it tries 20 times."""
-    variable = (
-        "RAY_gcs_server_port_wait_time_s"  # attempts, in spite of its name; seconds where Ray starts one
-    )
+    # In spite of its name it is the number of attempts, but for where Ray starts a cluster.
+    variable = "RAY_gcs_server_port_wait_time_s"
     before = os.environ.get(variable)
     os.environ.setdefault(variable, "1")
     try:
@@ -79,4 +80,5 @@ def reason(error: Exception) -> str:
     """The line of an error that says most: what was raised on a node, else its first line."""
     text = str(error).strip()
     raised = re.search(r"^[\w.]+(?:Error|Exception): .+", text, re.MULTILINE)
-    return raised[0] if raised else text.partition("\n")[0] or type(error).__name__
+    line = raised[0] if raised else text.partition("\n")[0]
+    return line.rstrip(" .") or type(error).__name__

@@ -42,7 +42,7 @@ def classify(
             "--model",
             "-m",
             help="A shipped model's name or an ONNX file; repeatable: the mean of the models' probabilities.  "
-            f"[default: {DEFAULT_MODEL}]",
+            rf"\[default: {DEFAULT_MODEL}]",
             show_default=False,
         ),
     ] = None,
