@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+# Ray reads these when it is imported. A busy machine may take longer than its 30 s to start a node.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_raylet_start_wait_time_s": "180",
+}
+
 REQUIRABLE = ("corpora", "microphone")
 """Markers; with EDGEEMO_REQUIRE_CORPORA=1 a skip of a test marked `corpora` is a failure, and so on."""
 

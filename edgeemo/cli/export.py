@@ -35,12 +35,12 @@ def export(
     run: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder of `edgeemo train`.  [default: the shipped weights' run, export/MODEL/]"
+            help="Run folder of `edgeemo train`.  \\[default: the shipped weights' run, export/MODEL/]"
         ),
     ] = None,
     fold: Annotated[
         str | None,
-        typer.Option(help="The run's weights of this fold, such as fold-3.  [default: its best fold]"),
+        typer.Option(help="The run's weights of this fold, such as fold-3.  \\[default: its best fold]"),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Your own .keras or .onnx file instead; the recipe says its features.")
@@ -59,13 +59,13 @@ def export(
         ),
     ] = None,
     mode: Annotated[
-        list[str] | None, typer.Option(help="window or stream; repeatable.  [default: both]")
+        list[str] | None, typer.Option(help="window or stream; repeatable.  \\[default: both]")
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32, int8 or fp16; repeatable.  [default: all]")
+        list[str] | None, typer.Option(help="fp32, int8 or fp16; repeatable.  \\[default: all]")
     ] = None,
     step_ms: Annotated[
-        float | None, typer.Option(help="New audio per step.  [default: the recipe's, 160]")
+        float | None, typer.Option(help="New audio per step.  \\[default: the recipe's, 160]")
     ] = None,
     file_format: Annotated[
         str,

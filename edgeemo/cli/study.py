@@ -33,13 +33,13 @@ def study(
         Path, typer.Option("--data", "-d", help="Folder of corpora, or a manifest of `edgeemo data`.")
     ] = Path("data"),
     folds: Annotated[
-        int | None, typer.Option(min=2, help="How many the protocol makes.  [default: the recipe's]")
+        int | None, typer.Option(min=2, help="How many the protocol makes.  \\[default: the recipe's]")
     ] = None,
     fold: Annotated[
-        list[int] | None, typer.Option(help="Run only this one, from 1; repeatable.  [default: all]")
+        list[int] | None, typer.Option(help="Run only this one, from 1; repeatable.  \\[default: all]")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many: 0, 1, 2, ...  [default: the recipe's]")
+        int | None, typer.Option(min=1, help="How many: 0, 1, 2, ...  \\[default: the recipe's]")
     ] = None,
     override: Annotated[
         list[str] | None,
@@ -50,7 +50,7 @@ def study(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the study.  [default: runs/study-RECIPE-...]"),
+        typer.Option("--output", "-o", help="Folder of the study.  \\[default: runs/study-RECIPE-...]"),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Cells at a time on this machine.")] = os.cpu_count() or 1,
     threads: Annotated[int, typer.Option(min=1, help="TensorFlow's, of each cell.")] = 1,

@@ -18,7 +18,7 @@ def train(
         Path, typer.Option("--data", "-d", help="Folder of corpora, or a manifest of `edgeemo data`.")
     ] = Path("data"),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder.  [default: runs/MODEL-PROTOCOL]")
+        Path | None, typer.Option("--output", "-o", help="Run folder.  \\[default: runs/MODEL-PROTOCOL]")
     ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="random, speaker, corpus, session or holdout instead of the recipe's.")
@@ -28,7 +28,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="At most, instead of the recipe's.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
     fold: Annotated[
-        list[int] | None, typer.Option(help="Only this fold, from 1; repeatable.  [default: all]")
+        list[int] | None, typer.Option(help="Only this fold, from 1; repeatable.  \\[default: all]")
     ] = None,
     override: Annotated[
         list[str] | None,

@@ -22,12 +22,6 @@ from edgeemo.cluster import connected
 from edgeemo.errors import ClusterError, OutputError
 from edgeemo.model import EmotionModel
 
-# Ray reads these when it is imported. A busy machine may take longer than its 30 s to start a node.
-os.environ |= {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_raylet_start_wait_time_s": "180",
-}
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
 N_CLIPS = 20
