@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from edgeemo import machine
 from edgeemo.bench import in_turn, side_by_side
@@ -216,14 +217,18 @@ def plot(speeds: Sequence[Speed], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     y = np.arange(len(speeds))
     colours = ["tab:orange" if s.kind == "image" else "tab:blue" for s in speeds]
-    left.barh(y, [s.training_ms.p50_ms for s in speeds], 0.6, color=colours)
+    trained = left.barh(y, [s.training_ms.p50_ms for s in speeds], 0.6, color=colours)
     published = [(i, s.published_ms) for i, s in enumerate(speeds) if s.published_ms]
     left.plot([ms for _, ms in published], [i for i, _ in published], "kd", label="published, on a GPU")
-    right.barh(y, [s.inference_ms.p50_ms for s in speeds], 0.6, color=colours)
+    inferred = right.barh(y, [s.inference_ms.p50_ms for s in speeds], 0.6, color=colours)
     left.set_title(f"a training step, batch {BATCH_SIZE}: ms", fontsize=10)
     right.set_title("an inference in onnxruntime: ms", fontsize=10)
-    for axis in (left, right):
+    for axis, bars in ((left, trained), (right, inferred)):
         axis.set_xscale("log")
+        axis.margins(x=0.15)
+        axis.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.invert_yaxis()
         axis.grid(axis="x", alpha=0.3)
     left.set_yticks(y, [s.recipe.name for s in speeds])
