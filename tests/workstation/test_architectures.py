@@ -14,10 +14,9 @@ import keras
 import numpy as np
 import onnx_ir as ir
 import pytest
-from conftest import RECIPES, randomise
+from conftest import RECIPES, narrow_resnet50, randomise
 from handmade import op_types, runner
 from keras import layers
-from keras.src.applications import resnet as keras_resnet
 from keras.src.utils import file_utils  # what Keras' applications fetch their weights with
 
 from edgeemo.errors import ExportError, RecipeError
@@ -340,22 +339,6 @@ def test_conversion_of_image_networks(
 ) -> None:
     graph = check_conversion(random_model(name), random_inputs(shipped_recipe(name)))
     assert op_types(graph).count("LSTM") == SEQUENCES[name].count("LSTM")
-
-
-def narrow_resnet50(*, input_shape: tuple[int, int, int], **_: Any) -> keras.Model:
-    """ResNet50 with an eighth of its channels: every layer of it, without the half minute that converting a hundred
-    megabytes takes.
-    """
-
-    def stacks(x: Any) -> Any:
-        for i, (filters, blocks) in enumerate([(8, 3), (16, 4), (32, 6), (64, 3)]):
-            stride = 2 if i else 1
-            x = keras_resnet.stack_residual_blocks_v1(x, filters, blocks, stride, name=f"conv{i + 2}")
-        return x
-
-    return keras_resnet.ResNet(
-        stacks, preact=False, use_bias=True, include_top=False, weights=None, input_shape=input_shape
-    )
 
 
 def test_conversion_of_resnet50_lstm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from conftest import randomise
+from conftest import randomise, write_fashion
 from keras import layers
 from typer.testing import CliRunner, Result
 
@@ -148,20 +148,6 @@ def test_labels_that_do_not_fit(labels: tuple[str, ...], words: str, recipe: Rec
 VALIDATION_UAR = {("fold-1", 0): 0.5, ("fold-1", 1): 0.6, ("fold-2", 0): 0.9}
 
 
-def write_fashion(folder: Path) -> Path:
-    """Fashion-MNIST under its names, with one test and one training picture a class."""
-    folder.mkdir()
-    rng = np.random.default_rng(5)
-    for part in ("train", "t10k"):
-        for kind, values in (
-            ("images-idx3", rng.integers(0, 256, (10, 28, 28))),
-            ("labels-idx1", np.arange(10)),
-        ):
-            header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
-            (folder / f"{part}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
-    return folder
-
-
 def cell(fold: str, seed: int) -> dict[str, Any]:
     """What `metrics.json` says of one training."""
     by_corpus = {
@@ -183,7 +169,9 @@ def cell(fold: str, seed: int) -> dict[str, Any]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `data`, a finished `run` of two folds, and its recipe, `r.toml`."""
     folder = tmp_path_factory.mktemp("trained")
-    write_fashion(folder / "data")
+    rng = np.random.default_rng(5)
+    parts = [part for _ in range(2) for part in (rng.integers(0, 256, (10, 28, 28)), np.arange(10))]
+    write_fashion(folder / "data", *parts)
     text = (
         'name = "rows"\nsummary = "an LSTM"\n[architecture]\nbuilder = "fashion_lstm"\nunits = [3]\n'
         '[image]\nheight = 28\nwidth = 28\n[data]\ncorpora = ["fashion_mnist"]\nlabels = "fashion10"\n'

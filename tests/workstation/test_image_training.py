@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import struct
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_RECIPE, write_corpus
+from conftest import TINY_RECIPE, bars, write_corpus, write_fashion
 
 from edgeemo.errors import CorpusError, RecipeError
 from edgeemo.workstation.corpora.manifest import scan
@@ -22,26 +20,9 @@ from edgeemo.workstation.training.run import load_run, open_dataset, train
 from edgeemo.workstation.training.speech import SpeechDataset
 
 
-def write_fashion(folder: Path, *, n_train: int = 120, n_test: int = 40) -> Path:
-    """Pictures under Fashion-MNIST's names: a class is the column of a bright bar."""
-    rng = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    for prefix, n in (("train", n_train), ("t10k", n_test)):
-        labels = np.arange(n, dtype=np.uint8) % 10
-        pixels = rng.integers(0, 60, (n, 28, 28), dtype=np.uint8)
-        for i, label in enumerate(labels):
-            pixels[i, :, 2 * label : 2 * label + 3] = 250
-        images = struct.pack(">4I", 2051, n, 28, 28) + pixels.tobytes()
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
-            gzip.compress(struct.pack(">2I", 2049, n) + labels.tobytes())
-        )
-    return folder
-
-
 @pytest.fixture(scope="module")
 def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fashion(tmp_path_factory.mktemp("fashion"))
+    return write_fashion(tmp_path_factory.mktemp("fashion"), *bars(120, 28, 10), *bars(40, 28, 10, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +54,8 @@ def test_batches_hold_every_picture_once(fashion: Path, recipe: Recipe) -> None:
         assert Counter(p.tobytes() for p in pixels) == Counter(
             p.pixels.astype(np.float32).tobytes() for p in split.train
         )
-        bars = pixels.mean(axis=1)[:, :20].reshape(-1, 10, 2).mean(axis=2)
-        assert (bars.argmax(axis=1) - labels.argmax(axis=1)).max() <= 1, "labels are of other pictures"
+        columns = pixels.mean(axis=1)[:, :20].reshape(-1, 10, 2).mean(axis=2)
+        assert (columns.argmax(axis=1) - labels.argmax(axis=1)).max() <= 1, "labels are of other pictures"
         orders.append(pixels)
     assert not np.array_equal(orders[0], orders[1])
     assert np.array_equal(orders[0], orders[2])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import IDX_FILES, idx, write_fashion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,12 +25,6 @@ from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CL
 from edgeemo.workstation.corpora.names import CORPORA
 from edgeemo.workstation.corpora.pictures import IMAGE_CORPORA, Picture, duplicates, read_pictures
 
-IDX_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 
 
@@ -37,27 +32,16 @@ def noise(side: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
 
 
-def idx(array: np.ndarray) -> bytes:
-    """An idx file, by its description: magic, lengths of the axes, bytes."""
-    lengths = b"".join(length.to_bytes(4, "big") for length in array.shape)
-    return bytes([0, 0, 8, array.ndim]) + lengths + array.astype(np.uint8).tobytes()
-
-
-def write_fashion(
+def noisy_fashion(
     folder: Path, *, labels: Mapping[str, list[int]] | None = None, zipped: bool = True
 ) -> dict[str, np.ndarray]:
     """The four files; the pictures of each part, shape `(n, 28, 28)`."""
     labels = labels or {"train": [9, 0, 3], "test": [2, 1]}
-    folder.mkdir(parents=True, exist_ok=True)
     images = {
         part: np.stack([noise(28, 100 * len(of) + i) for i in range(len(of))]) for part, of in labels.items()
     }
-    arrays = (images["train"], np.array(labels["train"]), images["test"], np.array(labels["test"]))
-    for name, array in zip(IDX_FILES, arrays, strict=True):
-        if zipped:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
-        else:
-            (folder / name).write_bytes(idx(array))
+    arrays = [array for part in ("train", "test") for array in (images[part], np.array(labels[part]))]
+    write_fashion(folder, *arrays, zipped=zipped)
     return images
 
 
@@ -168,7 +152,7 @@ def test_no_folder_and_no_such_corpus(tmp_path):
 
 
 def test_corpora_come_in_the_order_asked_for_and_once(tmp_path):
-    write_fashion(tmp_path)
+    noisy_fashion(tmp_path)
     write_tree(tmp_path)
     pictures = read_pictures(tmp_path, ["fer2013", "fashion_mnist", "fer2013"])
     assert [picture.corpus for picture in pictures] == ["fer2013"] * 5 + ["fashion_mnist"] * 5
@@ -239,7 +223,7 @@ def test_the_same_pixels_are_the_same_picture_in_every_form(tmp_path):
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("place", [".", "data/fashion-mnist", "a b/FashionMNIST/raw"])
 def test_the_four_files_are_read_wherever_they_are(tmp_path, place, zipped):
-    images = write_fashion(tmp_path / place, zipped=zipped)
+    images = noisy_fashion(tmp_path / place, zipped=zipped)
     pictures = read_pictures(tmp_path, ["fashion_mnist"])
     assert [(p.part, p.name, p.label) for p in pictures] == [
         ("train", "train-00000", "ankle boot"),
@@ -258,7 +242,7 @@ def test_the_four_files_are_read_wherever_they_are(tmp_path, place, zipped):
 
 
 def test_each_file_may_lie_in_a_folder_of_its_own(tmp_path):
-    write_fashion(tmp_path)
+    noisy_fashion(tmp_path)
     expected = read_pictures(tmp_path, ["fashion_mnist"])
     for name in IDX_FILES:
         (tmp_path / name).mkdir()
@@ -267,7 +251,7 @@ def test_each_file_may_lie_in_a_folder_of_its_own(tmp_path):
 
 
 def test_the_unzipped_file_beside_the_zipped_one_is_read(tmp_path):
-    write_fashion(tmp_path, zipped=False)
+    noisy_fashion(tmp_path, zipped=False)
     expected = read_pictures(tmp_path, ["fashion_mnist"])
     for name in IDX_FILES:
         (tmp_path / f"{name}.gz").write_bytes(b"not gzip")
@@ -281,7 +265,7 @@ LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 @given(train=LABELS, test=LABELS, zipped=st.booleans())
 def test_idx_files_round_trip(train, test, zipped):
     with tempfile.TemporaryDirectory() as name:
-        images = write_fashion(Path(name), labels={"train": train, "test": test}, zipped=zipped)
+        images = noisy_fashion(Path(name), labels={"train": train, "test": test}, zipped=zipped)
         pictures = read_pictures(Path(name), ["fashion_mnist"])
     for part, labels in (("train", train), ("test", test)):
         of_part = [picture for picture in pictures if picture.part == part]
@@ -290,7 +274,7 @@ def test_idx_files_round_trip(train, test, zipped):
 
 
 def test_files_that_are_missing_are_named(tmp_path):
-    write_fashion(tmp_path)
+    noisy_fashion(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
     (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
     assert message_of(tmp_path, "fashion_mnist").startswith(
@@ -299,8 +283,8 @@ def test_files_that_are_missing_are_named(tmp_path):
 
 
 def test_two_copies_of_the_files_are_refused(tmp_path):
-    write_fashion(tmp_path / "FashionMNIST")
-    write_fashion(tmp_path / "MNIST")
+    noisy_fashion(tmp_path / "FashionMNIST")
+    noisy_fashion(tmp_path / "MNIST")
     message = message_of(tmp_path, "fashion_mnist")
     assert "train-images-idx3-ubyte of Fashion-MNIST is there 2 times" in message
     assert repr(str(tmp_path / "MNIST")) in message
@@ -309,12 +293,12 @@ def test_two_copies_of_the_files_are_refused(tmp_path):
 
 
 def test_the_digits_of_mnist_are_refused(tmp_path):
-    write_fashion(tmp_path, labels={"train": [5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3], "test": [7]})
+    noisy_fashion(tmp_path, labels={"train": [5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3], "test": [7]})
     assert "the labels of MNIST's digits" in message_of(tmp_path, "fashion_mnist")
 
 
 def test_no_pictures_of_a_part(tmp_path):
-    write_fashion(tmp_path)
+    noisy_fashion(tmp_path)
     for name, shape in (("t10k-images-idx3-ubyte", (0, 28, 28)), ("t10k-labels-idx1-ubyte", (0,))):
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(idx(np.zeros(shape))))
     assert message_of(tmp_path, "fashion_mnist").startswith("no test pictures of Fashion-MNIST in")
@@ -363,7 +347,7 @@ BROKEN_IDX = {
 
 @pytest.mark.parametrize(("name", "content", "reason"), BROKEN_IDX.values(), ids=BROKEN_IDX)
 def test_a_broken_idx_file_is_named(tmp_path, name, content, reason):
-    write_fashion(tmp_path)
+    noisy_fashion(tmp_path)
     path = tmp_path / f"{name}.gz"
     path.write_bytes(content)
     message = message_of(tmp_path, "fashion_mnist")
@@ -374,7 +358,7 @@ def test_a_broken_idx_file_is_named(tmp_path, name, content, reason):
 
 
 def test_an_idx_file_that_cannot_be_opened_is_named(tmp_path):
-    write_fashion(tmp_path, zipped=False)
+    noisy_fashion(tmp_path, zipped=False)
     path = tmp_path / IDX_FILES[0]
     path.unlink()
     path.symlink_to(tmp_path / "gone")
