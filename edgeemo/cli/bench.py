@@ -54,7 +54,7 @@ def bench(
     idle.
     """
     if training:
-        _training(model or TRAINED, steps, markdown, json_)
+        _training(model or TRAINED, steps, threads, markdown, json_)
         return
 
     from rich.console import Console
@@ -77,7 +77,9 @@ def bench(
         write_text(json_, report.to_json())
 
 
-def _training(names: list[str], n_inferences: int, markdown: Path | None, json_: Path | None) -> None:
+def _training(
+    names: list[str], n_inferences: int, n_threads: int, markdown: Path | None, json_: Path | None
+) -> None:
     """The table on the screen; where there is a Markdown file, a plot beside it."""
     from rich.console import Console
     from rich.table import Table
@@ -91,7 +93,9 @@ def _training(names: list[str], n_inferences: int, markdown: Path | None, json_:
 
     recipes = [load_recipe(recipe_path(name)) for name in dict.fromkeys(names)]
     with progress_bar() as on_progress:
-        speeds = training_speed.training_speed(recipes, n_inferences=n_inferences, on_progress=on_progress)
+        speeds = training_speed.training_speed(
+            recipes, n_inferences=n_inferences, n_threads=n_threads, on_progress=on_progress
+        )
     rows = training_speed.rows(speeds)
     table = Table(box=None, pad_edge=False)
     for column in rows[0]:

@@ -13,6 +13,7 @@ import typer
 from edgeemo.cli.extras import workstation
 from edgeemo.cli.progress import progress_bar
 from edgeemo.errors import ExportError
+from edgeemo.files import write_text
 from edgeemo.metadata import MODES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def export(
 ) -> None:
     """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side.
 
-    A network over images ([image] in its recipe) becomes one file in fp32.
+    A network over images ([image] in its recipe) becomes one file in fp32, and its card.
     """
     if weights and run:
         raise typer.BadParameter("give either --weights or --run, not both")
@@ -98,6 +99,7 @@ def export(
 
     with workstation():
         from edgeemo.places import EXPORT_DIR, recipe_path
+        from edgeemo.workstation.card import image_card
         from edgeemo.workstation.export import load_keras, prepare, write
         from edgeemo.workstation.training.recipe import load_recipe, with_step
         from edgeemo.workstation.training.run import load_run, score_rows, training_facts
@@ -141,7 +143,9 @@ def export(
     )
     if of_images:
         path = output / f"{source.metadata.variant}.onnx"
-        _report_image(write(source, path), path)
+        written = write(source, path)
+        write_text(path.with_suffix(".md"), image_card(written))
+        _report_image(written, path)
         return
     with progress_bar() as on_progress:
         evaluated = _evaluation(data, recipe, fold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,3 +59,5 @@ def workstation() -> Iterator[None]:
     # TensorFlow writes notices when it is imported, before any log level counts.
     with quiet_libraries(), extras():
         yield
+    # It warns of every other network that is trained in one process.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -28,8 +28,9 @@ def quiet_libraries() -> Iterator[None]:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     try:
-        with os.fdopen(os.dup(kept), "w", buffering=1, encoding=python_stderr.encoding) as sys.stderr:
-            yield
+        # Never closed: a library's logger that is made meanwhile goes on writing to it.
+        sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, encoding=python_stderr.encoding)
+        yield
     finally:
         sys.stderr = python_stderr
         os.dup2(kept, 2)

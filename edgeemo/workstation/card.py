@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeemo.metadata import Metadata
+from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.workstation.corpora.names import CORPORA
+from edgeemo.workstation.corpora.pictures import IMAGE_CORPORA
 
 
 def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
@@ -20,36 +21,63 @@ def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
         Markdown. Every figure in it is in the metadata too.
     """
     m = variants[0]
-    f, t = m.features, m.training
+    f = m.features
+    return _page(
+        m,
+        does="Raw audio in, emotion probabilities out; the log-mel front end is part of the file.",
+        takes=f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes "
+        f"`(1, {m.window_samples})`, {m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's "
+        f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
+        f"- Front end: {f.n_mels} mel bands of {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
+        f"{f.hop_samples}; level `{f.level}`.",
+        limits="Acted emotion in studio recordings of few speakers and sentences, in English: on spontaneous speech, "
+        "other languages, children, noise and far microphones expect less. It labels how speech sounds, not what a "
+        "person feels, and it has no class for anything else: it answers on silence, music and noise too. Do not "
+        "decide about people with it.",
+        variants=_variants(variants, listen),
+    )
+
+
+def image_card(metadata: ImageMetadata) -> str:
+    """Write the card of a model of images from what is in its file.
+
+    Returns:
+        Markdown. Every figure in it is in the metadata too.
+    """
+    m, p = metadata, metadata.parity
+    return _page(
+        m,
+        does="Grey pixels in, class probabilities out. A network of a published comparison, to be measured "
+        "(`edgeemo bench`): no microphone listens to it.",
+        takes=f"- `image (1, {m.height}, {m.width})`: float32, from 0 (black) to 255.",
+        limits="It was made to compare networks, not to be used. Do not decide about people with it.",
+        variants=f"One graph in fp32. Difference of a probability from {p['reference']} on {p['n_images']} pictures: "
+        f"{p['mean_difference']:.0e} in the mean, {p['max_difference']:.0e} at most.",
+    )
+
+
+def _page(m: Metadata | ImageMetadata, *, does: str, takes: str, limits: str, variants: str) -> str:
+    """What every card has, in order."""
+    made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
     sections = [
         f"# {m.name}",
-        f"{m.summary}: {m.n_parameters:,} parameters. Raw audio in, emotion probabilities out; the log-mel front end "
-        "is part of the file.",
+        f"{m.summary}: {m.n_parameters:,} parameters. {does}",
         "This card is written by `edgeemo export` from the metadata inside the file; "
         f"`edgeemo info {m.name}` shows all of it.",
         "## Input and output",
-        f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes `(1, {m.window_samples})`, "
-        f"{m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's `(1, {m.step_samples})` and "
-        "carries states (`edgeemo info` names them).\n"
-        f"- `probabilities (1, {len(m.labels)})`: {', '.join(m.labels)}.\n"
-        f"- Front end: {f.n_mels} mel bands of {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
-        f"{f.hop_samples}; level `{f.level}`.",
-    ]
-    if t:
-        sections += ["## Weights", _weights(t)]
-    sections += ["## Scores", _scores(m.scores)]
-    sections += [
+        f"{takes}\n- `probabilities (1, {len(m.labels)})`: {', '.join(m.labels)}.",
+        *(["## Weights", _weights(m)] if m.training else []),
+        "## Scores",
+        _scores(m),
         "## Limits",
-        "Acted emotion in studio recordings of few speakers and sentences, in English: on spontaneous speech, other "
-        "languages, children, noise and far microphones expect less. It labels how speech sounds, not what a person "
-        "feels, and it has no class for anything else: it answers on silence, music and noise too. Do not decide "
-        "about people with it.",
+        limits,
         "## Terms",
         f"{m.licence}. The code of edgeemo is Apache-2.0; the weights are not covered by that.",
+        "## Variants",
+        variants,
+        "## Made with",
+        f"{made_with}.",
     ]
-    sections += ["## Variants", _variants(variants, listen)]
-    made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
-    sections += ["## Made with", f"{made_with}."]
     return "\n\n".join(sections) + "\n"
 
 
@@ -124,32 +152,45 @@ def _variants(variants: Sequence[Metadata], listen: str) -> str:
     return "\n".join(lines)
 
 
-def _weights(training: dict[str, Any]) -> str:
+def _things(m: Metadata | ImageMetadata) -> str:
+    """What is classified."""
+    return "pictures" if isinstance(m, ImageMetadata) else "clips"
+
+
+def _weights(m: Metadata | ImageMetadata) -> str:
+    corpora, training = {**CORPORA, **IMAGE_CORPORA}, m.training
     lines = [
-        f"Trained on {training['n_clips']} clips ({training['protocol']} protocol, {training['fold']}, seed "
+        f"Trained on {training['n_clips']} {_things(m)} ({training['protocol']} protocol, {training['fold']}, seed "
         f"{training['seed']}; epoch {training['epoch']}, the lowest validation loss) of:",
         "",
     ]
     for name in training["corpora"]:
-        corpus = CORPORA[name]
+        corpus = corpora[name]
         lines.append(f"- **{corpus.title}** ({corpus.licence}). {corpus.citation}. From {corpus.source}.")
-    lines += [
-        "",
-        f"Validation speakers: {', '.join(training['validation_speakers'])}. "
-        f"Test speakers: {', '.join(training['test_speakers'])}. Neither is in the training clips.",
-    ]
-    if training["protocol"] == "random":
-        lines[-1] = "Random split: the same speakers are in training, validation and test."
+    lines += ["", _kept_apart(training)]
     return "\n".join(lines)
 
 
-def _scores(rows: list[dict[str, Any]]) -> str:
+def _kept_apart(training: dict[str, Any]) -> str:
+    """What validation and test have in common with training."""
+    if training["protocol"] == "random":
+        return "Random split: the same speakers are in training, validation and test."
+    if not training["test_speakers"]:
+        return "The test part is the corpus' own."
+    return (
+        f"Validation speakers: {', '.join(training['validation_speakers'])}. "
+        f"Test speakers: {', '.join(training['test_speakers'])}. Neither is in the training clips."
+    )
+
+
+def _scores(m: Metadata | ImageMetadata) -> str:
+    rows, things = m.scores, _things(m)
     if not rows:
         return "None in the file: measure it on your own data before you trust it."
     lines = [
         "UAR is the unweighted average recall, WAR the accuracy.",
         "",
-        "| part | protocol | corpus | speakers | clips | seeds | UAR | WAR | macro-F1 |",
+        f"| part | protocol | corpus | speakers | {things} | seeds | UAR | WAR | macro-F1 |",
         "|---|---|---|--:|--:|---|--:|--:|--:|",
     ]
     for row in rows:
@@ -160,5 +201,5 @@ def _scores(rows: list[dict[str, Any]]) -> str:
         )
     test = rows[0]
     recalls = ", ".join(f"{label} {r:.2f}" for label, r in test["recall"].items() if r is not None)
-    lines += ["", f"Recall on the {test['part']} clips of {test['corpus']}: {recalls}."]
+    lines += ["", f"Recall on the {test['part']} {things} of {test['corpus']}: {recalls}."]
     return "\n".join(lines)

@@ -45,12 +45,14 @@ class Speed:
         n_parameters: weights.
         training_ms: of steps on batches of `BATCH_SIZE`.
         inference_ms: of single inputs.
+        n_threads: onnxruntime's.
     """
 
     recipe: Recipe
     n_parameters: int
     training_ms: Latency
     inference_ms: Latency
+    n_threads: int = 1
 
     @property
     def kind(self) -> str:
@@ -68,6 +70,7 @@ def training_speed(
     *,
     n_training_steps: int = N_TRAINING_STEPS,
     n_inferences: int = 1000,
+    n_threads: int = 1,
     on_progress: Progress = lambda what, done, total: None,
 ) -> list[Speed]:
     """Measure networks side by side.
@@ -76,6 +79,7 @@ def training_speed(
         recipes: which, with their optimisers.
         n_training_steps: timed steps of each, after warm-up.
         n_inferences: timed inferences of each, after warm-up.
+        n_threads: onnxruntime's; TensorFlow takes as many as it likes.
         on_progress: told what is being done, how much of it is done, and how much there is.
 
     Raises:
@@ -90,7 +94,7 @@ def training_speed(
             paths.append(Path(folder) / f"{recipe.name}.onnx")
             export(runners[-1].model, recipe, paths[-1], clips=[_random_input(recipe)])
         on_progress("building and exporting", len(recipes), len(recipes))
-        inference = side_by_side(paths, n_steps=n_inferences, on_progress=on_progress)
+        inference = side_by_side(paths, n_steps=n_inferences, n_threads=n_threads, on_progress=on_progress)
     in_turn(runners, n_training_steps, lambda _, done, total: on_progress("training steps", done, total))
     return [
         Speed(
@@ -98,6 +102,7 @@ def training_speed(
             n_parameters=count_parameters(runner.model),
             training_ms=Latency("training step", np.array(runner.values_ms)),
             inference_ms=latency,
+            n_threads=n_threads,
         )
         for recipe, runner, latency in zip(recipes, runners, inference, strict=True)
     ]
@@ -176,8 +181,9 @@ def caption(speeds: Sequence[Speed]) -> str:
     """How it was measured and where, in a few sentences."""
     return (
         f"Training: Keras {keras.__version__} on TensorFlow, batch {BATCH_SIZE}, {speeds[0].training_ms.n} steps "
-        f"after warm-up, as many threads as it likes. Inference: onnxruntime, one thread, one input, "
-        f"{speeds[0].inference_ms.n} steps, speech with its front end over a whole window. Networks in turn. "
+        f"after warm-up, as many threads as it likes. Inference: onnxruntime, threads: "
+        f"{speeds[0].n_threads}, one input, {speeds[0].inference_ms.n} steps, speech with its front end over a "
+        "whole window. Networks in turn. "
         f"x CNN: to {BASELINES['image']} or {BASELINES['speech']}. Published: a training step on a notebook's GPU. "
         f"{machine.caption(machine.describe())}."
     )
@@ -195,7 +201,7 @@ def to_json(speeds: Sequence[Speed]) -> str:
     """Summary and all raw values as JSON text."""
     values: dict[str, Any] = {
         "machine": machine.describe(),
-        "settings": {"batch_size": BATCH_SIZE},
+        "settings": {"batch_size": BATCH_SIZE, "n_threads": speeds[0].n_threads},
         "networks": [
             {
                 "name": s.recipe.name,

@@ -18,6 +18,7 @@ import soundfile
 import edgeemo as package
 
 HEAVY = {
+    "PIL",
     "keras",
     "librosa",
     "matplotlib",

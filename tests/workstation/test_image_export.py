@@ -210,12 +210,22 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
     result = command("--run", trained / "run", "--data", trained / "data", "-o", tmp_path / "new", *options)
     assert result.exit_code == 0, result.output
     path = tmp_path / "new" / "rows.onnx"
-    assert [p.name for p in path.parent.iterdir()] == ["rows.onnx"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["rows.md", "rows.onnx"]
     model = ImageModel(path)
     m = model.metadata
     assert (m.training["fold"], m.training["seed"], m.training["n_clips"]) == (fold, seed, 7)
     assert m.training["recipe"] == json.loads((trained / "run" / "recipe.json").read_text())
     assert (m.scores[0]["part"], m.scores[0]["uar"], m.scores[0]["seeds"]) == ("test", 0.4 + seed, [seed])
+    card = path.with_suffix(".md").read_text()
+    for said in (
+        "# rows\n\nan LSTM: ",
+        "`image (1, 28, 28)`",
+        "Trained on 7 pictures (holdout protocol",
+        "**Fashion-MNIST** (MIT)",
+        "The test part is the corpus' own",
+        f"| test | holdout, {fold} | fashion_mnist | 0 | 10 | {seed} | {0.4 + seed:.3f} |",
+    ):
+        assert said in card
     for shown in (f"wrote {path}", f"{path.stat().st_size:,} bytes", "on 10 pictures", "same label for 100"):
         assert shown in result.stdout
 

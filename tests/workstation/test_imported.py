@@ -88,8 +88,8 @@ def test_whole_export(layout: str, small_recipe: Recipe, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((1, 17, N_MELS), r"takes .*17.*the recipe's features are \(1, 16, 8\)"),
-        ((1, 2, N_FRAMES, N_MELS), "the recipe's features are"),
+        ((1, 17, N_MELS), r"takes .*17.*the recipe says \(1, 16, 8\)"),
+        ((1, 2, N_FRAMES, N_MELS), "the recipe says"),
     ],
 )
 def test_other_shapes_are_refused(

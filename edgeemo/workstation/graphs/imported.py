@@ -49,8 +49,8 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
     shape = _layout(list(given.shape or ()), n_frames, n_mels)
     if shape is None or given.dtype != ir.DataType.FLOAT:
         raise ExportError(
-            f"{path} takes {given.shape}; the recipe's features are (1, {n_frames}, {n_mels}), frames by bands: "
-            "change the recipe's window or features"
+            f"{path} takes {given.shape}; the recipe says (1, {n_frames}, {n_mels}), frames by bands or rows by "
+            "columns: change its [window] and [features], or its [image]"
         )
     if output.shape is None or not _fits(list(output.shape), (1, n_labels)):
         raise ExportError(f"{path} gives {output.shape}, expected (1, {n_labels}): one probability a label")

@@ -73,8 +73,8 @@ def _takes_images(model: keras.Model, n_frames: int, n_mels: int) -> bool:
         ):
             return len(wanted) == 3
     raise ExportError(
-        f"{model.name} takes {_shapes(model.inputs)}; the recipe's features are (batch, {n_frames}, {n_mels}), with "
-        "or without a last axis of 1: change the recipe's window or features"
+        f"{model.name} takes {_shapes(model.inputs)}; the recipe says (batch, {n_frames}, {n_mels}), frames by bands "
+        "or rows by columns, with or without a last axis of 1: change its [window] and [features], or its [image]"
     )
 
 
