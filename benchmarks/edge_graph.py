@@ -20,8 +20,7 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
-from itertools import cycle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,12 @@ import numpy as np
 import onnxruntime as ort
 
 from edgeemo import machine
-from edgeemo.bench import speech_like
 from edgeemo.files import replacing, write_text
 from edgeemo.latency import Latency
 from edgeemo.metadata import Features
 from edgeemo.model import EmotionModel, session_options
 from edgeemo.places import EXPORT_DIR, MODELS_DIR, model_path
+from edgeemo.signals import endless_blocks
 from edgeemo.stepper import stepper
 
 MODELS = ("pure_cnn", "cnn_lstm", "pure_lstm")
@@ -170,15 +169,9 @@ def onnx_network(model: EmotionModel) -> Step:
     return lambda features: session.run(None, {boundary: features})[0]
 
 
-def blocks(n_samples: int, sample_rate: int) -> Iterator[np.ndarray]:
-    """Endless audio in steps."""
-    n_blocks = 80
-    return cycle(np.split(speech_like(n_blocks * n_samples, sample_rate), n_blocks))
-
-
 def side_by_side(steps: dict[str, Step], n_steps: int) -> dict[str, Any]:
     """Milliseconds of every way, in turn."""
-    audio = {title: blocks(2560, 16000) for title in steps}
+    audio = {title: endless_blocks(2560, 16000) for title in steps}
     times_ms: dict[str, list[float]] = {title: [] for title in steps}
     for title, step in steps.items():
         for _ in range(2 * BLOCK_STEPS):
@@ -199,7 +192,8 @@ def side_by_side(steps: dict[str, Step], n_steps: int) -> dict[str, Any]:
 def alone(name: str, n_steps: int) -> dict[str, Any]:
     """The variant that `listen` uses, by itself: its steps, and what the system did to this thread during each."""
     model = EmotionModel(model_path(name))
-    steps, audio = stepper(model), blocks(model.metadata.step_samples, model.metadata.features.sample_rate)
+    m = model.metadata
+    steps, audio = stepper(model), endless_blocks(m.step_samples, m.features.sample_rate)
     times_ms, preempted, faulted = [], [], []
     for i in range(BLOCK_STEPS + n_steps):
         block = next(audio)
@@ -226,7 +220,7 @@ def long_run(name: str, hours: float) -> dict[str, Any]:
     """Hours of audio through the variant that `listen` uses: median step and resident memory, hour by hour."""
     model = EmotionModel(model_path(name))
     m = model.metadata
-    steps, audio = stepper(model), blocks(m.step_samples, m.features.sample_rate)
+    steps, audio = stepper(model), endless_blocks(m.step_samples, m.features.sample_rate)
     n_parts = max(1, round(hours))
     per_part = round(hours * 3600 / m.step_s / n_parts)
     parts = []

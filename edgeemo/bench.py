@@ -12,11 +12,6 @@ machine too.
 from __future__ import annotations
 
 import json
-import math
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,64 +23,29 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo import __version__, machine
+from edgeemo.cold_start import ColdStart, cold_starts
 from edgeemo.errors import EdgeEmoError, ModelError
+from edgeemo.frontend_share import frontend_share
 from edgeemo.images import ImageModel, load_model
 from edgeemo.latency import Latency
 from edgeemo.listen import Listener
 from edgeemo.metadata import Metadata
-from edgeemo.model import EmotionModel, Probabilities, session_options
+from edgeemo.model import EmotionModel, Probabilities
+from edgeemo.signals import SEED, endless_blocks
 from edgeemo.stepper import stepper
 
 Audio = npt.NDArray[np.float32]
 
 SOURCE_RATE = 48000
-BASELINE = "pure_cnn.window"
+BASELINES = {"audio": "pure_cnn.window", "image": "fashion_cnn"}
+"""What the other models of a kind are compared with, where it is among them."""
 BLOCK_STEPS = 25
 WARM_UP_STEPS = 25
 SETTLING_STEPS = 2
 PROFILED_STEPS = 100
 COLD_STARTS = 3
-FRONTEND_PREFIX = "frontend/"
-SEED = 2024
-_SIGNAL_S = 12.8
 _N_IMAGES = 64
 _MAX_FRUITLESS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColdStart:
-    """Fresh processes, each of which loads one model and does one step.
-
-    Attributes:
-        import_ms: importing edgeemo, numpy and onnxruntime.
-        load_ms: loading and checking the model file; a stream graph then runs through a window of silence.
-        first_inference_ms: the first step; later ones are faster.
-        first_label_ms: from just before the process starts to its first label, the interpreter's start
-            included.
-        peak_memory_bytes: the process's largest resident set, per process; empty where the system does not
-            tell.
-    """
-
-    import_ms: Latency
-    load_ms: Latency
-    first_inference_ms: Latency
-    first_label_ms: Latency
-    peak_memory_bytes: tuple[int, ...]
-
-    @property
-    def peak_memory_mib(self) -> float | None:
-        """The median over the processes, in MiB."""
-        return float(np.median(self.peak_memory_bytes)) / 2**20 if self.peak_memory_bytes else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON keeps."""
-        return {
-            "import_ms": self.import_ms.to_dict(),
-            "load_ms": self.load_ms.to_dict(),
-            "first_inference_ms": self.first_inference_ms.to_dict(),
-            "first_label_ms": self.first_label_ms.to_dict(),
-            "peak_memory_bytes": list(self.peak_memory_bytes),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +81,11 @@ class ModelBench:
     cold: ColdStart
 
     @property
+    def kind(self) -> str:
+        """`audio` or `image`."""
+        return "image" if self.step_s is None else "audio"
+
+    @property
     def frontend_ms(self) -> float | None:
         """The front end's share of the unprofiled median of the model's time."""
         return None if self.frontend_share is None else self.frontend_share * self.model_ms.p50_ms
@@ -153,16 +118,26 @@ class BenchReport:
     settings: dict[str, int | str]
 
     @property
-    def baseline(self) -> ModelBench:
-        """The model that the others are compared with: `pure_cnn.window`; else the first that is called a CNN, as the
-        published comparisons have it; else the first.
+    def baselines(self) -> dict[str, ModelBench]:
+        """What the models of each kind in the report are compared with: the one that `BASELINES` names; else the
+        first that is called a CNN, as the published comparisons have it; else the first.
         """
-        cnns = [m for m in self.models if m.name == BASELINE] + [m for m in self.models if "cnn" in m.name]
-        return (cnns or self.models)[0]
+        found = {}
+        for kind, name in BASELINES.items():
+            own = [m for m in self.models if m.kind == kind]
+            cnns = [m for m in own if m.name == name] + [m for m in own if "cnn" in m.name]
+            if own:
+                found[kind] = (cnns or own)[0]
+        return found
+
+    @property
+    def ratio_title(self) -> str:
+        """What a column of ratios is called."""
+        return "x CNN" if all("cnn" in m.name for m in self.baselines.values()) else "x baseline"
 
     def ratio(self, model: ModelBench) -> float:
-        """Median step of `model` over that of the baseline, from this same run."""
-        return model.step_ms.p50_ms / self.baseline.step_ms.p50_ms
+        """Median step of `model` over that of its kind's baseline, from this same run."""
+        return model.step_ms.p50_ms / self.baselines[model.kind].step_ms.p50_ms
 
     def caption(self) -> str:
         """How it was measured and where, in a few sentences."""
@@ -175,9 +150,10 @@ class BenchReport:
             )
         if any(m.step_s is None for m in self.models):
             steps += "A step of a model of images is one image. "
+        compared = ", of images to ".join(m.name for m in self.baselines.values())
         return (
             f"{s['n_steps']} steps per model after warm-up, onnxruntime threads: {s['n_threads']}, models in "
-            f"turn. {steps}First inference, start (process "
+            f"turn. {steps}{self.ratio_title}: to {compared}. First inference, start (process "
             f"to first label) and peak memory: medians of {s['n_cold_starts']} fresh processes. "
             f"edgeemo {s['edgeemo']}. {machine.caption(self.machine)}."
         )
@@ -187,7 +163,6 @@ class BenchReport:
         return {
             "machine": self.machine,
             "settings": self.settings,
-            "baseline": self.baseline.name,
             "models": [
                 {
                     "name": m.name,
@@ -196,6 +171,7 @@ class BenchReport:
                     "window_s": m.window_s,
                     "step_s": m.step_s,
                     "real_time_factor": m.real_time_factor,
+                    "baseline": self.baselines[m.kind].name,
                     "ratio_to_baseline": self.ratio(m),
                     "frontend_share": m.frontend_share,
                     "frontend_ms": m.frontend_ms,
@@ -227,7 +203,7 @@ class BenchReport:
             "p90",
             "p99",
             "max",
-            f"x {self.baseline.name}",
+            self.ratio_title,
             "real-time factor",
             "first inference ms",
             "process to first label ms",
@@ -285,22 +261,19 @@ def bench(
     models = [load_model(path, n_threads=n_threads) for path in paths]
     benches = [_Runner(model) for model in models]
 
-    cold: list[list[dict[str, float]]] = [[] for _ in paths]
-    for i in range(COLD_STARTS):
-        for j, path in enumerate(paths):
-            report("cold starts", i * len(paths) + j, COLD_STARTS * len(paths))
-            cold[j].append(_cold_start(path, n_threads))
-
+    cold = cold_starts(paths, n_starts=COLD_STARTS, n_threads=n_threads, on_progress=report)
     in_turn(benches, n_steps, report)
 
     shares = []
     for i, model in enumerate(models):
         report("profiling", i, len(paths))
         is_audio = isinstance(model, EmotionModel)
-        shares.append(frontend_share(model.path, n_threads=n_threads) if is_audio else None)
+        shares.append(
+            frontend_share(model.path, n_steps=PROFILED_STEPS, n_threads=n_threads) if is_audio else None
+        )
     report("profiling", len(paths), len(paths))
     return BenchReport(
-        models=tuple(r.result(_cold(c), share) for r, c, share in zip(benches, cold, shares, strict=True)),
+        models=tuple(r.result(c, share) for r, c, share in zip(benches, cold, shares, strict=True)),
         machine=machine.describe(),
         settings={
             "edgeemo": __version__,
@@ -360,92 +333,6 @@ def in_turn(runners: Sequence[_Takes], n_steps: int, report: Callable[[str, int,
     report("steps", n_steps, n_steps)
 
 
-def speech_like(n_samples: int, sample_rate: int, *, seed: int = SEED) -> Audio:
-    """Noise with the spectrum and the rhythm of speech, never silent: digital silence would be timed too
-    well.
-
-    Args:
-        n_samples: its length.
-        sample_rate: Hz.
-        seed: of the noise.
-
-    Returns:
-        mono float32 in [-1, 1], shape `(n_samples,)`.
-    """
-    noise = np.random.default_rng(seed).standard_normal(n_samples)
-    spectrum = np.fft.rfft(noise)
-    frequencies = np.fft.rfftfreq(n_samples, 1 / sample_rate)
-    spectrum *= 1 / (1 + (frequencies / 500) ** 2) ** 0.75  # falls by 9 dB per octave above 500 Hz
-    shaped = np.fft.irfft(spectrum, n_samples)
-    shaped *= 0.55 + 0.45 * np.sin(
-        2 * np.pi * 4 * np.arange(n_samples) / sample_rate
-    )  # four syllables a second
-    result: Audio = np.clip(0.1 * shaped / shaped.std() + 1e-3 * noise, -1, 1).astype(np.float32)
-    return result
-
-
-def frontend_share(path: Path, *, n_threads: int = 1, n_steps: int = PROFILED_STEPS) -> float | None:
-    """The front end's part of an audio model's compute time, by onnxruntime's profiler in a session of its own.
-
-    The front end's nodes are those named `frontend/...`; a node that onnxruntime fused from several keeps a
-    name that contains one of theirs. Profiling adds some 3 us to every node and times whole microseconds: use
-    this share, not the profiler's times. It was within 0.07 of the front end timed alone (small networks).
-
-    Returns:
-        from 0 to 1: the median over `n_steps` steps of front-end node time over all node time; None
-        where no node is named as the front end's.
-
-    Raises:
-        ModelError: the model cannot be loaded, or is one of images.
-    """
-    with tempfile.TemporaryDirectory(prefix="edgeemo-bench-") as folder:
-        options = session_options(n_threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        model = EmotionModel(path, options=options)
-        m = model.metadata
-        steps = stepper(model)
-        # The stream begins with a window of silence, which would be timed too well.
-        n_unused = SETTLING_STEPS + math.ceil(m.window_samples / m.step_samples)
-        audio = speech_like(4 * m.window_samples, m.features.sample_rate)
-        audio = audio[: len(audio) // m.step_samples * m.step_samples].reshape(-1, m.step_samples)
-        for _, step in zip(range(n_unused + n_steps), cycle(audio), strict=False):
-            steps.step(step)
-        profile = Path(model.session.end_profiling())
-        events = json.loads(profile.read_text(encoding="utf-8"))
-        del model, steps
-    n_runs = sum(event.get("name") == "model_run" for event in events)
-    return share_in_profile(events, skip=n_runs - n_steps)
-
-
-def share_in_profile(events: list[dict[str, Any]], *, skip: int) -> float | None:
-    """The front end's share in the events of an onnxruntime profile.
-
-    Args:
-        events: the parsed profile.
-        skip: how many runs at its beginning count as warm-up.
-
-    Returns:
-        from 0 to 1: the median over the runs; None if no node is named as the front end's, or no run is left.
-    """
-    durations: dict[str, list[float]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):
-            durations.setdefault(event["name"], []).append(float(event["dur"]))
-    runs = {name: np.array(values[skip:]) for name, values in durations.items()}
-    frontend = [values for name, values in runs.items() if FRONTEND_PREFIX in name]
-    if not frontend or not len(frontend[0]):
-        return None
-    total = np.sum(list(runs.values()), axis=0)
-    return float(np.median(np.sum(frontend, axis=0) / total))
-
-
-def _blocks(block_samples: int, sample_rate: int) -> Iterator[Audio]:
-    """An endless signal in blocks, shape `(block_samples,)` each."""
-    n_blocks = max(2, round(_SIGNAL_S * sample_rate / block_samples))
-    return cycle(np.split(speech_like(n_blocks * block_samples, sample_rate), n_blocks))
-
-
 def _bare_steps(model: EmotionModel | ImageModel) -> Iterator[float]:
     """Milliseconds of endless steps of a model, without the live loop around it."""
     step: Callable[[Audio], Probabilities]
@@ -456,7 +343,7 @@ def _bare_steps(model: EmotionModel | ImageModel) -> Iterator[float]:
         step, inputs = model.predict, cycle(images.astype(np.float32))
     else:
         step = stepper(model).step
-        inputs = _blocks(model.metadata.step_samples, model.metadata.features.sample_rate)
+        inputs = endless_blocks(model.metadata.step_samples, model.metadata.features.sample_rate)
     for given in inputs:
         start_ns = time.perf_counter_ns()
         step(given)
@@ -478,7 +365,7 @@ def _steps(model: EmotionModel | ImageModel) -> Iterator[tuple[float, float | No
         return
     listener = Listener(model, SOURCE_RATE)
     fruitless = 0
-    for block in _blocks(round(model.metadata.step_s * SOURCE_RATE), SOURCE_RATE):
+    for block in endless_blocks(round(model.metadata.step_s * SOURCE_RATE), SOURCE_RATE):
         start_ns = time.perf_counter_ns()
         steps = listener.push(block)
         whole_ms = (time.perf_counter_ns() - start_ns) / 1e6
@@ -553,75 +440,5 @@ class _Runner:
         )
 
 
-# Runs in a fresh interpreter. The clock is system-wide, so that the parent can read it first. On Linux the
-# peak is VmHWM: ru_maxrss there starts from the parent's peak at the moment of the fork.
-_COLD_START = """
-import sys, time
-start_s, path, n_threads = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-marks = [time.perf_counter()]
-import numpy as np
-from edgeemo.images import ImageModel, load_model
-from edgeemo.stepper import stepper
-marks.append(time.perf_counter())
-model = load_model(path, n_threads=n_threads)
-is_image = isinstance(model, ImageModel)
-step = model.predict if is_image else stepper(model).step
-marks.append(time.perf_counter())
-m = model.metadata
-signal = np.sin(0.05 * np.arange(m.height * m.width if is_image else m.step_samples))
-given = 127.5 * (1 + signal.reshape(m.height, m.width)) if is_image else 0.1 * signal
-given = given.astype(np.float32)
-ready_s = time.perf_counter()
-label = model.labels[step(given).argmax()]
-marks.append(time.perf_counter())
-try:
-    with open("/proc/self/status") as status:
-        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-except (OSError, StopIteration):
-    try:
-        import resource
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    except ImportError:
-        peak = 0
-import json
-print(json.dumps({
-    "import": marks[1] - marks[0], "load": marks[2] - marks[1], "first_inference": marks[3] - ready_s,
-    "first_label": marks[3] - start_s, "peak": peak,
-}))
-"""
-
-
-def _cold_start(path: Path, n_threads: int) -> dict[str, float]:
-    """Seconds and bytes of one fresh process.
-
-    Raises:
-        EdgeEmoError: it failed; the message carries its last line.
-    """
-    package = str(Path(__file__).resolve().parent.parent)
-    search = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
-    command = [sys.executable, "-c", _COLD_START, repr(time.perf_counter()), str(path), str(n_threads)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": search}, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise EdgeEmoError(f"{path}: a fresh process could not load and run it ({reason})")
-    values: dict[str, float] = json.loads(done.stdout)
-    return values
-
-
 def _decimals(value: float | None, n: int) -> str:
     return "" if value is None else f"{value:.{n}f}"
-
-
-def _cold(runs: list[dict[str, float]]) -> ColdStart:
-    def latency(name: str) -> Latency:
-        return Latency(f"cold {name.replace('_', ' ')}", np.array([1000 * run[name] for run in runs]))
-
-    return ColdStart(
-        import_ms=latency("import"),
-        load_ms=latency("load"),
-        first_inference_ms=latency("first_inference"),
-        first_label_ms=latency("first_label"),
-        peak_memory_bytes=tuple(int(run["peak"]) for run in runs if run["peak"]),
-    )

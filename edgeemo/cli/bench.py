@@ -126,8 +126,7 @@ def tables(report: BenchReport) -> list[Table]:
             table.add_column(name, justify="right", no_wrap=True)
         return table
 
-    ratio = f"x {report.baseline.name}"
-    steps = started("front ms", "net ms", "p50 ms", "p90", "p99", "max", ratio, "RTF")
+    steps = started("front ms", "net ms", "p50 ms", "p90", "p99", "max", report.ratio_title, "RTF")
     costs = started("parameters", "KiB", "1st ms", "start ms", "MiB")
     legend = Text.assemble(("resample ", "green"), ("front end ", "cyan"), ("network", "magenta"))
     costs.add_column(legend, no_wrap=True)

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from edgeemo import bench as bench_module
 from edgeemo import machine
-from edgeemo.bench import BenchReport, bench, frontend_share, share_in_profile, speech_like
+from edgeemo.bench import BenchReport, bench
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
 from edgeemo.errors import ModelError
+from edgeemo.latency import Latency
 
 STEPS = 60  # two blocks and a part of one
 
@@ -52,13 +53,53 @@ def test_every_step_is_kept_and_warm_up_is_apart(report: BenchReport) -> None:
     assert kept["machine"] == machine.describe()
 
 
-def test_ratio_is_to_pure_cnn_or_else_the_first(report: BenchReport, two_models: list[Path]) -> None:
-    other, cnn = report.models
-    assert report.baseline is cnn
-    assert report.ratio(cnn) == 1
-    assert report.ratio(other) == other.step_ms.p50_ms / cnn.step_ms.p50_ms
-    without = BenchReport(models=(other,), machine=report.machine, settings=report.settings)
-    assert without.baseline is other
+@pytest.mark.parametrize(
+    ("audio", "images", "words"),
+    [
+        (
+            ["cnn_lstm.window", "pure_cnn.window"],
+            ["small_cnn", "fashion_cnn"],
+            "x CNN: to pure_cnn.window, of images to fashion_cnn.",
+        ),
+        (
+            ["pure_lstm", "pure_cnn.stream", "cnn_lstm"],
+            ["fashion_lstm", "small_cnn"],
+            "x CNN: to pure_cnn.stream, of images to small_cnn.",
+        ),
+        (["mlp", "pure_lstm"], ["fashion_cnn"], "x baseline: to mlp, of images to fashion_cnn."),
+        (["pure_cnn.window"], ["lstm", "mlp"], "x baseline: to pure_cnn.window, of images to lstm."),
+        (["fashion_cnn"], ["pure_cnn.window"], "x CNN: to fashion_cnn, of images to pure_cnn.window."),
+        (["pure_lstm", "mlp"], [], "x baseline: to pure_lstm."),
+        ([], ["fashion_lstm", "fashion_cnn"], "x CNN: to fashion_cnn."),
+    ],
+)
+def test_ratios_are_to_the_cnn_of_the_same_kind(
+    audio: list[str], images: list[str], words: str, report: BenchReport
+) -> None:
+    measured = report.models[0]
+    of_images = [dataclasses.replace(measured, name=name, step_s=None) for name in images]
+    of_audio = [dataclasses.replace(measured, name=name) for name in audio]
+    timed = [
+        dataclasses.replace(m, step_ms=Latency("step", np.array([i])))
+        for i, m in enumerate([*of_images, *of_audio], start=1)
+    ]
+    made = dataclasses.replace(report, models=tuple(timed))
+
+    title, _, compared = words.removesuffix(".").partition(": to ")
+    baselines = compared.split(", of images to ")
+    expected = [baselines[-1]] * len(images) + [baselines[0]] * len(audio)
+    ms = {m.name: m.step_ms.p50_ms for m in timed}
+    ratios = [ms[m.name] / ms[name] for m, name in zip(timed, expected, strict=True)]
+    kept = json.loads(made.to_json())
+    assert [m["baseline"] for m in kept["models"]] == expected
+    assert [m["ratio_to_baseline"] for m in kept["models"]] == ratios
+    assert "baseline" not in kept
+    assert f" {words} " in made.caption()
+
+    header, _, *rows = [line.split(" | ") for line in made.to_markdown().splitlines() if "|" in line]
+    assert [row[header.index(title)] for row in rows] == [f"{ratio:.2f}" for ratio in ratios]
+    (shown,) = [column for column in tables(made)[0].columns if column.header == title]
+    assert list(shown.cells) == [f"{ratio:.2f}" for ratio in ratios]
 
 
 def test_front_end_and_network_add_up_to_the_model(report: BenchReport) -> None:
@@ -66,23 +107,6 @@ def test_front_end_and_network_add_up_to_the_model(report: BenchReport) -> None:
         assert m.frontend_share is not None, "the front end's nodes are not named as such"
         assert 0 < m.frontend_share < 1
         assert m.frontend_ms + m.network_ms == pytest.approx(m.model_ms.p50_ms)
-
-
-def test_cold_start_contains_its_parts(report: BenchReport) -> None:
-    for m in report.models:
-        cold = m.cold
-        parts = cold.import_ms.values_ms + cold.load_ms.values_ms + cold.first_inference_ms.values_ms
-        assert (cold.first_label_ms.values_ms > parts).all()
-        assert cold.first_label_ms.n == bench_module.COLD_STARTS
-
-
-def test_peak_memory_is_the_fresh_processs_own(tiny_model_path: Path) -> None:
-    """ru_maxrss of a child starts from its parent's peak on Linux; this must not show."""
-    ballast = np.ones(30_000_000)  # 240 MB, touched
-    found = bench_module._cold_start(tiny_model_path, 1)
-    if not found["peak"]:
-        pytest.skip("this system does not tell a process's peak memory")
-    assert 10e6 < found["peak"] < ballast.nbytes
 
 
 def test_markdown_table_parses(report: BenchReport) -> None:
@@ -95,7 +119,7 @@ def test_markdown_table_parses(report: BenchReport) -> None:
         assert cells["model"] == m.name
         assert int(cells["parameters"]) == m.n_parameters
         assert float(cells["step p50 ms"]) == pytest.approx(m.step_ms.p50_ms, abs=0.001)
-        assert float(cells["x pure_cnn.window"]) == pytest.approx(report.ratio(m), abs=0.01)
+        assert float(cells["x CNN"]) == pytest.approx(report.ratio(m), abs=0.01)
     assert f"{STEPS} steps" in report.to_markdown()
     assert str(report.machine["cpu"]) in report.to_markdown()
 
@@ -138,53 +162,12 @@ def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPat
     ]
 
 
-def node(name: str, us: int) -> dict[str, Any]:
-    return {"cat": "Node", "name": f"{name}_kernel_time", "dur": us}
-
-
-def test_share_is_the_front_ends_part_of_node_time() -> None:
-    warm_up = [node("frontend/mel", 999), node("fused frontend/log", 999), node("net/conv", 1)]
-    run = [
-        {"cat": "Session", "name": "model_run", "dur": 10_000},
-        {"cat": "Node", "name": "frontend/mel_fence_before", "dur": 5_000},
-        node("frontend/mel", 20),
-        node("fused frontend/log", 10),
-        node("net/conv", 70),
-    ]
-    assert share_in_profile([*warm_up, *run, *run], skip=1) == pytest.approx(0.3)
-    assert share_in_profile([*run, *run, *warm_up], skip=0) == pytest.approx(0.3), "the median run"
-
-
-@pytest.mark.parametrize("events", [[], [node("net/conv", 3)], [node("frontend/mel", 3)]])
-def test_a_profile_without_front_end_or_runs_has_no_share(events: list[dict[str, Any]]) -> None:
-    assert share_in_profile(events, skip=1) is None
-
-
 def test_a_model_whose_front_end_is_unknown_is_measured_all_the_same(report: BenchReport) -> None:
     model = dataclasses.replace(report.models[0], frontend_share=None)
     without = dataclasses.replace(report, models=(model,))
     assert json.loads(without.to_json())["models"][0]["frontend_ms"] is None
     assert "|  |  |" in without.to_markdown()
     assert all(table.row_count == 1 for table in tables(without))
-
-
-def test_profile_is_left_nowhere(
-    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    frontend_share(tiny_model_path, n_steps=5)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_signal_is_loud_enough_never_silent_and_the_same_each_time() -> None:
-    audio = speech_like(48000, 48000)
-    assert audio.dtype == np.float32
-    assert np.abs(audio).max() <= 1
-    assert 0.05 < audio.std() < 0.2
-    frames = audio.reshape(-1, 480)
-    assert frames.std(axis=1).min() > 1e-3
-    np.testing.assert_array_equal(audio, speech_like(48000, 48000))
-    assert not np.array_equal(audio, speech_like(48000, 48000, seed=1))
 
 
 @pytest.mark.parametrize(("n_steps", "n_threads"), [(0, 1), (-5, 1), (10, 0)])

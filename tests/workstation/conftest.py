@@ -17,9 +17,10 @@ from edgeemo.places import EXPORT_DIR
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
 
 RECIPES = tuple(sorted(path.stem for path in EXPORT_DIR.glob("*.toml")))
-SHIPPED = tuple(
-    name for name in RECIPES if (EXPORT_DIR / name).is_dir()
-)  # with the run that a model ships from
+IMAGES = tuple(name for name in RECIPES if load_recipe(EXPORT_DIR / f"{name}.toml").image is not None)
+SPEECH = tuple(name for name in RECIPES if name not in IMAGES)
+SHIPPED = tuple(name for name in SPEECH if (EXPORT_DIR / name).is_dir())
+"""Models of speech with the run that they ship from."""
 
 
 def noise(n_samples: int, *, seed: int = 0, peak: float = 0.5) -> np.ndarray:

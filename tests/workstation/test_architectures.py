@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import onnx_ir as ir
 import pytest
-from conftest import RECIPES, narrow_resnet50, randomise
+from conftest import IMAGES, RECIPES, SPEECH, narrow_resnet50, randomise
 from handmade import op_types, runner
 from keras import layers
 from keras.src.utils import file_utils  # what Keras' applications fetch their weights with
@@ -29,8 +29,6 @@ from edgeemo.workstation.graphs.stream import stream
 from edgeemo.workstation.training.recipe import Recipe
 
 PUBLISHED = ("cnn_lstm", "pure_cnn", "pure_lstm")  # with the published head
-IMAGES = ("fashion_cnn", "fashion_lstm", "fashion_lstm2", "fer_mlp")
-SPEECH = tuple(name for name in RECIPES if name not in IMAGES)
 
 SEQUENCES = {
     "pure_cnn": [

@@ -17,7 +17,7 @@ from edgeemo.model import EmotionModel
 from edgeemo.workstation.graphs.frontend import PREFIX
 from edgeemo.workstation.graphs.network import network_graph, refuse_control_flow
 
-N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 4}
+N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 4, "conv1d_lstm": 1}
 WINDOWS = np.stack([
     *(speech_like(51200, seed=seed) for seed in range(4)),
     *(speech_like(51200, seed=seed) * np.float32(0.02) for seed in (4, 5)),
@@ -58,7 +58,7 @@ def test_operators(name: str, exported: Callable[[str], Any]) -> None:
     assert not proto.training_info
     network = Counter(node.op_type for node in proto.graph.node if not node.name.startswith(PREFIX))
     assert not {"Dropout", "Shape", "Range", "Identity"} & set(network), network
-    assert network["Conv"] == {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0}[name]
+    assert network["Conv"] == {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0, "conv1d_lstm": 1}[name]
 
 
 @each_architecture

@@ -1,0 +1,53 @@
+"""Fresh processes. Nothing here depends on how fast the machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeemo import cold_start
+from edgeemo.cold_start import cold_starts
+from edgeemo.errors import EdgeEmoError
+
+
+def test_cold_start_contains_its_parts(either_model_path: Path) -> None:
+    (cold,) = cold_starts([either_model_path], n_starts=2)
+    parts = cold.import_ms.values_ms + cold.load_ms.values_ms + cold.first_inference_ms.values_ms
+    assert (cold.first_label_ms.values_ms > parts).all()
+    assert cold.first_label_ms.n == 2
+
+
+def test_models_take_turns_and_keep_their_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+
+    def fake(path: Path, n_threads: int) -> dict[str, float]:
+        turns.append(path.name)
+        seconds = len(turns) / 1000
+        parts = dict.fromkeys(("import", "load", "first_inference", "first_label"), seconds)
+        return parts | {"peak": len(turns) * 2**20 if path.name == "a" else 0}
+
+    monkeypatch.setattr(cold_start, "_run", fake)
+    told: list[tuple[str, int, int]] = []
+    a, b = cold_starts([Path("a"), Path("b")], n_starts=3, on_progress=lambda *given: told.append(given))
+    assert turns == ["a", "b"] * 3
+    assert a.load_ms.values_ms.tolist() == pytest.approx([1, 3, 5])
+    assert b.load_ms.values_ms.tolist() == pytest.approx([2, 4, 6])
+    assert (a.peak_memory_mib, b.peak_memory_mib) == (3, None)
+    assert told == [("cold starts", i, 6) for i in range(6)]
+
+
+def test_a_process_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(EdgeEmoError, match=r"gone\.onnx: a fresh process could not .*ModelError") as caught:
+        cold_starts([tmp_path / "gone.onnx"], n_starts=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_peak_memory_is_the_fresh_processs_own(tiny_model_path: Path) -> None:
+    """ru_maxrss of a child starts from its parent's peak on Linux; this must not show."""
+    ballast = np.ones(30_000_000)  # 240 MB, touched
+    (cold,) = cold_starts([tiny_model_path], n_starts=1)
+    if not cold.peak_memory_bytes:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert 10e6 < cold.peak_memory_bytes[0] < ballast.nbytes
