@@ -69,7 +69,7 @@ def test_values_are_split_outside_brackets(values: list[str]) -> None:
         (["dropout"], "expected key=value"),
         (["dropout="], "expected key=value"),
         (["dropout=0.1,,0.2"], "expected key=value"),
-        (["colour=red"], "tiny has 0 such keys"),
+        (["colour=red"], "neither tiny nor its builder has such a key"),
         (["seed=1,2"], ""),
         (["architecture.colour=red"], "'colour'"),
         (["batch_size=many"], "batch_size is 'many'"),
@@ -259,7 +259,7 @@ def test_command(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["no_such_recipe"], "no recipe called 'no_such_recipe'"),
-        (["tiny", "--vary", "colour=red"], "0 such keys"),
+        (["tiny", "--vary", "colour=red"], "neither tiny nor its builder has such a key"),
         (["tiny", "--data", "nowhere"], "nowhere"),
     ],
 )

@@ -106,9 +106,12 @@ def _full_key(key: str, recipe: Recipe) -> str:
     if "." in key:
         return key
     found = [f"{table}.{key}" for table in _TABLES if key in _keys(recipe, table)]
-    if len(found) != 1:
-        expected = f"one of {', '.join(found)}" if found else "a key of its tables, or of its builder"
-        raise RecipeError(f"--vary {key}: {recipe.name} has {len(found)} such keys; expected {expected}")
+    if not found:
+        raise RecipeError(f"--vary {key}: neither {recipe.name} nor its builder has such a key")
+    if len(found) > 1:
+        raise RecipeError(
+            f"--vary {key}: {recipe.name} has {len(found)} such keys; give one of {', '.join(found)}"
+        )
     return found[0]
 
 

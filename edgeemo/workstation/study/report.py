@@ -116,9 +116,9 @@ def table(results: Sequence[Result]) -> str:
         "|---" + "|--:" * (len(rows[0]) - 1) + "|",
         *("| " + " | ".join(row.values()) + " |" for row in rows),
         "",
-        f"Mean ± standard deviation over the finished cells: folds {folds}, seeds {seeds}. "
-        f"Protocol: {'; '.join(protocols)}. UAR: unweighted average recall. Weights are those of the lowest "
-        "validation loss; the test part chose nothing.",
+        f"Mean ± standard deviation over the finished cells: {folds} fold{'s' * (folds > 1)}, "
+        f"seeds {seeds}. Protocol: {'; '.join(protocols)}. UAR: unweighted average recall. Weights are those of "
+        "the lowest validation loss; the test part chose nothing.",
     ]
     for name, recipe in recipes.items():
         if recipe.published:
@@ -155,8 +155,8 @@ def _groups(results: Sequence[Result]) -> list[tuple[Variant, list[Result]]]:
 
 
 def _plot_scores(results: Sequence[Result], path: Path) -> None:
-    """Test UAR and macro-F1 of each variant; whiskers: standard deviation over cells."""
-    groups = {v.name: [r.metrics for r in g if r.metrics] for v, g in _groups(results)}
+    """Test UAR and macro-F1 of each variant; whiskers: standard deviation over cells; dotted: UAR by chance."""
+    groups = _groups(results)
     figure = Figure(figsize=(8, 1.2 + 0.45 * len(groups)), layout="constrained")
     axis = figure.subplots()
     y = np.arange(len(groups))
@@ -164,7 +164,7 @@ def _plot_scores(results: Sequence[Result], path: Path) -> None:
         (-0.2, "uar", "tab:blue", "UAR"),
         (0.2, "macro_f1", "tab:orange", "macro-F1"),
     ):
-        values = [[cell["test"][score] for cell in cells] for cells in groups.values()]
+        values = [[r.metrics["test"][score] for r in group if r.metrics] for _, group in groups]
         axis.barh(
             y + offset,
             [np.mean(v) if v else 0 for v in values],
@@ -174,40 +174,55 @@ def _plot_scores(results: Sequence[Result], path: Path) -> None:
             label=f"test {name}",
             capsize=2,
         )
-    axis.set_yticks(y, list(groups), fontsize=8)
+    for n_labels in {len(variant.recipe.label_map.labels) for variant, _ in groups}:
+        axis.axvline(1 / n_labels, color="black", linestyle=":", linewidth=1)
+    axis.set_yticks(y, _titles(groups), fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlim(0, 1)
+    axis.set_xlim(0, min(1, 1.05 * axis.get_xlim()[1]))
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     _save(figure, path)
 
 
 def _plot_curves(results: Sequence[Result], path: Path) -> None:
-    """Validation loss (left) and UAR (right) over epochs: a line per cell, a colour per variant."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for i, (variant, group) in enumerate(_groups(results)):
-        label = variant.name
+    """A panel per variant: over epochs, validation loss on the left axis, UAR on the right, a line per cell."""
+    groups = _groups(results)
+    n_columns = min(3, len(groups))
+    n_rows = -(-len(groups) // n_columns)
+    figure = Figure(figsize=(4 * n_columns, 0.4 + 2.4 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
+    others = [panel.twinx() for panel in panels]
+    for other in others[1:]:
+        other.sharey(others[0])
+    for panel, other, (_, group), title in zip(panels, others, groups, _titles(groups), strict=False):
         for r in group:
             history = r.folder / "history.csv"
             if not r.metrics or not history.is_file():
                 continue
             with history.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-            for axis, column in ((left, "val_loss"), (right, "val_uar")):
-                epochs = [int(row["epoch"]) for row in rows]
-                axis.plot(
-                    epochs, [float(row[column]) for row in rows], color=f"C{i % 10}", alpha=0.6, label=label
-                )
-            label = "_nolegend_"
-    left.set_title("validation loss", fontsize=10)
-    right.set_title("validation UAR", fontsize=10)
-    right.set_ylim(0, 1)
-    for axis in (left, right):
-        axis.set_xlabel("epoch")
-        axis.grid(alpha=0.3)
-    figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
+            epochs = [int(row["epoch"]) for row in rows]
+            for axis, column, colour in ((panel, "val_loss", "tab:blue"), (other, "val_uar", "tab:orange")):
+                axis.plot(epochs, [float(row[column]) for row in rows], color=colour, alpha=0.7, linewidth=1)
+        panel.set_title(title, fontsize=8)
+        panel.grid(alpha=0.3)
+        panel.tick_params(labelsize=8, labelcolor="tab:blue", axis="y")
+        other.tick_params(labelsize=8, labelcolor="tab:orange")
+    for unused in [*panels[len(groups) :], *others[len(groups) :]]:
+        unused.set_axis_off()
+    figure.supxlabel("epoch", fontsize=9)
+    figure.suptitle("validation loss (blue, left) and UAR (orange, right)", fontsize=9)
     _save(figure, path)
+
+
+def _titles(groups: Sequence[tuple[Variant, list[Result]]]) -> list[str]:
+    """The variants' names, without the recipe's where they all have the same."""
+    recipes = {variant.recipe.name for variant, _ in groups}
+    names = [variant.name for variant, _ in groups]
+    if len(recipes) == 1 and len(groups) > 1:
+        (recipe,) = recipes
+        return [name.removeprefix(recipe).removeprefix(", ") for name in names]
+    return names
 
 
 def _save(figure: Figure, path: Path) -> None:
