@@ -114,9 +114,10 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
     from rich.table import Table
 
     seeds = ", ".join(str(seed) for seed in summary["seeds"])
+    speakers = f", {summary['n_test_speakers']} test speakers" if summary["n_test_speakers"] else ""
     table = Table(
         title=f"{summary['name']}: {summary['protocol']} protocol, {' + '.join(summary['corpora'])}, "
-        f"{len(summary['labels'])} classes, seeds {seeds}, {summary['n_test_speakers']} test speakers"
+        f"{len(summary['labels'])} classes, seeds {seeds}{speakers}"
     )
     for title in (
         "fold",
