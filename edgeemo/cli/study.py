@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeemo.workstation.study.report import Result
+
+_PIPE_COLUMNS = 220
 
 
 def study(
@@ -141,7 +144,7 @@ def _report(results: Sequence[Result], folder: Path) -> None:
         table.add_column(column, justify="left" if column == "variant" else "right")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
     for result in results:
         if result.error:
             typer.echo(
