@@ -120,9 +120,11 @@ def table(results: Sequence[Result]) -> str:
         f"seeds {seeds}. Protocol: {'; '.join(protocols)}. UAR: unweighted average recall. Weights are those of "
         "the lowest validation loss; the test part chose nothing.",
     ]
+    sources: dict[str, list[str]] = {}
     for name, recipe in recipes.items():
         if recipe.published:
-            lines.append(f"Published ({name}): {recipe.published.source}.")
+            sources.setdefault(recipe.published.source, []).append(name)
+    lines += [f"Published ({', '.join(names)}): {source}." for source, names in sources.items()]
     for r in results:
         if r.error:
             lines.append(f"- {r.variant.name}, {r.fold}, seed {r.seed} failed: {r.error}")
