@@ -50,15 +50,15 @@ def test_shipped_recipe_loads_and_builds(
     assert random_model(name).output_shape == (None, len(recipe.label_map.labels))
 
 
-def test_shipped_recipes_differ_in_the_architecture_alone(shipped_recipe: Callable[[str], Recipe]) -> None:
-    """The compared models see the same features, data and training."""
+def test_compared_recipes_differ_in_the_architecture_alone(shipped_recipe: Callable[[str], Recipe]) -> None:
+    """The three published models see the same features, data and training."""
     rest = []
-    for name in SHIPPED:
+    for name in ("cnn_lstm", "pure_cnn", "pure_lstm"):
         values = shipped_recipe(name).to_dict()
         rest.append(
             {k: v for k, v in values.items() if k not in ("name", "summary", "architecture", "published")}
         )
-    assert all(values == rest[0] for values in rest)
+    assert rest[0] == rest[1] == rest[2]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
