@@ -187,6 +187,12 @@ def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) 
     study(compared, corpus, tmp_path, in_this_process, folds=[1, 2])
     assert [row["state"] for row in read_rows(tmp_path)] == ["finished", "finished"]
     assert next(tmp_path.glob("*/fold-1_seed-0/metrics.json")).stat().st_mtime_ns == kept
+    more = variants([recipe_file], (), [*SMALL, "training.seeds=[0, 1]"])
+    tried: list[Job] = []
+    study(more, corpus, tmp_path, lambda jobs: iter(tried.extend(jobs) or ()), folds=[1, 2])
+    assert [(job.fold, job.seed) for job in tried] == [("fold-1", 1), ("fold-2", 1)], (
+        "more seeds are more cells"
+    )
 
 
 def test_a_process_that_dies_is_a_failed_cell(

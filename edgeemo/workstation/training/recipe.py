@@ -235,8 +235,11 @@ class Recipe:
 
     @property
     def trained_by(self) -> dict[str, Any]:
-        """What makes the weights: `to_dict` without what is only said of them."""
-        return {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
+        """What makes the weights of a given seed: `to_dict` without what is only said of them, and without the seeds,
+        so that a finished run can be given more of them.
+        """
+        values = {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
+        return values | {"training": {k: v for k, v in values["training"].items() if k != "seeds"}}
 
     def to_dict(self) -> dict[str, Any]:
         """The tables of the file as plain values; what a file need not have is left out."""
