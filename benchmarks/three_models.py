@@ -118,9 +118,9 @@ def write_results(runs: Path) -> None:
             "",
             "RAVDESS, 5 folds over 24 actors, in each fold 3 other actors for validation (early stopping)"
             f"{', seed ' + seeds(speaker) if speaker else ''}. UAR is the mean over all cells; ± over folds: "
-            "standard deviation of the folds' means, whose actors differ; ± over seeds: of the seeds' means, where more "
-            "than one seed is trained on all folds. 7 classes: the same networks, probabilities of neutral and calm "
-            "added. "
+            "standard deviation of the folds' means, whose actors differ; ± over seeds: of the seeds' means, where "
+            "more than one seed is trained on all folds. 7 classes: the same networks, probabilities of neutral and "
+            "calm added. "
             "Features do not depend on the recording level. No weight and no epoch was chosen on a fold's test "
             "actors; sizes were chosen on the random split, where every voice occurs, the number of epochs on "
             "validation actors of folds 1 and 2. "
