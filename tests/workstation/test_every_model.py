@@ -23,7 +23,7 @@ from edgeemo.workstation.training import speech
 from edgeemo.workstation.training.recipe import load_recipe
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-FEW_STEPS = ["--epochs", "2", "--fold", "1", "--threads", "1", "--set", "training.batch_size=16"]
+FEW_STEPS = ["--epochs", "2", "--fold", "1", "--set", "training.batch_size=16"]
 REDUCED = {"resnet50_lstm": ["--set", "features.n_mels=32", "--set", "window.window_s=1.6"]}
 """As in its benchmark."""
 
