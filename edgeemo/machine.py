@@ -84,7 +84,11 @@ def cpu_in_cpuinfo(text: str) -> str | None:
     fields = _fields(text)
     for name in ("model name", "cpu model"):
         if fields.get(name):
-            return fields[name][0]
+            numbers = [
+                f"{key.split()[-1]} {fields[key][0]}" for key in ("cpu family", "model") if key in fields
+            ]
+            # A virtual machine may only say "AMD EPYC", of generations that differ by a factor of two.
+            return f"{fields[name][0]} ({', '.join(numbers)})" if numbers else fields[name][0]
     parts = [part.lower() for part in fields.get("cpu part", [])]
     names = [_ARM_CORES.get(part, f"ARM core {part}") for part in parts]
     if names:

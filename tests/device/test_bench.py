@@ -222,6 +222,11 @@ PI_4 = "".join(
         (PI_4, "4 x Cortex-A72", None),
         ("CPU part\t: 0xd05\nCPU part\t: 0xfff\n", "1 x Cortex-A55 + 1 x ARM core 0xfff", None),
         ("model name\t: Intel(R)  Core(TM) i5\ncpu MHz\t\t: 2100.500\n", "Intel(R) Core(TM) i5", 2100),
+        (
+            "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n",
+            "AMD EPYC (family 25, model 17)",
+            None,
+        ),
         ("", None, None),
     ],
 )
