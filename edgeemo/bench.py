@@ -29,6 +29,7 @@ from edgeemo.frontend_share import frontend_share
 from edgeemo.images import ImageModel, load_model
 from edgeemo.latency import Latency
 from edgeemo.listen import Listener
+from edgeemo.markdown import markdown_table
 from edgeemo.metadata import Metadata
 from edgeemo.model import EmotionModel, Probabilities
 from edgeemo.signals import SEED, endless_blocks
@@ -192,7 +193,7 @@ class BenchReport:
 
     def to_markdown(self) -> str:
         """The table and its caption in Markdown."""
-        header = [
+        titles = [
             "model",
             "parameters",
             "KiB",
@@ -209,9 +210,8 @@ class BenchReport:
             "process to first label ms",
             "peak MiB",
         ]
-        lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-        lines += ["| " + " | ".join(self._row(m)) + " |" for m in self.models]
-        return "\n".join([*lines, "", self.caption(), ""])
+        rows = [dict(zip(titles, self._row(m), strict=True)) for m in self.models]
+        return "\n".join([*markdown_table(rows), "", self.caption(), ""])
 
     def _row(self, m: ModelBench) -> list[str]:
         return [

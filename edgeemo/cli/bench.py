@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeemo.cli.progress import progress_bar
+from edgeemo.cli.tables import screen_table, stdout_console
 from edgeemo.places import model_path, recipe_path, shipped_models
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeemo.bench import BenchReport, ModelBench
 
 _BAR_CELLS = 24
-_PIPE_COLUMNS = 160
+_PIPE_COLUMNS, _TRAINING_PIPE_COLUMNS = 110, 160
 TRAINED = ["fashion_cnn", "fashion_lstm", "fashion_lstm2", "pure_cnn", "cnn_lstm", "pure_lstm", "conv1d_lstm"]
 """What `--training` compares: the published comparison, and the speech models."""
 
@@ -57,8 +57,6 @@ def bench(
         _training(model or TRAINED, steps, threads, markdown, json_)
         return
 
-    from rich.console import Console
-
     from edgeemo.bench import bench as measure
     from edgeemo.files import write_text
 
@@ -66,7 +64,7 @@ def bench(
     with progress_bar() as on_progress:
         report = measure(paths, n_steps=steps, n_threads=threads, on_progress=on_progress)
 
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = stdout_console(_PIPE_COLUMNS)
     for table in tables(report):
         console.print(table)
         console.print()
@@ -81,9 +79,6 @@ def _training(
     names: list[str], n_inferences: int, n_threads: int, markdown: Path | None, json_: Path | None
 ) -> None:
     """The table on the screen; where there is a Markdown file, a plot beside it."""
-    from rich.console import Console
-    from rich.table import Table
-
     from edgeemo.cli.extras import workstation
     from edgeemo.files import write_text
 
@@ -96,14 +91,8 @@ def _training(
         speeds = training_speed.training_speed(
             recipes, n_inferences=n_inferences, n_threads=n_threads, on_progress=on_progress
         )
-    rows = training_speed.rows(speeds)
-    table = Table(box=None, pad_edge=False)
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
-    console.print(table)
+    console = stdout_console(_TRAINING_PIPE_COLUMNS)
+    console.print(screen_table(training_speed.rows(speeds), left=["network"]))
     console.print(training_speed.caption(speeds), style="dim", highlight=False, markup=False)
     if markdown is not None:
         plot = markdown.with_suffix(".png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from edgeemo.cli.extras import workstation
 from edgeemo.cli.progress import progress_bar
+from edgeemo.cli.tables import screen_table, stdout_console
 from edgeemo.errors import ExportError
 from edgeemo.files import write_text
 from edgeemo.metadata import MODES, PRECISIONS
@@ -234,22 +234,15 @@ def _report_image(metadata: ImageMetadata, path: Path) -> None:
 
 def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
     """The gate's table on the screen, and why a variant was rejected."""
-    from rich.console import Console
-    from rich.table import Table
-
     from edgeemo.workstation.card import LEGEND, verdict_rows
 
     listen = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["listen"]
     rows = verdict_rows([verdict.to_dict() for verdict in verdicts])
-    table = Table(box=None, pad_edge=False)
-    for column in rows[0]:
-        table.add_column(
-            column, justify="left" if column in ("variant", "verdict") else "right", no_wrap=True
-        )
     for row in rows:
         row["variant"] += " *" if row["variant"] == listen else ""
-        table.add_row(*row.values(), style="dim" if row["verdict"] == "rejected" else None)
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    styles = ["dim" if row["verdict"] == "rejected" else None for row in rows]
+    table = screen_table(rows, left=("variant", "verdict"), styles=styles, no_wrap=True)
+    console = stdout_console(_PIPE_COLUMNS)
     console.print(table)
     console.print(LEGEND, style="dim", highlight=False, markup=False)
     for verdict in verdicts:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from edgeemo.cli.tables import stdout_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,14 +21,13 @@ _SCORE_ORDER = ("uar", "war", "macro_f1")
 
 def models() -> None:
     """List the shipped models."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from edgeemo.images import load_model
     from edgeemo.places import DEFAULT_MODEL, MODELS_DIR, shipped_models, stands_for
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    console = stdout_console(_PIPE_COLUMNS)
     paths = shipped_models()
     if not paths:
         console.print(f"no models in {MODELS_DIR}", markup=False, highlight=False)
@@ -67,7 +67,6 @@ def info(
     ] = False,
 ) -> None:
     """Show everything a model file says of itself."""
-    from rich.console import Console
     from rich.text import Text
 
     from edgeemo.images import load_model
@@ -80,7 +79,7 @@ def info(
     if json_:
         typer.echo(json.dumps({"metadata": metadata, "file": facts}, ensure_ascii=False, indent=2))
         return
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    console = stdout_console(_PIPE_COLUMNS)
     console.print(Text(metadata["name"], style="bold"), Text(metadata["summary"]))
     scores = metadata.pop("scores", [])
     if "states" in metadata:

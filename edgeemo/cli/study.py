@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeemo.cli.extras import extras, workstation
+from edgeemo.cli.tables import screen_table, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,18 +133,9 @@ class _Bar:
 
 def _report(results: Sequence[Result], folder: Path) -> None:
     """The table on the screen; failed cells make the exit code 1."""
-    from rich.console import Console
-    from rich.table import Table
-
     from edgeemo.workstation.study.report import table_rows
 
-    rows = table_rows(results)
-    table = Table(box=None, pad_edge=False)
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "variant" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+    stdout_console(_PIPE_COLUMNS).print(screen_table(table_rows(results), left=["variant"]))
     for result in results:
         if result.error:
             typer.echo(

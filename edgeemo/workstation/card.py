@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.workstation.corpora.names import CORPORA
 from edgeemo.workstation.corpora.pictures import IMAGE_CORPORA
@@ -132,9 +133,7 @@ def _variants(variants: Sequence[Metadata], listen: str) -> str:
     lines = [
         f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. {LEGEND}",
         "",
-        "| " + " | ".join(rows[0]) + " |",
-        "|---" + "|--:" * (len(rows[0]) - 2) + "|---|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        *markdown_table(rows, left=["verdict"]),
         "",
         *(
             f"- {m.variant} is forced: {'; '.join(m.verdict['reasons'])}."

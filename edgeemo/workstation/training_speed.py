@@ -22,12 +22,13 @@ from matplotlib.ticker import NullFormatter
 
 from edgeemo import machine
 from edgeemo.bench import in_turn, side_by_side
-from edgeemo.files import replacing
 from edgeemo.latency import Latency
+from edgeemo.markdown import markdown_table
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.export import Progress, export
 from edgeemo.workstation.training.fit import compile_model
+from edgeemo.workstation.training.plots import save_figure
 from edgeemo.workstation.training.recipe import Recipe
 
 BATCH_SIZE = 32
@@ -191,10 +192,7 @@ def caption(speeds: Sequence[Speed]) -> str:
 
 def to_markdown(speeds: Sequence[Speed]) -> str:
     """The table and its caption in Markdown."""
-    table = rows(speeds)
-    lines = ["| " + " | ".join(table[0]) + " |", "|---" + "|--:" * (len(table[0]) - 1) + "|"]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in table]
-    return "\n".join([*lines, "", caption(speeds), ""])
+    return "\n".join([*markdown_table(rows(speeds)), "", caption(speeds), ""])
 
 
 def to_json(speeds: Sequence[Speed]) -> str:
@@ -241,5 +239,4 @@ def plot(speeds: Sequence[Speed], path: Path) -> None:
     right.set_yticks(y, [])
     if published:
         left.legend(fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(figure, path)

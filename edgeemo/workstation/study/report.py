@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from edgeemo.files import replacing, write_text
+from edgeemo.files import write_text
+from edgeemo.markdown import markdown_table
 from edgeemo.workstation.study.grid import Variant
+from edgeemo.workstation.training.plots import save_figure
 
 CSV_FILE, TABLE_FILE = "results.csv", "results.md"
 SCORES_PLOT, CURVES_PLOT = "results.png", "curves.png"
@@ -106,15 +108,12 @@ def table_rows(results: Sequence[Result]) -> list[dict[str, str]]:
 
 def table(results: Sequence[Result]) -> str:
     """The table in Markdown, with what the protocol and seeds were, and where figures of others come from."""
-    rows = table_rows(results)
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
     folds = len({r.fold for r in results})
     recipes = {r.variant.recipe.name: r.variant.recipe for r in results}
     protocols = sorted({f"{r.protocol.kind} ({', '.join(r.data.corpora)})" for r in recipes.values()})
     lines = [
-        "| " + " | ".join(rows[0]) + " |",
-        "|---" + "|--:" * (len(rows[0]) - 1) + "|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        *markdown_table(table_rows(results)),
         "",
         f"Mean ± standard deviation over the finished cells: {folds} fold{'s' * (folds > 1)}, "
         f"seeds {seeds}. Protocol: {'; '.join(protocols)}. UAR: unweighted average recall. Weights are those of "
@@ -183,7 +182,7 @@ def _plot_scores(results: Sequence[Result], path: Path) -> None:
     axis.set_xlim(0, min(1, 1.05 * axis.get_xlim()[1]))
     axis.grid(axis="x", alpha=0.3)
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _plot_curves(results: Sequence[Result], path: Path) -> None:
@@ -214,7 +213,7 @@ def _plot_curves(results: Sequence[Result], path: Path) -> None:
         unused.set_axis_off()
     figure.supxlabel("epoch", fontsize=9)
     figure.suptitle("validation loss (blue, left) and UAR (orange, right)", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _titles(groups: Sequence[tuple[Variant, list[Result]]]) -> list[str]:
@@ -225,8 +224,3 @@ def _titles(groups: Sequence[tuple[Variant, list[Result]]]) -> list[str]:
         (recipe,) = recipes
         return [name.removeprefix(recipe).removeprefix(", ") for name in names]
     return names
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)

@@ -33,7 +33,7 @@ def plot_history(history: Sequence[dict[str, float]], path: Path, *, title: str)
     right.set_ylim(0, 1)
     left.set_xlabel("epoch")
     left.set_title(f"{title} (pale: training, full: validation)", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(scores: dict[str, Any], labels: Sequence[str], path: Path, *, title: str) -> None:
@@ -52,7 +52,7 @@ def plot_confusion(scores: dict[str, Any], labels: Sequence[str], path: Path, *,
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(f"{title}\nUAR {scores['uar']:.3f}, {scores['n_clips']} clips", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_pictures(
@@ -83,9 +83,10 @@ def plot_pictures(
                 labels[predicted[i]], fontsize=8, color="black" if predicted[i] == label else "tab:red"
             )
         row[0].text(-0.1, 0.5, labels[label], transform=row[0].transAxes, ha="right", va="center", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; a file that was there is replaced only by a whole one."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
