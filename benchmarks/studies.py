@@ -20,7 +20,7 @@ from edgeemo.files import write_text
 RESULTS = Path(__file__).parent / "results"
 
 STUDIES = {
-    # The published three: an LSTM over rows of pixels, a CNN, and two LSTM layers with the published 3.2 million weights.
+    # The published three: an LSTM over rows of pixels, a CNN, and two LSTM layers with 3.2 million weights.
     "fashion": "fashion_cnn fashion_lstm fashion_lstm2 --fold 1",
     # The sizes of the LSTM that were tried, and two such layers, which the published training time fits.
     "fashion_sizes": "fashion_lstm --vary units=[56],[186],[280],[186,186] --fold 1",

@@ -32,6 +32,8 @@ class Step:
             audio that a source dropped is not counted.
         utterance: number of the utterance that the step belongs to, a pause after it included: 0 before the first,
             then from 1 on. `edgeemo.utterances` has the rule.
+        paused: whether nothing was heard above the background for a pause's length, or nothing yet: the label is
+            then one of silence.
         label: the most probable one.
         probabilities: label -> probability, in the model's order.
         resample_ms: time spent resampling since the step before.
@@ -40,6 +42,7 @@ class Step:
 
     time_s: float
     utterance: int
+    paused: bool
     label: str
     probabilities: dict[str, float]
     resample_ms: float
@@ -150,6 +153,7 @@ class Listener:
         return Step(
             time_s=self._n_steps * len(audio) / self._sample_rate,
             utterance=self._n_utterances,
+            paused=self._utterances.paused,
             label=labels[int(probabilities.argmax())],
             probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
             resample_ms=1000 * resample_s,
@@ -160,6 +164,8 @@ class Listener:
 class LoopStatistics:
     """What the loop counts, in memory that does not grow with the stream.
 
+    Labels and probabilities are those of steps in utterances, not of pauses.
+
     Args:
         source_rate: Hz at which the source captures.
         capacity: how many of the last latencies the percentiles are taken over.
@@ -168,7 +174,7 @@ class LoopStatistics:
         source_rate: as given.
         n_steps: inferences so far.
         stream_s: seconds of audio up to the end of the last step.
-        label_steps: label -> how many steps it was, of the labels that were any.
+        label_steps: label -> how many steps in utterances it was, of the labels that were any.
         drops: blocks lost so far.
     """
 
@@ -186,15 +192,16 @@ class LoopStatistics:
         """Count a step."""
         self._latencies_ms[self.n_steps % len(self._latencies_ms)] = step.latency_ms
         self._total_ms += step.latency_ms
-        self.label_steps[step.label] += 1
-        for label, p in step.probabilities.items():
-            self._probability_sums[label] = self._probability_sums.get(label, 0.0) + p
+        if not step.paused:
+            self.label_steps[step.label] += 1
+            for label, p in step.probabilities.items():
+                self._probability_sums[label] = self._probability_sums.get(label, 0.0) + p
         self.n_steps += 1
         self.stream_s = step.time_s
 
     @property
     def label(self) -> str | None:
-        """The most frequent one, of equals the more probable; None without a step."""
+        """The most frequent one, of equals the more probable; None without an utterance."""
         return max(
             self.label_steps,
             key=lambda label: (self.label_steps[label], self._probability_sums[label]),
@@ -203,8 +210,9 @@ class LoopStatistics:
 
     @property
     def mean_probabilities(self) -> dict[str, float]:
-        """label -> mean over all steps, in the model's order; empty without a step."""
-        return {label: total / self.n_steps for label, total in self._probability_sums.items()}
+        """label -> mean over the steps in utterances, in the model's order; empty without any."""
+        n = self.label_steps.total()
+        return {label: total / n for label, total in self._probability_sums.items()}
 
     def latency_ms(self, percentile: float) -> float:
         """A percentile (0 to 100) of the last latencies, in ms; NaN without a step."""
@@ -218,14 +226,20 @@ class LoopStatistics:
 
     def summary(self) -> list[str]:
         """Everything so far for a person, in at most 3 lines."""
-        label = self.label
-        if label is None:
+        if not self.n_steps:
             return [f"no step: the stream ended before the first one was complete; drops {self.drops}"]
+        label = self.label
+        heard = "nothing heard"
+        if label is not None:
+            heard = f"most frequent: {label} ({self.label_steps[label]} of {self.label_steps.total()} not in pauses)"
         means = sorted(self.mean_probabilities.items(), key=lambda item: -item[1])
         return [
-            f"{self.n_steps} steps, {self.stream_s:.2f} s of stream at {self.source_rate} Hz, "
-            f"most frequent: {label} ({self.label_steps[label]} of {self.n_steps} steps)",
-            "mean probabilities: " + "  ".join(f"{label} {p:.2f}" for label, p in means),
+            f"{self.n_steps} steps, {self.stream_s:.2f} s of stream at {self.source_rate} Hz, {heard}",
+            *(
+                ["mean probabilities: " + "  ".join(f"{label} {p:.2f}" for label, p in means)]
+                if means
+                else []
+            ),
             f"latency p50 {self.latency_ms(50):.2f} ms, p99 {self.latency_ms(99):.2f} ms; "
             f"real-time factor {self.real_time_factor:.4f}; drops {self.drops}",
         ]

@@ -65,8 +65,13 @@ class UtteranceDetector:
         """Forget the stream: the next step is the first."""
         self._floor_db: float | None = None
         self._spoken = False
-        self._quiet_samples = 0  # length of the pause so far
+        self._quiet_samples = 0  # length of the run of steps without speech so far
         self._quiet_peak_db = -math.inf  # level of the loudest step in it
+
+    @property
+    def paused(self) -> bool:
+        """Whether the last step pushed is in a pause of at least `pause_s`, or before the first utterance."""
+        return not self._spoken or self._quiet_samples >= self._pause_samples
 
     def push(self, audio: Audio) -> bool:
         """Take the next step of the stream.
@@ -86,7 +91,7 @@ class UtteranceDetector:
             self._floor_db = min(level_db, risen_db)
             is_speech = self._is_speech(level_db)
         if is_speech:
-            begins = not self._spoken or self._quiet_samples >= self._pause_samples
+            begins = self.paused
             self._spoken = True
             self._quiet_samples, self._quiet_peak_db = 0, -math.inf
             return begins

@@ -24,6 +24,7 @@ from edgeemo.listen import LoopStatistics, Step
 WIDTH = 78
 _REDRAW_S = 0.1
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_PAUSE = "(quiet)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Picture:
         source: name of the microphone or file, and its rate.
         model: name of the model.
         time_s: position in the stream.
-        label: the current one.
+        label: the current one; None in a pause, when there is none to show.
         probabilities: label -> probability, in the order to show them.
         latency_p50_ms: median latency of a step.
         latency_p99_ms: its 99th percentile.
@@ -45,7 +46,7 @@ class Picture:
     source: str
     model: str
     time_s: float
-    label: str
+    label: str | None
     probabilities: Mapping[str, float]
     latency_p50_ms: float
     latency_p99_ms: float
@@ -59,7 +60,7 @@ class Picture:
             source=f"{source}, {statistics.source_rate} Hz",
             model=model,
             time_s=step.time_s,
-            label=step.label,
+            label=None if step.paused else step.label,
             probabilities=step.probabilities,
             latency_p50_ms=statistics.latency_ms(50),
             latency_p99_ms=statistics.latency_ms(99),
@@ -117,12 +118,12 @@ class LiveView:
 
 
 class PlainView:
-    """A line for each new label, and for each second of the stream: for pipes and log files."""
+    """A line for each new label or pause, and for each second of the stream: for pipes and log files."""
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
         self._label: str | None = None
-        self._second = 0
+        self._second = -1
 
     def show(self, picture: Picture) -> None:
         """Write the line of a picture, if it has one.
@@ -135,8 +136,10 @@ class PlainView:
             return
         self._label, self._second = picture.label, second
         drops = f"  drops {picture.drops}" if picture.drops else ""
-        p = picture.probabilities[picture.label]
-        self._file.write(f"{picture.time_s:8.2f} s  {picture.label:<12} {p:.2f}{drops}\n")
+        shown = _PAUSE
+        if picture.label is not None:
+            shown = f"{picture.label:<12} {picture.probabilities[picture.label]:.2f}"
+        self._file.write(f"{picture.time_s:8.2f} s  {shown}{drops}\n")
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -173,7 +176,7 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
         _number("real-time factor", f"{picture.real_time_factor:.3f}"),
         _number("drops", f"{picture.drops}", "bold red" if picture.drops else "bold"),
     )
-    heading = Text(picture.label, style="bold green")
+    heading = Text(_PAUSE, style="dim") if picture.label is None else Text(picture.label, style="bold green")
     return Panel(
         Group(Text(), Align.center(heading), Text(), Align.center(bars), Text(), numbers),
         title=Text.assemble(("edgeemo ", "bold"), (picture.model, "cyan")),

@@ -48,7 +48,8 @@ def listen(
 ) -> None:
     """Listen to a microphone (or a file, in real time) and show the emotion in the voice, step by step.
 
-    Ctrl-C ends with a summary. Into a pipe or a file: a line for each new label, and for each second.
+    Ctrl-C ends with a summary. Into a pipe or a file: a line for each new label, and for each second. Where nothing
+    has been louder than the background for 0.64 s, no label is shown.
     """
     if show_devices:
         if sample or fast or any(value is not None for value in (file, device, seconds)):
@@ -106,6 +107,7 @@ def _write_json(step: Step, drops: int) -> None:
     line = {
         "time_s": round(step.time_s, 6),
         "utterance": step.utterance,
+        "paused": step.paused,
         "label": step.label,
         "probabilities": {label: round(p, 6) for label, p in step.probabilities.items()},
         "resample_ms": round(step.resample_ms, 4),

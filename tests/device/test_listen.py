@@ -114,7 +114,7 @@ def test_a_stream_graph_starts_afresh_with_each_utterance(stream_model: EmotionM
 
     detector, hand_made = UtteranceDetector(16000), stepper(stream_model)
     carried_on = stepper(stream_model)
-    expected: list[tuple[int, list[float]]] = []
+    expected: list[tuple[int, bool, list[float]]] = []
     without: list[list[float]] = []
     n_utterances, n_samples = 0, stream_model.metadata.step_samples
     for start in range(0, len(audio) - n_samples + 1, n_samples):
@@ -122,11 +122,12 @@ def test_a_stream_graph_starts_afresh_with_each_utterance(stream_model: EmotionM
         if detector.push(piece):
             n_utterances += 1
             hand_made.reset()
-        expected.append((n_utterances, hand_made.step(piece).tolist()))
+        expected.append((n_utterances, detector.paused, hand_made.step(piece).tolist()))
         without.append(carried_on.step(piece).tolist())
-    assert [(s.utterance, list(s.probabilities.values())) for s in steps] == expected
+    assert [(s.utterance, s.paused, list(s.probabilities.values())) for s in steps] == expected
+    assert {s.paused for s in steps} == {False, True}
     assert n_utterances == 4  # the noise at the start; the gap of 0.2 s parts nothing
-    assert without != [p for _, p in expected], "resets must be seen"
+    assert without != [p for _, _, p in expected], "resets must be seen"
 
 
 def test_utterances_are_counted_alike_in_both_modes(
@@ -290,9 +291,10 @@ def test_a_second_run_with_the_same_listener_is_the_same(tiny_model: EmotionMode
 # --- What it counts
 
 
-def step(i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0) -> Step:
+def step(i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0, *, paused: bool = False) -> Step:
     other = {"a": "b", "b": "a"}[label]
-    return Step(0.5 * (i + 1), 1, label, dict(sorted({label: p, other: 1 - p}.items())), 0.0, latency_ms)
+    probabilities = dict(sorted({label: p, other: 1 - p}.items()))
+    return Step(0.5 * (i + 1), 1, paused, label, probabilities, 0.0, latency_ms)
 
 
 def test_statistics() -> None:
@@ -307,7 +309,7 @@ def test_statistics() -> None:
     assert statistics.latency_ms(99) == np.percentile(np.arange(1, 101), 99)
     assert statistics.real_time_factor == pytest.approx(5.05 / 50)
     assert statistics.summary() == [
-        "100 steps, 50.00 s of stream at 44100 Hz, most frequent: a (75 of 100 steps)",
+        "100 steps, 50.00 s of stream at 44100 Hz, most frequent: a (75 of 100 not in pauses)",
         "mean probabilities: a 0.62  b 0.38",
         "latency p50 50.50 ms, p99 99.01 ms; real-time factor 0.1010; drops 7",
     ]
@@ -327,6 +329,20 @@ def test_of_equally_frequent_labels_the_more_probable() -> None:
     statistics.add(step(0, "a", 0.6))
     statistics.add(step(1, "b", 0.9))
     assert statistics.label == "b"
+
+
+def test_labels_of_pauses_do_not_count() -> None:
+    statistics = LoopStatistics(16000)
+    for i in range(10):
+        statistics.add(step(i, "b", latency_ms=float(i + 1), paused=True))
+    assert statistics.label is None
+    assert statistics.summary() == [
+        "10 steps, 5.00 s of stream at 16000 Hz, nothing heard",
+        "latency p50 5.50 ms, p99 9.91 ms; real-time factor 0.0110; drops 0",
+    ]
+    statistics.add(step(10, "a", 0.6))
+    assert (statistics.label, statistics.n_steps) == ("a", 11)
+    assert statistics.mean_probabilities == pytest.approx({"a": 0.6, "b": 0.4})
 
 
 def test_no_step() -> None:
@@ -390,6 +406,20 @@ def test_the_picture_fits_a_small_terminal(source: str) -> None:
     for part in ("happy", "88.0 %", "1.8/123.5 ms", "0.012", "1:23", "cnn_lstm", "surprised", "drops 3"):
         assert part in text
     assert "<svg" in console.export_svg(title="edgeemo listen")
+
+
+def test_a_pause_has_no_label() -> None:
+    picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", paused=True), LoopStatistics(16000))
+    assert picture.label is None
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(render(picture))
+    text = console.export_text()
+    assert "(quiet)" in text
+    assert "75.0 %" in text, "what the model answers is still to be seen"
+    file = io.StringIO()
+    with PlainView(Console(file=file)) as view:
+        view.show(picture)
+    assert file.getvalue() == "    0.50 s  (quiet)\n"
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0, 0.5, 1e-9, 1.0000001])

@@ -123,6 +123,35 @@ def test_utterances_are_a_pause_apart(levels_db: list[float], seed: int) -> None
     assert all(np.diff(found) > PAUSE_STEPS)
 
 
+@settings(deadline=None, max_examples=60)
+@given(lengths=long_pauses, snr_db=st.floats(25, 50), seed=st.integers(0, 99))
+def test_paused_from_a_pauses_length_without_voice_to_the_next_voice(
+    lengths: list[tuple[int, int]], snr_db: float, seed: int
+) -> None:
+    levels, _ = turns(-20 - snr_db, -20, [(1, 0), *lengths])
+    detector = UtteranceDetector(RATE)
+    since_voice = 0
+    for i, step in enumerate(noise(levels, seed=seed)):
+        detector.push(step)
+        heard = levels[i] == -20 or (i == 0 and levels[0] > MINIMUM_DB)
+        since_voice = 0 if heard else since_voice + 1
+        if heard:
+            assert not detector.paused
+        elif since_voice >= PAUSE_STEPS:
+            assert detector.paused
+
+
+@settings(deadline=None, max_examples=60)
+@given(levels_db=st.lists(st.floats(-90, -5), min_size=1, max_size=80), seed=st.integers(0, 99))
+def test_utterances_begin_where_a_pause_ends(levels_db: list[float], seed: int) -> None:
+    detector = UtteranceDetector(RATE)
+    assert detector.paused
+    for step in noise(levels_db, seed=seed):
+        before = detector.paused
+        begins = detector.push(step)
+        assert begins == (before and not detector.paused)
+
+
 def test_what_is_below_the_minimum_is_no_speech() -> None:
     levels, _ = turns(MINIMUM_DB - 40, MINIMUM_DB - 1, [(10, 5), (10, 5)])
     assert begins(noise(levels)) == []
