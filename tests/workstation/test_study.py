@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +210,33 @@ def test_a_process_that_dies_is_a_failed_cell(
         variants([recipe_file], (), SMALL), corpus, tmp_path / "study", local_processes(1), folds=[1]
     )
     assert [(r.state, r.error) for r in results] == [("failed", "killed by SIGKILL")]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+def test_no_training_outlives_its_study(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
+    def jobs() -> list[bytes]:
+        commands = map(contents, Path("/proc").glob("[0-9]*/cmdline"))
+        return [c for c in commands if b"study.job\0{" in c and os.fsencode(tmp_path) in c]
+
+    endless = ["--set", "training.epochs=100000", "--set", "training.patience=100000", "--fold", "1"]
+    arguments = ["study", recipe_file, "--data", corpus, "--output", tmp_path, "--jobs", "1", *endless]
+    command = [sys.executable, "-c", "from edgeemo.cli import main; main()", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while not list(tmp_path.glob("*/*/history.csv")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        assert len(jobs()) == 1
+        process.kill()
+    gone = (time.sleep(0.1) or not jobs() for _ in range(600))
+    assert any(gone), "a minute later it still trains"
+
+
+def contents(path: Path) -> bytes:
+    """Of a file that may just have gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_seeds_and_recipes_make_cells(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:

@@ -40,7 +40,15 @@ def local_processes(n_processes: int) -> Engine:
 
 def _in_process(job: Job) -> str | None:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command(job), capture_output=True, text=True, env=environment, check=False)
+    # The job's standard input ends when this process does, however it ends, and the job with it.
+    reader, writer = os.pipe()
+    try:
+        done = subprocess.run(
+            command(job), stdin=reader, capture_output=True, text=True, env=environment, check=False
+        )
+    finally:
+        os.close(writer)
+        os.close(reader)
     if done.returncode == 0:
         return None
     if done.returncode < 0:

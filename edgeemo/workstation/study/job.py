@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,11 +71,22 @@ def train_job(job: Job) -> None:
 
 
 def command(job: Job) -> list[str]:
-    """The command line that trains a job in a fresh interpreter; its last line on stderr says why it failed."""
+    """The command line that trains a job in a fresh interpreter.
+
+    Its standard input is to stay open as long as whoever wants the job is there: the process ends with it, so that no
+    training outlives its study. Its last line on stderr says why it failed.
+    """
     return [sys.executable, "-m", __spec__.name, json.dumps(asdict(job))]
 
 
+def _end_with_standard_input() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_standard_input, daemon=True).start()
     given = Job(**json.loads(sys.argv[1]))
     try:
         limit_threads(given)
