@@ -45,7 +45,7 @@ def main() -> None:
         parser.error(f"--seconds {arguments.seconds:g} is less than one step")
 
     console = Console(record=True, width=80, file=io.StringIO())
-    console.print(render(Picture.of(source.name, model.metadata.name, steps[-1], statistics)))
+    console.print(render(Picture.of(source.name, model.metadata.variant, steps[-1], statistics)))
     write_text(arguments.output, console.export_svg(title="edgeemo listen"))
     print(f"wrote {arguments.output}")
 

@@ -121,9 +121,10 @@ def write_results(runs: Path) -> None:
             "standard deviation of the folds' means, whose actors differ; ± over seeds: of the seeds' means, where "
             "more than one seed is trained on all folds. 7 classes: the same networks, probabilities of neutral and "
             "calm added. "
-            "Features do not depend on the recording level. No weight and no epoch was chosen on a fold's test "
-            "actors; sizes were chosen on the random split, where every voice occurs, the number of epochs on "
-            "validation actors of folds 1 and 2. "
+            "Features do not depend on the recording level. In each fold, no weight and no stopping epoch was "
+            "chosen on its test actors. Sizes were chosen on the random split, where every voice occurs, the largest "
+            "number of epochs on validation actors of folds 1 and 2, who are test actors of other folds: slightly "
+            "optimistic. "
             "A model with fewer than 5 folds here is not trained to the end yet: its row says little.",
             "",
             *speaker_table(speaker),

@@ -30,7 +30,7 @@ def bench(
             "--model", "-m", help="A shipped model's name or an ONNX file; repeatable. Default: all shipped."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps per model, after warm-up.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Timed inferences per model, after warm-up.")] = 1000,
     training: Annotated[
         bool,
         typer.Option(

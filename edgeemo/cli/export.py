@@ -41,7 +41,7 @@ def export(
     ] = None,
     fold: Annotated[
         str | None,
-        typer.Option(help="The run's weights of this fold, such as fold-3.  \\[default: its best fold]"),
+        typer.Option(help="The run's weights of this fold, such as 3 or fold-3.  \\[default: its best fold]"),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Your own .keras or .onnx file instead; the recipe says its features.")
@@ -55,8 +55,8 @@ def export(
             "--data",
             "-d",
             help="Folder with the recipe's corpora: to calibrate int8 on training speakers and to measure UAR on "
-            "held-out ones. With any other audio, or none (the bundled sample), only Keras is compared with. Of a "
-            "network over images, the folder with its pictures, always needed.",
+            "held-out ones. With any other audio, or none (the bundled sample), variants are only compared with "
+            "Keras, and int8 is rejected. Of a network over images, the folder with its pictures, always needed.",
         ),
     ] = None,
     mode: Annotated[
@@ -81,7 +81,7 @@ def export(
 ) -> None:
     """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side.
 
-    A network over images ([image] in its recipe) becomes one file in fp32, and its card.
+    A network over images (its recipe has a table `image`) becomes one file in fp32, and its card.
     """
     if weights and run:
         raise typer.BadParameter("give either --weights or --run, not both")
@@ -172,7 +172,7 @@ def _cell(run: Path, metrics: dict[str, Any], fold: str | None) -> tuple[Path, d
     """Folder and metrics of the run's best cell, or of the best one of a fold."""
     from edgeemo.workstation.training.run import best_cell
 
-    cells = [cell for cell in metrics["cells"] if fold in (None, cell["fold"])]
+    cells = [cell for cell in metrics["cells"] if fold is None or cell["fold"] in (fold, f"fold-{fold}")]
     if not cells:
         known = ", ".join(dict.fromkeys(cell["fold"] for cell in metrics["cells"]))
         raise ExportError(f"{run} has no fold {fold!r}; it has {known}")
@@ -249,4 +249,4 @@ def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
         if verdict.reasons:
             what = "forced" if verdict.forced else "rejected"
             typer.echo(f"{verdict.variant} {what}: {'; '.join(verdict.reasons)}")
-    typer.echo(f"* what `edgeemo listen --model {name}` uses; card: {folder / name}.md")
+    typer.echo(f"* the fastest: edgeemo listen --model {folder / listen}.onnx; card: {folder / name}.md")

@@ -47,7 +47,7 @@ def extras() -> Iterator[None]:
         for extra, (need, libraries) in LIBRARIES.items():
             if missing in libraries:
                 raise MissingExtraError(
-                    f"{need} ({missing} is missing); pip install 'edgeemo[{extra}]'"
+                    f"{need} ({missing} is missing); pip install 'edgeemo[{extra}]', in a clone '.[{extra}]'"
                 ) from error
         raise
 

@@ -26,7 +26,9 @@ def train(
     corpora: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
     labels: Annotated[str | None, typer.Option(help="Label map instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most, instead of the recipe's.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="The seeds, such as 0,1,2, instead of the recipe's.")
+    ] = None,
     fold: Annotated[
         list[int] | None, typer.Option(help="Only this fold, from 1; repeatable.  \\[default: all]")
     ] = None,

@@ -111,14 +111,16 @@ def test_a_workstation_command_on_a_base_installation(command: str, tmp_path: Pa
     result = python(BASE_INSTALLATION, command, folder=tmp_path)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.stderr
     assert result.stderr.startswith("edgeemo: this command needs the workstation side (")
-    assert result.stderr.endswith(" is missing); pip install 'edgeemo[train]'\n")
+    assert result.stderr.endswith(" is missing); pip install 'edgeemo[train]', in a clone '.[train]'\n")
 
 
 def test_ray_on_a_base_installation(tiny_model_path: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", np.ones(1600) / 2, 16000)
     arguments = ["classify", "clip.wav", "--ray", "local", "--output", "scores", "--model", tiny_model_path]
     result = python(BASE_INSTALLATION, *arguments, folder=tmp_path)
-    expected = "edgeemo: --ray needs Ray (ray is missing); pip install 'edgeemo[cluster]'\n"
+    expected = (
+        "edgeemo: --ray needs Ray (ray is missing); pip install 'edgeemo[cluster]', in a clone '.[cluster]'\n"
+    )
     assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
 
