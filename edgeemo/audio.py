@@ -5,7 +5,8 @@ Past this module audio is mono float32 in [-1, 1], shape `(n_samples,)`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import soundfile
 import soxr
 
 from edgeemo.errors import AudioError
+from edgeemo.metadata import MIN_RATE
 
 Audio = npt.NDArray[np.float32]
 
@@ -26,30 +28,43 @@ _QUALITY = "HQ"
 _READ_SAMPLES = 1 << 18
 
 
-def find_audio(paths: Iterable[Path | str]) -> list[Path]:
+def find_audio(
+    paths: Iterable[Path | str], on_unreadable: Callable[[OSError], None] | None = None
+) -> list[Path]:
     """Find audio files.
 
     Args:
         paths: files, taken as they are, and folders, searched recursively for `SUFFIXES`; hidden files and
             folders in them (such as macOS' `._name.wav`) are left out.
+        on_unreadable: told of each folder, by its name in the error, that cannot be searched; the search goes on.
 
     Returns:
         the files, sorted, each once.
 
     Raises:
-        AudioError: a path does not exist, or a folder holds no audio file.
+        AudioError: a path does not exist or cannot be looked at, or a folder holds no audio file. Without
+            `on_unreadable`: a folder cannot be searched.
     """
     found: set[Path] = set()
     for path in map(Path, paths):
-        if path.is_dir():
-            inside = {p for p in path.rglob("*") if _is_audio(p, path)}
-            if not inside:
-                raise AudioError(f"{path}: no audio file in this folder ({', '.join(sorted(SUFFIXES))})")
-            found |= inside
-        elif path.exists():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise AudioError(f"{path}: no such file or folder") from None
+        except OSError as error:
+            raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+        if not path.is_dir():
             found.add(path)
-        else:
-            raise AudioError(f"{path}: no such file or folder")
+            continue
+        unreadable: list[OSError] = []
+        inside = set(_search(path, unreadable))
+        for failure in unreadable:
+            if on_unreadable is None:
+                raise AudioError(f"{failure.filename}: this folder cannot be searched ({failure.strerror})")
+            on_unreadable(failure)
+        if not inside and not unreadable:
+            raise AudioError(f"{path}: no audio file in this folder ({', '.join(sorted(SUFFIXES))})")
+        found |= inside
     return sorted(found)
 
 
@@ -74,17 +89,20 @@ def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
         mono float32, shape `(block_samples,)`; the last one may be shorter.
 
     Raises:
-        AudioError: the file is missing, a folder, not audio, empty, or holds a NaN or infinite sample.
+        AudioError: the file is missing, a folder, not audio, empty, of an impossible rate, or holds a NaN or infinite
+            sample, or ones too large to average.
     """
     path = Path(path)
     with _opened(path) as file:
         n_samples = 0
-        for block in file.blocks(blocksize=block_samples, dtype="float32", always_2d=True):
-            if not np.isfinite(block).all():
+        # Not soundfile's own `blocks`: where a damaged file ends before its header says, that gives old memory.
+        while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
+            mono = to_mono(block)
+            if not np.isfinite(mono).all():
                 time_s = n_samples / file.samplerate
                 raise AudioError(f"{path}: holds NaN or infinite samples from about {time_s:.2f} s on")
             n_samples += len(block)
-            yield to_mono(block)
+            yield mono
         if n_samples == 0:
             raise AudioError(f"{path}: holds no audio, 0 samples")
 
@@ -125,7 +143,8 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
         raise AudioError(f"block of shape {block.shape}, expected (n_samples,) or (n_samples, n_channels)")
     if block.shape[1] == 1:
         return block[:, 0].astype(np.float32, copy=False)
-    mono: Audio = block.mean(axis=1, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite then, which the caller looks for
+        mono: Audio = block.mean(axis=1, dtype=np.float32)
     return mono
 
 
@@ -174,23 +193,43 @@ class Resampler:
         return rest
 
 
-def _is_audio(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
+def _search(folder: Path, unreadable: list[OSError]) -> Iterator[Path]:
+    """Audio files below a folder; of folders that cannot be searched, the error goes to `unreadable`."""
+    for name, folders, files in os.walk(folder, onerror=unreadable.append):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        if not os.access(name, os.X_OK):
+            unreadable.append(PermissionError(None, "Permission denied", name))
+            continue
+        for file in (Path(name, f) for f in files if not f.startswith(".")):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                yield file
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        raise AudioError(f"{path}: no such audio file")
+    try:
+        facts = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise AudioError(f"{path}: no such audio file") from None
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
     if path.is_dir():
         raise AudioError(f"{path}: a folder, expected an audio file")
+    if not path.is_file():
+        raise AudioError(
+            f"{path}: a pipe or device, expected an audio file: reading audio goes back and forth"
+        )
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: headerless audio, its rate is unknown; expected WAV, FLAC, OGG or MP3")
-    if path.stat().st_size == 0:
+    if facts.st_size == 0:
         raise AudioError(f"{path}: an empty file, 0 bytes")
     try:
-        with soundfile.SoundFile(path) as file:
+        # As bytes, where names are bytes: soundfile refuses those that are not UTF-8.
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+            if file.samplerate < MIN_RATE:
+                raise AudioError(
+                    f"{path}: a rate of {file.samplerate} Hz, expected at least {MIN_RATE}; its header is broken"
+                )
             yield file
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".")

@@ -129,7 +129,7 @@ def _run(path: Path, n_threads: int) -> dict[str, float]:
     """
     package = str(Path(__file__).resolve().parent.parent)
     search = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
-    command = [sys.executable, "-c", _SCRIPT, repr(time.perf_counter()), str(path), str(n_threads)]
+    command = [sys.executable, "-P", "-c", _SCRIPT, repr(time.perf_counter()), str(path), str(n_threads)]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": search}, check=False
     )

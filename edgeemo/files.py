@@ -3,32 +3,71 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from edgeemo.errors import OutputError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` only if the block ends without an error.
 
-    The temporary name keeps the suffix of `path`, because many writers choose a format by it.
+    The temporary name keeps the suffix of `path`, because many writers choose a format by it. What is there keeps its
+    permissions, a link goes on pointing where it did. What is no file (a pipe, a device) is never replaced: the block
+    then gets `path` itself.
+
+    Raises:
+        OutputError: nothing can be written there: a folder, no permission, a full disk.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    temporary.chmod(0o644)
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            yield path
+            return
+        path = path.resolve()
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def check_writable(path: Path) -> None:
+    """Before work whose result goes to `path`: raise what `replacing` would raise after it.
+
+    Raises:
+        OutputError: as `replacing`.
+    """
+    with suppress(_Unused), replacing(path):
+        raise _Unused
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path` atomically."""
+    """Write `text` to `path` atomically, as UTF-8; of file names that are none, the odd bytes as `\\udcXX`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+class _Unused(Exception):
+    """Leaves `replacing` without a file."""
+
+
+def _temporary(path: Path) -> Path:
+    """A new file beside `path`, with its permissions, or those that a new file gets."""
+    if path.is_dir():
+        raise IsADirectoryError(None, "a folder; expected a file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".edgeemo-{secrets.token_hex(6)}{path.suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    if path.exists():
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+    return temporary

@@ -16,6 +16,8 @@ KEY = "edgeemo"
 FORMAT = 1
 MODES = ("window", "stream")
 PRECISIONS = ("fp32", "int8", "fp16")
+MIN_RATE, MAX_RATE = 1000, 384_000
+"""Hz, of audio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,12 @@ class Features:
             ValueError: one line: the setting, its value, what it must be.
         """
         checks = [
-            (self.sample_rate > 0, "sample_rate", self.sample_rate, "a positive number of Hz"),
+            (
+                isinstance(self.sample_rate, int) and MIN_RATE <= self.sample_rate <= MAX_RATE,
+                "sample_rate",
+                self.sample_rate,
+                f"a whole number of Hz from {MIN_RATE} to {MAX_RATE}",
+            ),
             (
                 0 < self.hop_samples <= self.n_fft,
                 "hop_samples",
@@ -148,7 +155,16 @@ class ModelFacts:
 
     def _checks(self) -> list[tuple[bool, str]]:
         """What must hold, and the problem where it does not."""
+        texts = (self.name, self.summary, self.licence, *self.labels)
+        tables = (self.training, self.parity, self.quantization, self.verdict, self.tools, *self.scores)
         return [
+            (
+                all(isinstance(text, str) for text in texts),
+                "a name, summary, licence or label that is no text",
+            ),
+            (isinstance(self.n_parameters, int), f"{self.n_parameters!r} parameters"),
+            (isinstance(self.scores, list), "scores that are no list"),
+            (all(isinstance(table, dict) for table in tables), "a table that is none"),
             (len(self.labels) >= 2, "fewer than two labels"),
             (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
             (self.precision in PRECISIONS, f"precision {self.precision!r}, known: {', '.join(PRECISIONS)}"),

@@ -39,13 +39,16 @@ def model_path(name_or_path: str) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    return _find(stands_for(name_or_path), MODELS_DIR, ".onnx", ModelError, "model")
+    name = name_or_path if _is_file(Path(name_or_path), ModelError) else stands_for(name_or_path)
+    return _find(name, MODELS_DIR, ".onnx", ModelError, "model")
 
 
 def stands_for(name: str) -> str:
-    """The shipped variant that a model's name alone stands for; other names as they are."""
+    """The shipped variant that a model's name alone stands for; other names, and paths, as they are."""
     index = MODELS_DIR / f"{name}.json"
-    return str(json.loads(index.read_text(encoding="utf-8"))["listen"]) if index.is_file() else name
+    if len(Path(name).parts) != 1 or not _is_file(index, ModelError):
+        return name
+    return str(json.loads(index.read_text(encoding="utf-8"))["listen"])
 
 
 def shipped_models() -> list[Path]:
@@ -62,12 +65,19 @@ def _find(
     name_or_path: str, folder: Path, suffix: str, error: type[ModelError] | type[RecipeError], what: str
 ) -> Path:
     path = Path(name_or_path)
-    if path.is_file():
+    if _is_file(path, error):
         return path
     if path.suffix == suffix or len(path.parts) > 1:
         raise error(f"no {what} file at {path}; give an existing {suffix} file or a name")
     path = folder / f"{name_or_path}{suffix}"
-    if path.is_file():
+    if _is_file(path, error):
         return path
-    known = ", ".join(sorted(p.stem for p in folder.glob(f"*{suffix}"))) or "none"
+    known = ", ".join(sorted(p.stem for s in (suffix, ".json") for p in folder.glob(f"*{s}"))) or "none"
     raise error(f"no {what} called {name_or_path!r}; known: {known}; or give the path of a {suffix} file")
+
+
+def _is_file(path: Path, error: type[ModelError] | type[RecipeError]) -> bool:
+    try:
+        return path.is_file()
+    except OSError as failure:
+        raise error(f"{path}: cannot be read ({failure.strerror})") from failure

@@ -112,7 +112,8 @@ class LiveView:
 
     def _draw(self) -> None:
         if self._waiting is not None:
-            self._live.update(render(self._waiting), refresh=True)
+            width = min(WIDTH, self._live.console.width)
+            self._live.update(render(self._waiting, width), refresh=True)
             self._last_s = time.monotonic()
             self._waiting = None
 

@@ -5,8 +5,11 @@ The modules of the commands import at their top only what is quick; the rest ins
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +37,14 @@ class _Commands(TyperGroup):
         except EdgeEmoError as error:
             print("edgeemo: " + " ".join(str(error).split()), file=sys.stderr)
             raise typer.Exit(1) from error
-        except BrokenPipeError as error:
+        except OSError as error:
+            if error.errno == errno.ENOSPC and error.filename is None:  # what stdout goes to
+                print(
+                    "edgeemo: no space left for the output; free some, or send it elsewhere", file=sys.stderr
+                )
+                raise typer.Exit(1) from error
+            if not isinstance(error, BrokenPipeError):
+                raise
             # Whoever read stdout has seen enough. Python flushes it once more at exit: into nothing.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
@@ -67,4 +77,11 @@ for _command in (listen, classify, bench, models, info, data, train, study, expo
 
 def main() -> None:
     """The entry point `edgeemo`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    # File names are bytes, and not every terminal shows block characters.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -9,6 +9,7 @@ import typer
 
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
+from edgeemo.files import check_writable, write_text
 from edgeemo.places import model_path, recipe_path, shipped_models
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def bench(
             "export/ or a TOML file.",
         ),
     ] = False,
-    threads: Annotated[int, typer.Option(min=1, help="onnxruntime threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="onnxruntime threads.")] = 1,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the table to this Markdown file.", show_default=False)
     ] = None,
@@ -53,26 +54,27 @@ def bench(
     The models take turns, so that their ratios hold on a busy machine too; for absolute times, let it be
     idle.
     """
+    for path in filter(None, (markdown, json_)):
+        check_writable(path)
     if training:
         _training(model or TRAINED, steps, threads, markdown, json_)
         return
 
     from edgeemo.bench import bench as measure
-    from edgeemo.files import write_text
 
     paths = [model_path(name) for name in dict.fromkeys(model)] if model else shipped_models()
     with progress_bar() as on_progress:
         report = measure(paths, n_steps=steps, n_threads=threads, on_progress=on_progress)
 
+    if markdown is not None:
+        write_text(markdown, report.to_markdown())
+    if json_ is not None:
+        write_text(json_, report.to_json())
     console = stdout_console(_PIPE_COLUMNS)
     for table in tables(report):
         console.print(table)
         console.print()
     console.print(report.caption(), style="dim", highlight=False, markup=False)
-    if markdown is not None:
-        write_text(markdown, report.to_markdown())
-    if json_ is not None:
-        write_text(json_, report.to_json())
 
 
 def _training(
@@ -80,7 +82,6 @@ def _training(
 ) -> None:
     """The table on the screen; where there is a Markdown file, a plot beside it."""
     from edgeemo.cli.extras import workstation
-    from edgeemo.files import write_text
 
     with workstation():
         from edgeemo.workstation import training_speed
@@ -91,9 +92,6 @@ def _training(
         speeds = training_speed.training_speed(
             recipes, n_inferences=n_inferences, n_threads=n_threads, on_progress=on_progress
         )
-    console = stdout_console(_TRAINING_PIPE_COLUMNS)
-    console.print(screen_table(training_speed.rows(speeds), left=["network"]))
-    console.print(training_speed.caption(speeds), style="dim", highlight=False, markup=False)
     if markdown is not None:
         plot = markdown.with_suffix(".png")
         training_speed.plot(speeds, plot)
@@ -101,6 +99,9 @@ def _training(
         write_text(markdown, f"{text}\n![training and inference, ms]({plot.name})\n")
     if json_ is not None:
         write_text(json_, training_speed.to_json(speeds))
+    console = stdout_console(_TRAINING_PIPE_COLUMNS)
+    console.print(screen_table(training_speed.rows(speeds), left=["network"]))
+    console.print(training_speed.caption(speeds), style="dim", highlight=False, markup=False)
 
 
 def tables(report: BenchReport) -> list[Table]:

@@ -15,6 +15,7 @@ import typer
 
 from edgeemo.cli.extras import extras
 from edgeemo.cli.quiet import quiet_libraries
+from edgeemo.cli.tables import stdout_console
 from edgeemo.errors import AudioError
 from edgeemo.places import DEFAULT_MODEL
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeemo.classify import Classifier, ClipFailure, ClipScore
+
+
+_PIPE_COLUMNS = 1000
 
 
 class Format(StrEnum):
@@ -34,7 +38,10 @@ class Format(StrEnum):
 
 def classify(
     files: Annotated[
-        list[Path], typer.Argument(help="Audio files, or folders to search for them.", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Audio files, or folders to search for them.", show_default=False, readable=False
+        ),
     ],
     model: Annotated[
         list[str] | None,
@@ -95,25 +102,28 @@ def _classify_here(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgeemo.classify import ClipFailure
-    from edgeemo.files import write_text
+    from edgeemo.files import check_writable, write_text
 
+    if output is not None:
+        check_writable(output)
     found = _find(files)
-    console = Console(stderr=True)
     columns = (TextColumn("classify"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     results: list[ClipScore | ClipFailure] = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(found))
-        for item in found:
-            result = item if isinstance(item, ClipFailure) else next(classifier.classify([item]))
-            if isinstance(result, ClipFailure):
-                progress.console.print(
-                    result.error, style="red", markup=False, highlight=False, soft_wrap=True
-                )
-            results.append(result)
-            progress.advance(task)
+    with quiet_libraries():  # what MP3 decoding says of damaged files, in lines of C source
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("", total=len(found))
+            for item in found:
+                result = item if isinstance(item, ClipFailure) else next(classifier.classify([item]))
+                if isinstance(result, ClipFailure):
+                    progress.console.print(
+                        result.error, style="red", markup=False, highlight=False, soft_wrap=True
+                    )
+                results.append(result)
+                progress.advance(task)
 
     if output is None and format_ is Format.TABLE and sys.stdout.isatty():
-        Console().print(_table(results, classifier.labels))
+        stdout_console(_PIPE_COLUMNS).print(_table(results, classifier.labels))
     else:
         write = {Format.TABLE: as_table, Format.CSV: as_csv, Format.JSON: as_json}[format_]
         text = write(results, classifier.labels)
@@ -161,7 +171,7 @@ def as_table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]
     """A table as plain text, as wide as its content."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=1000)
+    console = Console(file=io.StringIO(), width=_PIPE_COLUMNS)
     with console.capture() as capture:
         console.print(_table(results, labels))
     return capture.get()
@@ -191,14 +201,19 @@ def _table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) 
 
 
 def _find(arguments: Sequence[Path]) -> list[Path | ClipFailure]:
-    """The files behind each argument, each once; an argument with none behind it fails in its place."""
+    """The files behind each argument, each once; what has none behind it, or cannot be searched, fails instead."""
     from edgeemo.audio import find_audio
     from edgeemo.classify import ClipFailure
 
     found: dict[Path, Path | ClipFailure] = {}
+
+    def unreadable(error: OSError) -> None:
+        folder = Path(error.filename)
+        found[folder] = ClipFailure(folder, f"{folder}: this folder cannot be searched ({error.strerror})")
+
     for argument in arguments:
         try:
-            paths = find_audio([argument])
+            paths = find_audio([argument], unreadable)
         except AudioError as error:
             found.setdefault(argument, ClipFailure(argument, " ".join(str(error).split())))
             continue

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from edgeemo.listen import LoopStatistics, Step
     from edgeemo.sources import FileSource, MicrophoneSource
+
+_MAX_SECONDS = 1e9  # 30 years
 
 
 def listen(
@@ -63,7 +65,7 @@ def listen(
         raise typer.BadParameter("only a file can be faster than real time", param_hint="--fast")
     if device is not None and clip is not None:
         raise typer.BadParameter("give a microphone or a file, not both", param_hint="--device")
-    if seconds is not None and not 0 < seconds < float("inf"):
+    if seconds is not None and not 0 < seconds < _MAX_SECONDS:
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
     with _stop_signals() as stopped:
@@ -71,8 +73,8 @@ def listen(
         from edgeemo.model import EmotionModel
 
         loaded = EmotionModel(model_path(model))
-        # PortAudio and ALSA report there, in lines of C source, what edgeemo says in one line of its own.
-        with quiet_libraries() if clip is None else nullcontext():
+        # PortAudio, ALSA and MP3 decoding report there, in lines of C source, what edgeemo says in one of its own.
+        with quiet_libraries():
             source = _source(clip, device, fast)
             statistics = LoopStatistics(source.sample_rate)
             listener = Listener(loaded, source.sample_rate)

@@ -29,7 +29,9 @@ def quiet_libraries() -> Iterator[None]:
     os.close(nowhere)
     try:
         # Never closed: a library's logger that is made meanwhile goes on writing to it.
-        sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, encoding=python_stderr.encoding)
+        sys.stderr = os.fdopen(
+            os.dup(kept), "w", 1, encoding=python_stderr.encoding, errors=python_stderr.errors
+        )
         yield
     finally:
         sys.stderr = python_stderr

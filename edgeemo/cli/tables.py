@@ -15,7 +15,11 @@ def stdout_console(pipe_columns: int) -> Console:
     """A console as wide as the terminal; where stdout is none, as wide as given."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else pipe_columns)
+    class Stdout(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # whoever called rich decides; it would end the program as if something had failed
+
+    return Stdout(width=None if sys.stdout.isatty() else pipe_columns)
 
 
 def screen_table(

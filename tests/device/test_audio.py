@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 
 from edgeemo.audio import Resampler, find_audio, native_rate, read_audio, read_blocks, to_mono
 from edgeemo.errors import AudioError
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 
 RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000]
 
@@ -194,7 +198,82 @@ def test_a_file_that_breaks_off_gives_what_is_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, audio[: len(found)])
 
 
+@pytest.mark.parametrize("hole", [slice(10_000, None), slice(8_000, 8_400)])
+def test_a_damaged_mp3_gives_what_can_be_decoded(tmp_path: Path, hole: slice) -> None:
+    """And not, up to the length that its header gives, what happened to be in memory."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, noise(64000), 16000)
+    content = bytearray(path.read_bytes())
+    content[hole] = b"" if hole.stop is None else bytes(hole.stop - hole.start)
+    path.write_bytes(content)
+    assert soundfile.info(path).frames == 64000, "its header"
+    blocks = list(read_blocks(path, 320))
+    n_samples = sum(map(len, blocks))
+    assert 16_000 < n_samples < 64_000
+    assert len({block.tobytes() for block in blocks}) == len(blocks), "a block came twice"
+    whole = read_audio(path, 16000)
+    assert len(whole) == n_samples
+    np.testing.assert_array_equal(whole, read_audio(path, 16000))
+
+
+@pytest.mark.parametrize(("subtype", "suffix"), [("GSM610", "wav"), ("G721_32", "au"), ("G723_24", "au")])
+def test_telephony_is_read(tmp_path: Path, subtype: str, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, noise(16000), 8000, subtype=subtype)
+    assert 16000 <= len(read_audio(path, 8000)) < 16400
+
+
+def test_samples_too_large_to_average(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((16000, 2), 3e38, np.float32), 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"a\.wav: holds NaN or infinite"):
+        read_audio(tmp_path / "a.wav", 16000)
+
+
+def test_a_broken_rate_is_not_hours_of_audio(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(64000), 1)
+    with pytest.raises(AudioError, match="a rate of 1 Hz, expected at least 1000"):
+        native_rate(tmp_path / "a.wav")
+
+
+@posix
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe4d.wav"))
+    soundfile.write(os.fsencode(path), noise(1600), 16000)
+    assert len(read_audio(path, 16000)) == 1600
+    assert find_audio([tmp_path]) == [path]
+
+
+@posix
+def test_a_pipe_is_no_audio_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match="a pipe or device"):
+        read_audio(tmp_path / "pipe.wav", 16000)
+    (tmp_path / "a.wav").touch()
+    assert find_audio([tmp_path]) == [tmp_path / "a.wav"]
+
+
+def test_a_path_that_cannot_be_looked_at() -> None:
+    for call in (native_rate, lambda path: find_audio([path])):
+        with pytest.raises(AudioError, match="cannot be read"):
+            call(Path("x" * 300))
+
+
 # --- Finding
+
+
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.wav", "closed/b.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    access = os.access
+    monkeypatch.setattr(  # root may look everywhere
+        "os.access", lambda path, mode: Path(path).name != "closed" and access(path, mode)
+    )
+    unreadable: list[OSError] = []
+    assert find_audio([tmp_path], unreadable.append) == [tmp_path / "a.wav"]
+    assert [error.filename for error in unreadable] == [str(tmp_path / "closed")]
+    with pytest.raises(AudioError, match="closed: this folder cannot be searched"):
+        find_audio([tmp_path])
 
 
 def test_find_audio(tmp_path: Path) -> None:

@@ -274,6 +274,48 @@ def test_missing_model_is_one_line(clips: list[Path]) -> None:
     assert "no_such_model" in result.stderr
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_path: Path
+) -> None:
+    monkeypatch.setattr(Classifier, "score_clip", lambda *_: pytest.fail("scored in vain"))
+    result = run("-m", tiny_model_path, clips[0], "-o", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"edgeemo: {tmp_path}: cannot be written (a folder; expected a file)\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are text there")
+@pytest.mark.parametrize("content", ["speech", "nothing"])
+def test_a_name_that_is_not_utf8(
+    content: str, clips: list[Path], tmp_path: Path, edgeemo: list[str], tiny_model_path: Path
+) -> None:
+    odd = os.fsencode(tmp_path) + b"/b\xe4d.wav"
+    Path(os.fsdecode(odd)).write_bytes(clips[0].read_bytes() if content == "speech" else b"")
+    for output in ("-o", str(tmp_path / "scores.json")), ("-f", "json"):
+        done = subprocess.run(
+            [*edgeemo, "classify", "-m", str(tiny_model_path), *output, str(clips[2]), odd],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (content == "nothing")
+        text = (tmp_path / "scores.json").read_text() if output[0] == "-o" else done.stdout
+        assert [(row["label"] is None) for row in json.loads(text)] == [False, content == "nothing"]
+        assert os.fsencode(json.loads(text)[1]["path"]) == odd
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_one_line(
+    tiny_model_path: Path, clips: list[Path], edgeemo: list[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*edgeemo, "classify", "-m", str(tiny_model_path), str(clips[1])]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "edgeemo: no space left for the output; free some, or send it elsewhere\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
 def test_closed_pipe_ends_quietly(tiny_model_path: Path, clips: list[Path]) -> None:
     read, write = os.pipe()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
 from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
@@ -427,6 +428,19 @@ def test_bars_stay_inside(p: float) -> None:
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(render(replace(PICTURE, probabilities={"happy": p, "sad": 1 - p})))
     assert {len(line) for line in console.export_text().splitlines()} == {78}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+def test_the_live_view_is_as_wide_as_the_terminal(columns: int) -> None:
+    file = io.StringIO()
+    with LiveView(Console(file=file, force_terminal=True, width=columns, height=24)) as view:
+        view.show(replace(PICTURE, probabilities={"happy": 0.5, "sad": 0.5}))
+    lines = Text.from_ansi(file.getvalue()).plain.splitlines()
+    bar = next(line for line in lines if "happy" in line and "%" in line)
+    assert len(bar) == min(columns, 78)
+    assert "50.0 %" in bar
+    room = bar.index("50.0 %") - bar.index("happy") - len("happy")
+    assert bar.count("█") / room == pytest.approx(0.5, abs=0.2)
 
 
 def test_plain_lines_for_labels_and_seconds() -> None:

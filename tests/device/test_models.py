@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from typer.testing import CliRunner, Result
 from edgeemo import places
 from edgeemo.cli import app
 from edgeemo.cli.models import headline
+from edgeemo.errors import ModelError
 from edgeemo.metadata import KEY
 from edgeemo.model import EmotionModel
 
@@ -117,6 +121,47 @@ def test_a_name_alone_stands_for_what_its_index_names(shipped: list[str], tmp_pa
     rows = run("models").stdout.splitlines()
     assert any(line.startswith("alpha_net * ") for line in rows)
     assert any(line.startswith("beta_net  ") for line in rows)
+
+
+def test_a_path_has_no_index(tiny_model_path: Path, tmp_path: Path) -> None:
+    model = tmp_path / "v.onnx"
+    model.write_bytes(tiny_model_path.read_bytes())
+    (tmp_path / "v.onnx.json").write_text("{}")
+    assert places.model_path(str(model)) == model
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(shipped: list[str], tmp_path: Path) -> None:
+    (tmp_path / "beta.json").write_text('{"name": "beta", "listen": "beta_net"}')
+    with pytest.raises(ModelError, match="known: alpha_net, beta, beta_net"):
+        places.model_path("gamma")
+    with pytest.raises(ModelError, match="cannot be read"):
+        places.model_path("x" * 300)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+@pytest.mark.parametrize("arguments", [["models"], ["info", "cnn_lstm"]])
+def test_a_closed_pipe_ends_quietly(arguments: list[str], edgeemo: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([*edgeemo, *arguments], stdout=write, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")
+def test_closed_streams_are_like_no_reader(edgeemo: list[str]) -> None:
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {closed}', "sh", *edgeemo, "listen", "--sample", "--fast", "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert all("time_s" in json.loads(line) for line in done.stdout.splitlines())
+        assert "Traceback" not in done.stderr
 
 
 def test_every_shipped_index_names_a_shipped_file() -> None:

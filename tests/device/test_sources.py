@@ -284,11 +284,23 @@ def test_a_device_that_does_not_open(install_portaudio: Install) -> None:
     assert portaudio.streams == []
 
 
-def test_portaudio_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("OSError('PortAudio library not found')", "sudo apt install libportaudio2"),
+        (
+            "RuntimeError('Unanticipated host error')",
+            r"does not start \(Unanticipated host error\).*asoundrc",
+        ),
+    ],
+)
+def test_portaudio_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: str, expected: str
+) -> None:
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+    (tmp_path / "sounddevice.py").write_text(f"raise {error}\n")
     monkeypatch.syspath_prepend(tmp_path)
     for call in (MicrophoneSource, list_devices):
-        with pytest.raises(DeviceError, match="sudo apt install libportaudio2") as caught:
+        with pytest.raises(DeviceError, match=expected) as caught:
             call()
         assert "\n" not in str(caught.value)

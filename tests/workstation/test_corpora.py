@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeemo.errors import CorpusError
+from edgeemo.errors import CorpusError, OutputError
 from edgeemo.workstation.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.manifest import COLUMNS, Clip, Manifest, Skipped, read_csv, scan
 from edgeemo.workstation.corpora.names import CORPORA, ClipName, Unwanted, recognise
@@ -583,7 +583,7 @@ def test_writing_where_nothing_can_be_written(mixed, tmp_path):
     (tmp_path / "file").write_text("")
     manifest = scan(mixed)
     for path in (tmp_path / "folder.csv", tmp_path / "file" / "manifest.csv"):
-        with pytest.raises(CorpusError, match="cannot write the manifest"):
+        with pytest.raises(OutputError, match="cannot be written"):
             manifest.write_csv(path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpora", "file", "folder.csv"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -378,6 +379,18 @@ CHANGED: dict[str, tuple[Callable[[dict[str, Any]], Any] | str | None, str]] = {
     "features": (lambda m: m["features"].update(n_fft=511), "n_fft is 511"),
     "features not a table": (lambda m: m.update(features=[1]), "broken edgeemo metadata"),
     "text for a number": (lambda m: m.update(step_samples="2560"), "broken edgeemo metadata"),
+    "no name": (lambda m: m.update(name=None), "broken edgeemo metadata .a name, summary"),
+    "numbers as labels": (lambda m: m.update(labels=[1, 2]), "broken edgeemo metadata .a name, summary"),
+    "text for the weights": (
+        lambda m: m.update(n_parameters="many"),
+        "broken edgeemo metadata .'many' param",
+    ),
+    "a table for the scores": (lambda m: m.update(scores={"a": {}}), "broken edgeemo metadata"),
+    "scores that are no tables": (lambda m: m.update(scores=[1]), "broken edgeemo metadata .a table"),
+    "endless rate": (
+        lambda m: m["features"].update(sample_rate=math.inf),
+        "broken edgeemo metadata .sample_rate is inf; it must be a whole number of Hz",
+    ),
     "number for the labels": (lambda m: m.update(labels=7), "broken edgeemo metadata"),
 }
 

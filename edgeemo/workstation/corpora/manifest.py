@@ -145,28 +145,23 @@ class Manifest:
         clips. File names that are not UTF-8 are kept byte for byte.
 
         Raises:
-            CorpusError: the file cannot be written.
+            OutputError: the file cannot be written.
         """
         path = Path(path)
         folder = path.parent.resolve()
-        try:
-            with (
-                replacing(path) as temporary,
-                temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-            ):
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
-                for clip in self.clips:
-                    values = {name: getattr(clip, name) for name in COLUMNS}
-                    place = clip.path.absolute()
-                    values["path"] = (
-                        place.relative_to(folder) if place.is_relative_to(folder) else place
-                    ).as_posix()
-                    writer.writerow(values.values())
-        except OSError as error:
-            raise CorpusError(
-                f"cannot write the manifest {str(path)!r}: {error.strerror or error}"
-            ) from error
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for clip in self.clips:
+                values = {name: getattr(clip, name) for name in COLUMNS}
+                place = clip.path.absolute()
+                values["path"] = (
+                    place.relative_to(folder) if place.is_relative_to(folder) else place
+                ).as_posix()
+                writer.writerow(values.values())
 
 
 def scan(
