@@ -12,7 +12,7 @@ import typer
 from edgeemo.cli.extras import workstation
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
-from edgeemo.errors import ExportError
+from edgeemo.errors import AudioError, ExportError
 from edgeemo.files import write_text
 from edgeemo.metadata import MODES, PRECISIONS
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgeemo.metadata import ImageMetadata
+    from edgeemo.workstation.export import Source
     from edgeemo.workstation.gate import Verdict
     from edgeemo.workstation.training.recipe import Recipe
     from edgeemo.workstation.variants import Evaluation
@@ -113,7 +114,7 @@ def export(
         run = run or EXPORT_DIR / load_recipe(recipe_path(model)).name
         recipe, metrics = load_run(run)
         cell_folder, cell = _cell(run, metrics, fold)
-        weights, fold = cell_folder / "model.keras", cell["fold"]
+        weights = cell_folder / "model.keras"
         facts, scores = training_facts(recipe, cell), score_rows(recipe, cell)
     of_images = recipe.image is not None
     if of_images:
@@ -148,7 +149,7 @@ def export(
         _report_image(written, path)
         return
     with progress_bar() as on_progress:
-        evaluated = _evaluation(data, recipe, fold)
+        evaluated = _evaluation(data, source)
         verdicts = export_variants(
             source,
             output,
@@ -159,7 +160,7 @@ def export(
             force=force,
             on_progress=on_progress,
         )
-    _report(verdicts, source.metadata.name, output)
+    _report(verdicts, source, output)
 
 
 def _check_choice(option: str, values: list[str] | None, known: Sequence[str]) -> None:
@@ -193,29 +194,42 @@ def _parity_pictures(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
     return [picture.pixels for picture in pictures[:: -(-len(pictures) // _N_PICTURES)]]
 
 
-def _evaluation(data: Path | None, recipe: Recipe, fold: str | None) -> Evaluation | None:
+def _evaluation(data: Path | None, source: Source) -> Evaluation | None:
     """Calibration and held-out clips, where `data` has the recipe's corpora."""
     from edgeemo.errors import CorpusError
-    from edgeemo.workstation.corpora.manifest import scan
+    from edgeemo.workstation.corpora.manifest import find_clips
     from edgeemo.workstation.training.speech import SpeechDataset
     from edgeemo.workstation.variants import evaluation
 
-    if data is None or not data.is_dir():
+    if data is None:
         return None
     try:
-        return evaluation(recipe, SpeechDataset(recipe, scan(data)), fold=fold)
+        return evaluation(source, SpeechDataset(source.recipe, find_clips(data)))
     except CorpusError as error:
         typer.echo(f"note: UAR is not measured and int8 not calibrated: {error}", err=True)
         return None
 
 
 def _parity_clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
-    """Clips to compare on: some of a folder, evenly chosen, or the bundled sample."""
+    """Clips to compare on: some of a folder or manifest, evenly chosen, broken ones left out; or the sample."""
     from edgeemo.audio import find_audio, read_audio
     from edgeemo.places import sample_path
+    from edgeemo.workstation.corpora.manifest import find_clips
 
-    paths = find_audio([data]) if data else [sample_path()]
-    return [read_audio(path, recipe.features.sample_rate) for path in paths[:: -(-len(paths) // _N_CLIPS)]]
+    rate = recipe.features.sample_rate
+    if data is None:
+        return [read_audio(sample_path(), rate)]
+    is_manifest = data.suffix.lower() == ".csv"
+    paths = [clip.path for clip in find_clips(data).clips] if is_manifest else find_audio([data])
+    clips, problem = [], None
+    for path in paths[:: -(-len(paths) // _N_CLIPS)]:
+        try:
+            clips.append(read_audio(path, rate))
+        except AudioError as error:
+            problem = error
+    if problem and not clips:
+        raise problem
+    return clips
 
 
 def _report_image(metadata: ImageMetadata, path: Path) -> None:
@@ -232,10 +246,11 @@ def _report_image(metadata: ImageMetadata, path: Path) -> None:
     )
 
 
-def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
+def _report(verdicts: list[Verdict], source: Source, folder: Path) -> None:
     """The gate's table on the screen, and why a variant was rejected."""
-    from edgeemo.workstation.card import LEGEND, verdict_rows
+    from edgeemo.workstation.card import legend, verdict_rows
 
+    name = source.metadata.name
     listen = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["listen"]
     rows = verdict_rows([verdict.to_dict() for verdict in verdicts])
     for row in rows:
@@ -244,7 +259,7 @@ def _report(verdicts: list[Verdict], name: str, folder: Path) -> None:
     table = screen_table(rows, left=("variant", "verdict"), styles=styles, no_wrap=True)
     console = stdout_console(_PIPE_COLUMNS)
     console.print(table)
-    console.print(LEGEND, style="dim", highlight=False, markup=False)
+    console.print(legend(source.metadata.training), style="dim", highlight=False, markup=False)
     for verdict in verdicts:
         if verdict.reasons:
             what = "forced" if verdict.forced else "rejected"

@@ -39,7 +39,9 @@ def train(
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Start from ImageNet weights (resnet50_lstm; fetched once).")
     ] = False,
-    threads: Annotated[int, typer.Option(help="Threads of TensorFlow; 0: as many as cores.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, max=1024, help="Threads of TensorFlow; 0: as many as cores.")
+    ] = 0,
 ) -> None:
     """Train a model; going on where an interrupted run of the same recipe stopped."""
     overrides = list(override or [])

@@ -119,19 +119,26 @@ def _recognition(r: dict[str, Any] | None) -> dict[str, str]:
     }
 
 
-LEGEND = (
-    "Step: median of the model's part of a step, front end included; ratio: to fp32 of the same mode, of fp32 "
-    "streams to fp32 windows. Difference of a probability from the source model: mean, largest. UAR on held-out "
-    "speakers of the weights' own fold, whole clips; changes in points, against fp32 windows; intervals: 95 %, "
-    "bootstrap over speakers."
-)
+def legend(training: dict[str, Any]) -> str:
+    """What the columns of `verdict_rows` are; `training` is the metadata's."""
+    tested = "held-out speakers of the weights' own fold"
+    if not training:
+        tested = "clips of the recipe's corpora, which may have been in the weights' training"
+    elif set(training["test_speakers"]) & set(training["train_speakers"]):
+        tested = "test clips of the weights' own fold, whose speakers are in the training clips too"
+    return (
+        "Step: median of the model's part of a step, front end included; ratio: to fp32 of the same mode, of fp32 "
+        "streams to fp32 windows. Difference of a probability from the source model: mean, largest. UAR on "
+        f"{tested}, whole clips; changes in points, against fp32 windows; intervals: 95 %, bootstrap over speakers."
+    )
 
 
 def _variants(variants: Sequence[Metadata], listen: str) -> str:
     """The gate's table."""
     rows = verdict_rows([m.verdict for m in variants])
     lines = [
-        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. {LEGEND}",
+        f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. "
+        f"{legend(variants[0].training)}",
         "",
         *markdown_table(rows, left=["verdict"]),
         "",
@@ -142,7 +149,7 @@ def _variants(variants: Sequence[Metadata], listen: str) -> str:
         ),
     ]
     p, r = variants[0].parity, variants[0].verdict["recognition"]
-    speakers = f"{r['n_speakers']} held-out speakers, {r['n_clips']} clips. " if r else ""
+    speakers = f"UAR: {r['n_speakers']} speakers, {r['n_clips']} clips. " if r else ""
     lines += [
         "",
         f"{speakers}Differences: {p['n_windows']} windows of {p['n_clips']} clips. "
@@ -164,18 +171,23 @@ def _weights(m: Metadata | ImageMetadata) -> str:
         "",
     ]
     for name in training["corpora"]:
-        corpus = corpora[name]
-        lines.append(f"- **{corpus.title}** ({corpus.licence}). {corpus.citation}. From {corpus.source}.")
+        corpus = corpora.get(name)
+        lines.append(
+            f"- **{corpus.title}** ({corpus.licence}). {corpus.citation}. From {corpus.source}."
+            if corpus
+            else f"- {name}: a corpus of the maker's own, whose terms edgeemo does not know."
+        )
     lines += ["", _kept_apart(training)]
     return "\n".join(lines)
 
 
 def _kept_apart(training: dict[str, Any]) -> str:
     """What validation and test have in common with training."""
-    if training["protocol"] == "random":
-        return "Random split: the same speakers are in training, validation and test."
     if not training["test_speakers"]:
         return "The test part is the corpus' own."
+    heard = set(training["train_speakers"])
+    if heard & {*training["validation_speakers"], *training["test_speakers"]}:
+        return f"{training['protocol'].capitalize()} split: the same speakers are in training, validation and test."
     return (
         f"Validation speakers: {', '.join(training['validation_speakers'])}. "
         f"Test speakers: {', '.join(training['test_speakers'])}. Neither is in the training clips."

@@ -57,7 +57,7 @@ class Verdict:
         forced: rejected, and kept all the same.
         n_bytes: size of the file.
         parity: with Keras, see `edgeemo.workstation.export.parity`.
-        recognition: UAR on held-out speakers and its change against fp32 windows, with bootstrap intervals over
+        recognition: UAR on test clips and its change against fp32 windows, with bootstrap intervals over
             speakers; change of each class's recall; None without held-out clips.
         latency: median, p99 and number of steps, what they are compared with and the ratio, and the machine.
     """
@@ -107,7 +107,7 @@ def judge(
     answers: dict[str, np.ndarray] = {}
     if held_out:
         for i, (name, model) in enumerate(models.items()):
-            on_progress("held-out speakers", i, len(models))
+            on_progress("scoring clips", i, len(models))
             classifier = Classifier([model])
             answers[name] = np.stack([classifier.score_audio(clip.audio)[0] for clip in held_out])
     latencies = dict(
@@ -172,7 +172,7 @@ def lost_recognition(recognition: dict[str, Any]) -> list[str]:
     if high >= -ALLOWED_DROP:
         return []
     return [
-        f"UAR on {recognition['n_speakers']} held-out speakers changes by {100 * recognition['uar_change']:.1f} "
+        f"UAR on {recognition['n_speakers']} speakers changes by {100 * recognition['uar_change']:.1f} "
         f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}), more than {100 * ALLOWED_DROP:g} points lost"
     ]
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeemo.errors import ExportError
+from edgeemo.errors import CorpusError, ExportError
 from edgeemo.files import replacing, write_text
-from edgeemo.metadata import MODES, PRECISIONS
+from edgeemo.metadata import MODES, PRECISIONS, Metadata
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.card import model_card
 from edgeemo.workstation.export import Progress, Source, annotate, build
 from edgeemo.workstation.gate import N_STEPS, HeldOut, Verdict, judge
 from edgeemo.workstation.graphs.assemble import n_bytes_of, save
-from edgeemo.workstation.graphs.ort_format import to_ort_format
-from edgeemo.workstation.training.recipe import Recipe
+from edgeemo.workstation.graphs.ort_format import remove_ort_format, to_ort_format
+from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.speech import SpeechDataset
 
 N_CALIBRATION_CLIPS = 64
@@ -30,40 +32,54 @@ N_CALIBRATION_CLIPS = 64
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the gate needs of the corpora: windows of training speakers, and clips of held-out ones.
+    """What the gate needs of the corpora: windows of training clips, and test clips.
 
     Attributes:
         calibration: shape `(n_windows, window_samples)`.
-        held_out: test clips of the fold that the weights were trained in.
+        held_out: test clips of the fold that the weights were trained in; of weights of unknown origin, some clips.
     """
 
     calibration: np.ndarray
     held_out: tuple[HeldOut, ...]
 
 
-def evaluation(recipe: Recipe, dataset: SpeechDataset, *, fold: str | None = None) -> Evaluation:
-    """Choose clips by the recipe's protocol.
+def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
+    """Choose clips by the recipe's protocol: of the weights' own fold, where it is known, else of the first.
 
     Args:
-        recipe: its corpora, labels and protocol.
+        source: the network, its recipe, labels, and how its weights were made.
         dataset: the clips to choose from.
-        fold: the name of the split that the weights are of; None for the first.
 
     Raises:
-        CorpusError: too few clips for the protocol.
-        ExportError: there is no such fold.
+        CorpusError: too few clips for the protocol, none with a label of the network, or other clips than those that
+            the weights were trained on, so that test clips may be among them.
     """
+    recipe, training = source.recipe, source.metadata.training
     splits = {s.name: s for s in dataset.splits()}
-    if fold is not None and fold not in splits:
-        raise ExportError(f"the protocol has no {fold}; it has {', '.join(splits)}")
-    chosen = splits[fold] if fold else next(iter(splits.values()))
+    chosen = splits.get(training["fold"]) if training else next(iter(splits.values()))
+    if chosen is None or (training and not _same_split(chosen, training)):
+        raise CorpusError(f"the data are not those that {training['fold']} was trained on")
+    # By name: the network's labels may be some of the recipe's, in another order.
+    labels, names = source.metadata.labels, recipe.label_map.labels
+    named = [(clip, names[recipe.label_map.index(clip.emotion)]) for clip in chosen.test]
+    held_out = [(clip, labels.index(name)) for clip, name in named if name in labels]
+    if not held_out:
+        raise CorpusError(f"no test clip has one of the labels {', '.join(labels)}")
     audio = dataset.audio
     some = chosen.train[:: -(-len(chosen.train) // N_CALIBRATION_CLIPS)]
     return Evaluation(
         calibration=np.stack([clip_windows(audio[clip], recipe.window_samples)[0] for clip in some]),
-        held_out=tuple(
-            HeldOut(audio[clip], recipe.label_map.index(clip.emotion), clip.speaker) for clip in chosen.test
-        ),
+        held_out=tuple(HeldOut(audio[clip], label, clip.speaker) for clip, label in held_out),
+    )
+
+
+def _same_split(split: Split, training: dict[str, Any]) -> bool:
+    """Whether a split is that of the weights: of older ones only their speakers are known."""
+    if training.get("split"):
+        return bool(split.digest == training["split"])
+    return all(
+        {clip.speaker for clip in getattr(split, part)} == set(training[f"{part}_speakers"])
+        for part in ("train", "validation", "test")
     )
 
 
@@ -81,8 +97,8 @@ def export_variants(
 ) -> list[Verdict]:
     """Build and judge variants; put the accepted ones into `folder`, with a card and an index.
 
-    Nothing in `folder` changes before all are judged. Files of variants that were asked for and rejected are taken
-    away: they would be of other weights than the rest.
+    Nothing in `folder` changes before all are judged and everything is made. Files of variants that were asked for
+    and rejected are taken away: they would be of other weights than the rest.
 
     Args:
         source: the network.
@@ -98,11 +114,14 @@ def export_variants(
         the verdicts of what was asked for, in order.
 
     Raises:
-        ExportError: nothing was accepted; `folder` is as it was.
+        ExportError: nothing was accepted, or `folder` has files of this model, with other weights, that this call
+            would not replace; it is as it was.
     """
     asked = [(mode, precision) for mode in modes for precision in precisions]
     # What verdicts compare with is built too, though it may not be kept.
     needed = {("window", "fp32")} | {(mode, "fp32") for mode in modes} | set(asked)
+    wanted = [dataclasses.replace(source.metadata, mode=m, precision=p).variant for m, p in asked]
+    others = _others(source, folder, wanted)
     with tempfile.TemporaryDirectory(prefix="edgeemo-export-") as staging:
         graphs, files, verdicts = {}, {}, {}
         for mode, precision in sorted(needed, key=lambda v: (MODES.index(v[0]), PRECISIONS.index(v[1]))):
@@ -118,12 +137,14 @@ def export_variants(
                 )
             except ExportError as error:
                 verdicts[name] = Verdict(variant=name, reasons=(str(error),))
-                if precision == "fp32":
+                if precision == "fp32":  # none of this mode then
+                    for other in PRECISIONS:
+                        same = dataclasses.replace(source.metadata, mode=mode, precision=other).variant
+                        verdicts[same] = Verdict(variant=same, reasons=(str(error),))
                     break
                 continue
             files[name] = Path(staging) / f"{name}.onnx"
             save(graphs[name], files[name])
-        wanted = [dataclasses.replace(source.metadata, mode=m, precision=p).variant for m, p in asked]
         judged = judge(
             files,
             source,
@@ -140,19 +161,28 @@ def export_variants(
                 f"{source.recipe.name}: every variant was rejected, nothing was replaced: "
                 + "; ".join(f"{v.variant}: {', '.join(v.reasons)}" for v in results)
             )
+        kept = list(others)
         for verdict in accepted:
             verdicts[verdict.variant] = _noted(graphs[verdict.variant], verdict)
-            with replacing(folder / f"{verdict.variant}.onnx") as temporary:
-                save(graphs[verdict.variant], temporary)
-                EmotionModel(temporary)
-            if file_format == "ort":
-                path = folder / f"{verdict.variant}.onnx"
-                to_ort_format(path, path.with_suffix(".ort"))
+            save(graphs[verdict.variant], files[verdict.variant])
+            kept.append(EmotionModel(files[verdict.variant]).metadata)
+        kept.sort(key=lambda m: (MODES.index(m.mode), PRECISIONS.index(m.precision)))
+        fastest = min(kept, key=lambda m: m.verdict["latency"]["p50_ms"]).variant
+        card = model_card(kept, listen=fastest)
+
         for verdict in results:
+            path = folder / f"{verdict.variant}.onnx"
+            remove_ort_format(path.with_suffix(".ort"))  # of the weights before
             if not verdict.accepted:
-                for suffix in (".onnx", ".ort"):
-                    (folder / f"{verdict.variant}{suffix}").unlink(missing_ok=True)
-    _write_index(source.recipe.name, folder)
+                path.unlink(missing_ok=True)
+                continue
+            with replacing(path) as temporary:
+                shutil.copyfile(files[verdict.variant], temporary)
+            if file_format == "ort":
+                to_ort_format(path, path.with_suffix(".ort"))
+    name = source.metadata.name
+    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": fastest}, indent=1) + "\n")
+    write_text(folder / f"{name}.md", card)
     return [verdicts[verdict.variant] for verdict in results]
 
 
@@ -166,10 +196,23 @@ def _noted(graph: ir.Model, verdict: Verdict) -> Verdict:
         verdict = dataclasses.replace(verdict, n_bytes=n_bytes)
 
 
-def _write_index(name: str, folder: Path) -> None:
-    """The card, and which of the files in `folder` is the fastest here: what `name` alone stands for."""
-    variants = [EmotionModel(path).metadata for path in folder.glob(f"{name}.*.onnx")]
-    variants.sort(key=lambda m: (MODES.index(m.mode), PRECISIONS.index(m.precision)))
-    fastest = min(variants, key=lambda m: m.verdict["latency"]["p50_ms"]).variant
-    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": fastest}, indent=1) + "\n")
-    write_text(folder / f"{name}.md", model_card(variants, listen=fastest))
+def _others(source: Source, folder: Path, wanted: Sequence[str]) -> list[Metadata]:
+    """Metadata of the model's other variants in `folder`, which have to be of the same weights."""
+    names = [
+        dataclasses.replace(source.metadata, mode=mode, precision=precision).variant
+        for mode in MODES
+        for precision in PRECISIONS
+    ]
+    found = []
+    for path in (folder / f"{name}.onnx" for name in names if name not in wanted):
+        if not path.is_file():
+            continue
+        m = EmotionModel(path).metadata
+        ours = source.metadata
+        if (m.training, m.labels, m.n_parameters) != (ours.training, ours.labels, ours.n_parameters):
+            raise ExportError(
+                f"{path} is of other weights, and this export would leave it beside the new ones; export all "
+                "variants, or give another --output"
+            )
+        found.append(m)
+    return found

@@ -136,6 +136,31 @@ def test_speaker_protocol_of_the_shipped_recipes() -> None:
     assert max(validated.values()) <= 2, "over the folds, every speaker validates about as often"
 
 
+def test_a_recording_under_two_speakers_names_is_in_one_part_only() -> None:
+    clips = corpus_of("ravdess", 6, 8)
+    copies = [
+        make_clip("ravdess", 5, 100 + i, c.emotion, str(c.path.relative_to("/data")))
+        for i, c in enumerate(clips[:4])
+    ]
+    assert {c.sha256 for c in copies} == {c.sha256 for c in clips[:4]}
+    for fold in split([*clips, *copies], Protocol(kind="speaker", folds=3, validation_speakers=1), LABELS):
+        train, validation, test = ({c.sha256 for c in part} for part in parts(fold))
+        assert not train & validation
+        assert not (train | validation) & test
+        assert_disjoint_speakers(fold)
+
+
+@settings(deadline=None, max_examples=30)
+@given(clips=clip_lists(), seed=st.integers(0, 99))
+def test_a_digest_is_of_the_split(clips: list[Clip], seed: int) -> None:
+    folds = split(clips, Protocol(kind="session", folds=2, seed=seed), LABELS) if len(clips) > 40 else []
+    assert len({fold.digest for fold in folds}) == len(folds)
+    for fold in folds:
+        moved = Split("x", fold.train[::-1], fold.validation, fold.test)
+        assert moved.digest == fold.digest
+        assert Split("x", fold.train[1:], fold.validation, fold.test).digest != fold.digest
+
+
 def test_two_speakers_never_test_by_speaker() -> None:
     with pytest.raises(CorpusError, match=r"5 folds over speakers need .* \(at least 3\); have: tess 2"):
         split(corpus_of("tess", 2, 50), Protocol(), LABELS)
@@ -294,6 +319,15 @@ def test_session_folds_hold_each_clip_once_as_test(clips: list[Clip], folds: int
         recordings = [{c.sha256 for c in part} for part in parts(fold)]
         assert not recordings[0] & recordings[2], "a recording is in training and test"
         assert not recordings[0] & recordings[1]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.4, 0.45])
+def test_the_validation_share_of_a_session_is_that_of_what_is_no_test(share: float) -> None:
+    clips = corpus_of("ravdess", 5, 80)
+    protocol = Protocol(kind="session", folds=5, validation_share=share)
+    for fold in split(clips, protocol, LABELS):
+        assert len(fold.test) == 80
+        assert len(fold.validation) == pytest.approx(share * 320, abs=1)
 
 
 @pytest.mark.parametrize("n_sessions", [4, 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 import typing
@@ -79,7 +80,7 @@ def test_left_out_keys_have_the_defaults() -> None:
 # --- wrong values --------------------------------------------------------------------------------------
 
 WRONG = [
-    ("features", "sample_rate", 0, ["0", "positive"]),
+    ("features", "sample_rate", 0, ["0", "a whole number of Hz"]),
     ("features", "hop_samples", 600, ["600", "n_fft (512)"]),
     ("features", "hop_samples", 0, ["0", "1 to n_fft"]),
     ("features", "n_fft", 510, ["510", "multiple of 4"]),
@@ -95,6 +96,8 @@ WRONG = [
     ("window", "window_s", 3.25, ["3.25", "multiple of step_s (0.16 s)"]),
     ("window", "window_s", 0.0, ["0.0", "multiple of step_s"]),
     ("window", "window_s", math.inf, ["inf"]),
+    ("window", "window_s", 1e308, ["1e+308", "at most 60 s"]),
+    ("window", "step_s", 1e308, ["1e+308", "at most 60 s"]),
     ("window", "window_s", math.nan, ["nan"]),
     ("data", "corpora", [], ["()", "at least one"]),
     ("data", "labels", "seven", ["'seven'", "published7"]),
@@ -120,6 +123,8 @@ WRONG = [
     ("augmentation", "mel_mask_bands", 65, ["65", "n_mels"]),
     ("augmentation", "time_mask_frames", 321, ["321", "frames"]),
     ("augmentation", "shift_s", -0.1, ["-0.1", "0 or more"]),
+    ("augmentation", "shift_s", 1e30, ["1e+30", "at most 60 s"]),
+    ("augmentation", "gain_db", 1e5, ["100000.0", "at most 120 dB"]),
     ("augmentation", "gain_db", -1.0, ["-1.0", "0 or more"]),
     ("augmentation", "gain_db", math.nan, ["nan"]),
     ("augmentation", "mixup", -0.3, ["-0.3", "0 or more"]),
@@ -140,7 +145,19 @@ WRONG = [
     ("augmentation", "noise_snr_db", [1.0], ["[1.0]", "2 values"]),
     ("export", "licence", [], ["[]", "a text"]),
     ("architecture", "builder", 3, ["3", "a text"]),
+    ("export", "quantized_tolerance", -0.1, ["-0.1", "positive"]),
 ]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a.b", "a b"])
+def test_a_name_is_a_files_name(name: str) -> None:
+    with pytest.raises(RecipeError, match=r"name is .*letters, digits"):
+        recipe_from_dict({**with_value("training", "epochs", 1), "name": name})
+
+
+def test_a_date_is_no_setting() -> None:
+    with pytest.raises(RecipeError, match=r"\[architecture\] .*date.*expected numbers, texts and lists"):
+        recipe_from_dict(with_value("architecture", "filters", datetime.date(2020, 1, 1)))
 
 
 @pytest.mark.parametrize(("section", "key", "value", "words"), WRONG, ids=lambda v: str(v)[:20])

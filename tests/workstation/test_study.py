@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from edgeemo.cli import app
-from edgeemo.errors import RecipeError
+from edgeemo.errors import RecipeError, TrainingError
 from edgeemo.workstation.study.engines import local_processes
 from edgeemo.workstation.study.grid import Variant, _split, variants, with_folds
 from edgeemo.workstation.study.job import Job, train_job
@@ -198,6 +198,26 @@ def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) 
     )
 
 
+def test_a_call_for_some_folds_keeps_the_others(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
+    compared = variants([recipe_file], (), SMALL)
+    for folds in ([1], [2, 2]):
+        study(compared, corpus, tmp_path, in_this_process, folds=folds)
+    assert [(row["fold"], row["state"]) for row in read_rows(tmp_path)] == [
+        ("fold-1", "finished"),
+        ("fold-2", "finished"),
+    ]
+    _, metrics = load_run(tmp_path / compared[0].folder)
+    assert metrics["folds"] == ["fold-1", "fold-2"]
+    other = write_corpus(tmp_path / "other", n_actors=7)
+    with pytest.raises(TrainingError, match="was trained on other clips"):
+        study(compared, other, tmp_path, refuse, folds=[1])
+
+
+def test_values_that_train_the_same_are_refused(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match="occurs twice"):
+        variants([recipe_file], ["learning_rate=0.001,1e-3"])
+
+
 def test_a_process_that_dies_is_a_failed_cell(
     recipe_file: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,9 +263,12 @@ def test_seeds_and_recipes_make_cells(recipe_file: Path, corpus: Path, tmp_path:
     compared = variants([recipe_file], ["dropout=0.1,0.2"], [*SMALL, "training.seeds=[0, 1]"])
     planned = plan(compared, corpus, tmp_path)
     assert len(planned) == 2 * 3 * 2
-    assert len({job.folder for _, job in planned}) == 12
-    assert [variant.settings["architecture.dropout"] for variant, _ in planned[:4]] == ["0.1", "0.2"] * 2
-    assert {job.data for _, job in planned} == {str(tmp_path.resolve() / "manifest.csv")}
+    assert len({cell.job.folder for cell in planned}) == 12
+    assert [cell.variant.settings["architecture.dropout"] for cell in planned[:4]] == ["0.1", "0.2"] * 2
+    assert {cell.job.data for cell in planned} == {str(tmp_path.resolve() / "manifest.csv")}
+    assert [cell.job.fold for cell in plan(compared, corpus, tmp_path, folds=[2, 2]) if cell.wanted] == [
+        "fold-2"
+    ] * 4
 
 
 def test_results_before_any_cell(recipe_file: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,12 @@ from typer.testing import CliRunner
 from edgeemo.audio import read_audio
 from edgeemo.classify import Classifier
 from edgeemo.cli import app
-from edgeemo.errors import CorpusError, RecipeError, TrainingError
+from edgeemo.errors import CorpusError, EdgeEmoError, RecipeError, TrainingError
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.corpora.manifest import Clip, Manifest, scan
 from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training import fit as fit_module
 from edgeemo.workstation.training import speech
 from edgeemo.workstation.training.dataset import FixedExamples
 from edgeemo.workstation.training.fit import predict
@@ -589,6 +591,50 @@ def test_interrupted_run_ends_the_same(
     assert summary["cells"][0]["best_epoch"] == run.summary["cells"][0]["best_epoch"]
 
 
+def test_other_data_are_refused(run: Run, manifest: Manifest, tmp_path: Path) -> None:
+    """With other speakers the folds are others: what was trained on would be tested on."""
+    fewer = dataclasses.replace(
+        manifest, clips=tuple(c for c in manifest.clips if not c.speaker.endswith("06"))
+    )
+    with pytest.raises(TrainingError, match="was trained on other clips"):
+        train(run.recipe, SpeechDataset(run.recipe, fewer), run.folder, folds=[1])
+
+    def stop(cell: Any, epoch: int, row: dict[str, float]) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(run.recipe, SpeechDataset(run.recipe, fewer), tmp_path, folds=[1], progress=stop)
+    with pytest.raises(TrainingError, match="was trained on other clips"):
+        train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1])
+
+
+def test_what_an_earlier_call_finished_stays(run: Run, manifest: Manifest, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path, dirs_exist_ok=True)
+    dataset = SpeechDataset(run.recipe, manifest)
+    summary = train(run.recipe, dataset, tmp_path, folds=[2, 2])
+    assert [cell["fold"] for cell in summary["cells"]] == ["fold-1", "fold-2"]
+    again = dataclasses.replace(run.recipe, training=dataclasses.replace(run.recipe.training, seeds=(1,)))
+    summary = train(again, dataset, tmp_path, folds=[2])
+    assert [(cell["fold"], cell["seed"]) for cell in summary["cells"]] == [
+        ("fold-1", 0),
+        ("fold-2", 0),
+        ("fold-2", 1),
+    ]
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_patience_is_epochs_without_a_lower_loss(
+    patience: int, run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rising = {"val_accuracy": 0.5, "val_uar": 0.5}
+    n = iter(range(100))
+    monkeypatch.setattr(fit_module, "_validate", lambda *_: {"val_loss": float(next(n)), **rising})
+    training = dataclasses.replace(run.recipe.training, patience=patience)
+    recipe = dataclasses.replace(run.recipe, training=training)
+    summary = train(recipe, SpeechDataset(recipe, manifest), tmp_path, folds=[1])
+    assert (summary["cells"][0]["best_epoch"], summary["cells"][0]["epochs"]) == (1, 1 + patience)
+
+
 def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
     before = (run.folder / "recipe.json").read_bytes()
     other = dataclasses.replace(run.recipe, training=dataclasses.replace(run.recipe.training, epochs=4))
@@ -604,6 +650,7 @@ def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
         ({"data": {"corpora": ("ravdess", "tess")}}, CorpusError, "no clip of tess"),
         ({"architecture": {"builder": "transformer"}}, RecipeError, "'transformer'"),
         ({"architecture": {"settings": {"unit": 3}}}, RecipeError, "'unit'"),
+        ({"architecture": {"settings": {"pools": [[], []]}}}, RecipeError, "cannot be built"),
         ({"protocol": {"folds": 7}}, CorpusError, "7 folds"),
     ],
 )
@@ -637,6 +684,16 @@ def test_no_finished_run(content: str | None, run: Run, tmp_path: Path) -> None:
         (tmp_path / "recipe.json").write_bytes((run.folder / "recipe.json").read_bytes())
     with pytest.raises(TrainingError, match="no finished run here"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["recipe.json", "metrics.json"])
+@pytest.mark.parametrize("content", ["", "{}", "[1"])
+def test_a_damaged_run(file: str, content: str, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(EdgeEmoError) as caught:
+        load_run(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_summary_pools_folds_before_seeds(run: Run) -> None:
@@ -713,3 +770,47 @@ def test_exported_run_classifies_as_keras_does(
         assert list(row["probabilities"]) == list(run.recipe.label_map.labels)
         np.testing.assert_allclose(list(row["probabilities"].values()), probabilities, rtol=0, atol=2e-5)
         assert row["label"] == run.recipe.label_map.labels[probabilities.argmax()]
+
+
+def test_export_is_not_tested_on_training_clips(run: Run, corpus: Path, tmp_path: Path) -> None:
+    """Without one speaker the folds are others: no UAR rather than a wrong one."""
+    fewer = tmp_path / "corpus"
+    shutil.copytree(corpus, fewer, ignore=shutil.ignore_patterns("Actor_06"))
+    arguments = [
+        "export",
+        "--run",
+        run.folder,
+        "-o",
+        tmp_path / "out",
+        "--mode",
+        "window",
+        "--precision",
+        "fp32",
+    ]
+    result = CliRunner().invoke(app, list(map(str, [*arguments, "--data", fewer])))
+    assert result.exit_code == 0, result.output
+    assert "the data are not those that fold-1 was trained on" in result.stderr
+    assert EmotionModel(tmp_path / "out" / "tiny.window.onnx").metadata.verdict["recognition"] is None
+
+
+def test_export_of_own_weights_is_scored_by_the_names_of_its_labels(
+    run: Run, corpus: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """The same network with its outputs in another order says the same."""
+    labels = list(run.recipe.label_map.labels)
+    for name, order in (("as is", slice(None)), ("reversed", slice(None, None, -1))):
+        model = keras.saving.load_model(run.cell / "model.keras", compile=False)
+        last = model.layers[-1]
+        kernel, bias = last.get_weights()
+        last.set_weights([kernel[:, order], bias[order]])
+        model.save(tmp_path / "own.keras")
+        arguments = ["export", "--weights", tmp_path / "own.keras", "--labels", ",".join(labels[order])]
+        arguments += ["-m", recipe_file, "--data", corpus, "-o", tmp_path / name]
+        arguments += ["--mode", "window", "--precision", "fp32"]
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        found = EmotionModel(tmp_path / name / "tiny.window.onnx").metadata.verdict["recognition"]
+        assert found["uar"] == pytest.approx(run.summary["cells"][0]["test"]["uar"])
+        card = (tmp_path / name / "tiny.md").read_text()
+        assert "which may have been in the weights' training" in card
+        assert "held-out speakers" not in card

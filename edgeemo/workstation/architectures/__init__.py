@@ -69,8 +69,8 @@ def build(builder: str, settings: dict[str, Any], *, n_frames: int, n_mels: int,
     check_settings(builder, settings)
     try:
         return ARCHITECTURES[builder](n_frames, n_mels, n_labels, **settings)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        reason = str(error).splitlines()[0]
+    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecipeError(f"[architecture] {builder} cannot be built with {settings}: {reason}") from error
 
 

@@ -16,6 +16,8 @@ import onnxruntime as ort
 from edgeemo.files import replacing, write_text
 from edgeemo.model import session_options
 
+_CONFIG_SUFFIX = ".required_operators_and_types.config"
+
 
 def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
     """Convert a model file, with its metadata.
@@ -33,7 +35,7 @@ def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
     """
     if path_ort.suffix != ".ort":
         raise ValueError(f"{path_ort}: the name of a file in onnxruntime's format must end with .ort")
-    path_config = path_ort.with_suffix(".required_operators_and_types.config")
+    path_config = path_ort.with_suffix(_CONFIG_SUFFIX)
     with replacing(path_ort) as temporary:
         options = session_options()
         options.optimized_model_filepath = str(temporary)
@@ -48,6 +50,12 @@ def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
         config = _required_operators(temporary).replace(str(temporary), path_ort.name)
     write_text(path_config, config)
     return path_config
+
+
+def remove_ort_format(path_ort: Path) -> None:
+    """Remove what `to_ort_format` wrote, if it did."""
+    for path in (path_ort, path_ort.with_suffix(_CONFIG_SUFFIX)):
+        path.unlink(missing_ok=True)
 
 
 def _required_operators(path: Path) -> str:

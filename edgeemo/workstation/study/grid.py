@@ -70,8 +70,9 @@ def variants(
             check_settings(varied.architecture.builder, varied.architecture.settings)
             found.append(Variant(varied, settings))
     folders = [variant.folder for variant in found]
+    trained = [variant.recipe.trained_by for variant in found]
     for variant in found:
-        if folders.count(variant.folder) > 1:
+        if folders.count(variant.folder) > 1 or trained.count(variant.recipe.trained_by) > 1:
             raise RecipeError(f"{variant.name} occurs twice; give each recipe and each value once")
     return found
 

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeemo.files import write_text
 from edgeemo.workstation.corpora.manifest import find_clips
@@ -15,10 +16,10 @@ from edgeemo.workstation.study.grid import Variant
 from edgeemo.workstation.study.job import Job
 from edgeemo.workstation.study.report import Result, write_report
 from edgeemo.workstation.training.dataset import Dataset
-from edgeemo.workstation.training.fit import METRICS_FILE
+from edgeemo.workstation.training.fit import METRICS_FILE, finished
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.run import claim, planned_cells, summarise
+from edgeemo.workstation.training.run import claim, known_cells, planned_cells, summarise
 from edgeemo.workstation.training.speech import SpeechDataset
 
 ERROR_FILE = "error.txt"
@@ -53,19 +54,22 @@ def study(
         progress: told of every cell that ends.
 
     Returns:
-        what is known of each cell, in order.
+        what is known of each cell, in order: of those asked for, and of those that an earlier call with other folds
+        or seeds has finished.
 
     Raises:
         CorpusError: the data lack a corpus, or have too few clips for a protocol.
         RecipeError: a network that cannot be built.
-        TrainingError: the folder holds a run of another recipe.
+        TrainingError: the folder holds a run of another recipe, or on other data.
     """
     planned = plan(variants, data, folder, folds=folds, threads=threads)
-    results = {job.name: result(variant, job) for variant, job in planned}
-    todo = [job for _, job in planned if not results[job.name].metrics]
-    done = len(planned) - len(todo)
-    progress(done, len(planned), "")
-    variant_of = {job.name: variant for variant, job in planned}
+    known = [(cell, result(cell.variant, cell.job)) for cell in planned]
+    results = {cell.job.name: of for cell, of in known if cell.wanted or of.metrics}
+    todo = [cell.job for cell in planned if cell.wanted and not results[cell.job.name].metrics]
+    n_wanted = sum(cell.wanted for cell in planned)
+    done = n_wanted - len(todo)
+    progress(done, n_wanted, "")
+    variant_of = {cell.job.name: cell.variant for cell in planned}
     for job, error in engine(todo):
         path = Path(job.folder) / ERROR_FILE
         if error is None:
@@ -76,7 +80,7 @@ def study(
         # As soon as there is something: a study is long, and may be interrupted.
         write_report(list(results.values()), folder)
         done += 1
-        progress(done, len(planned), f"{job.name}: {error or 'finished'}")
+        progress(done, n_wanted, f"{job.name}: {error or 'finished'}")
     write_report(list(results.values()), folder)
     for variant in variants:
         cells = [r.metrics for r in results.values() if r.variant is variant]
@@ -86,9 +90,17 @@ def study(
     return list(results.values())
 
 
+class Planned(NamedTuple):
+    """A cell of a study: of which variant, as a job, and whether it is to be run; else it may have been before."""
+
+    variant: Variant
+    job: Job
+    wanted: bool
+
+
 def plan(
     variants: Sequence[Variant], data: Path, folder: Path, *, folds: Sequence[int] = (), threads: int = 1
-) -> list[tuple[Variant, Job]]:
+) -> list[Planned]:
     """The cells of a study, fold by fold and seed by seed, so that early results compare all variants.
 
     Speech is scanned once: the cells read the manifest in the study's folder.
@@ -110,10 +122,13 @@ def plan(
     for variant in variants:
         found, where = dataset(variant.recipe)
         run = folder / variant.folder
-        cells = planned_cells(variant.recipe, found, run, folds)
+        wanted = {cell.folder for cell in planned_cells(variant.recipe, found, run, folds)}
         claim(run, variant.recipe)
+        cells = known_cells(variant.recipe, found, run)
+        for cell in cells:
+            finished(cell.folder, cell.split)  # on these data, or it raises
         columns.append([
-            (
+            Planned(
                 variant,
                 Job(
                     recipe=variant.recipe.to_dict(),
@@ -123,6 +138,7 @@ def plan(
                     folder=str(cell.folder.resolve()),
                     threads=threads,
                 ),
+                cell.folder in wanted,
             )
             for cell in cells
         ])  # fmt: skip

@@ -24,6 +24,7 @@ from edgeemo.workstation.training.scores import scores
 _log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.json"
+_SPLIT_FILE = "split.txt"  # the digest of the split, of a training under way
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_uar", "learning_rate")
 _FINAL_RATE = 0.02  # of the first learning rate
 _N_NORMALISATION_CLIPS = 400
@@ -45,7 +46,7 @@ def fit(
     Writes into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the lowest
     validation loss), `history.png`, `confusion.png`, of pictures `samples.png`, and last `metrics.json`: plain
     values, the fold, seed, epochs, speakers, and the scores of validation and test, also per corpus. While training,
-    `epoch-NNN.keras` holds the state to go on from.
+    `epoch-NNN.keras` holds the state to go on from, and `split.txt` of which split it is.
 
     Args:
         recipe: what to train.
@@ -56,20 +57,15 @@ def fit(
         progress: told of every epoch.
 
     Raises:
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or the folder holds a training on another split.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, split)
     labels = recipe.label_map.labels
     validation = dataset.fixed(split.validation)
 
     keras.utils.set_random_seed(seed)
-    model = build(
-        recipe.architecture.builder,
-        recipe.architecture.settings,
-        n_frames=recipe.input_shape[0],
-        n_mels=recipe.input_shape[1],
-        n_labels=len(labels),
-    )
+    model = build_network(recipe)
     mean_db = _fit_normalisation(model, split, dataset)
     examples = dataset.batches(split.train, mask=mean_db, seed=seed)
     compile_model(model, recipe, len(examples))
@@ -77,7 +73,7 @@ def fit(
     best = _best(history)
     _log.info("%s seed %d: %d clips, %d epochs done", split.name, seed, len(split.train), len(history))
 
-    while len(history) < recipe.training.epochs and len(history) - best <= recipe.training.patience:
+    while len(history) < recipe.training.epochs and len(history) - best < recipe.training.patience:
         epoch = len(history)
         examples.start_epoch(epoch)
         _reseed_dropout(model, seed, epoch)
@@ -106,6 +102,7 @@ def fit(
         "best_epoch": best,
         "epochs": len(history),
         "n_parameters": count_parameters(model),
+        "split": split.digest,
         "n_train": len(split.train),
         "train_speakers": _speakers(split.train),
         "validation_speakers": _speakers(split.validation),
@@ -119,6 +116,55 @@ def fit(
     write_text(folder / METRICS_FILE, json.dumps(metrics))
     for checkpoint in folder.glob("epoch-*.keras"):
         checkpoint.unlink()
+    (folder / _SPLIT_FILE).unlink()
+
+
+def build_network(recipe: Recipe) -> keras.Model:
+    """The untrained network of a recipe.
+
+    Raises:
+        RecipeError: it cannot be built.
+    """
+    return build(
+        recipe.architecture.builder,
+        recipe.architecture.settings,
+        n_frames=recipe.input_shape[0],
+        n_mels=recipe.input_shape[1],
+        n_labels=len(recipe.label_map.labels),
+    )
+
+
+def finished(folder: Path, split: Split) -> dict[str, Any]:
+    """The metrics of a finished training; empty where there is none.
+
+    Raises:
+        TrainingError: it is of another split, or its metrics cannot be read.
+    """
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{path} is damaged ({error}); delete it to train again") from error
+    _same_split(folder, metrics.get("split", split.digest), split)
+    return metrics
+
+
+def _claim(folder: Path, split: Split) -> None:
+    """Make a folder this split's, or check that it is."""
+    path = folder / _SPLIT_FILE
+    if path.is_file():
+        _same_split(folder, path.read_text(encoding="utf-8").strip(), split)
+    write_text(path, f"{split.digest}\n")
+
+
+def _same_split(folder: Path, digest: str, split: Split) -> None:
+    if digest != split.digest:
+        raise TrainingError(
+            f"{folder} was trained on other clips than the data have for {split.name} now, so that test speakers may "
+            "be among them; give the same --data, another --output, or delete that folder"
+        )
 
 
 def predict(model: keras.Model, features: np.ndarray) -> np.ndarray:

@@ -3,7 +3,8 @@
 - `random`: a stratified random split over clips, as in most published tables. The same speakers are in training
   and test: it says how well a model knows these speakers, not how well it will do on yours. Files that hold the
   same recording are kept together.
-- `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in nobody else's part.
+- `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in nobody else's part, and
+  neither is a recording that occurs under two speakers' names.
 - `corpus`: leave one corpus out; each is the test once, validation speakers are taken from the others.
 - `session`: k folds inside each recording session (of a corpus without sessions: of each speaker), so that with 5
   folds every session is split 8 : 2 into training and test. The same speakers are in both.
@@ -14,9 +15,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,6 +70,12 @@ class Split:
     train: tuple[Any, ...]
     validation: tuple[Any, ...]
     test: tuple[Any, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the content of all three parts: equal for equal splits, wherever the files are."""
+        parts = [sorted(item.sha256 for item in part) for part in (self.train, self.validation, self.test)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def split(items: Sequence[Item], protocol: recipe.Protocol, labels: LabelMap) -> list[Split]:
@@ -168,13 +178,15 @@ def _session(
         _strata(items, lambda item: (item.corpus, item.session or item.speaker, labels.index(item.label))),
         rng,
     )
-    every = round(1 / protocol.validation_share)
+    share = Fraction(protocol.validation_share).limit_denominator(1000)
     folds = {}
     for fold in range(protocol.folds):
         parts: _Parts = {"train": [], "validation": []}
         rest = [group for i, group in enumerate(dealt) if i % protocol.folds != fold]
         for i, group in enumerate(rest):
-            parts["validation" if i % every == fold % every else "train"] += group
+            # Evenly, from fold to fold one further.
+            validates = (i - fold) * share // 1 > (i - fold - 1) * share // 1
+            parts["validation" if validates else "train"] += group
         parts["test"] = [item for group in dealt[fold :: protocol.folds] for item in group]
         folds[f"fold-{fold + 1}"] = parts
     return folds
@@ -235,9 +247,11 @@ def _speakers(items: list[Item]) -> dict[str, list[str]]:
 
 
 def _by_speakers(items: list[Item], validation: set[str], test: set[str]) -> _Parts:
+    tested = {item.sha256 for item in items if item.speaker in test}
+    validated = {item.sha256 for item in items if item.speaker in validation}
     held_out = validation | test
     return {
-        "train": [item for item in items if item.speaker not in held_out],
-        "validation": [item for item in items if item.speaker in validation],
-        "test": [item for item in items if item.speaker in test],
+        "train": [x for x in items if x.speaker not in held_out and x.sha256 not in tested | validated],
+        "validation": [x for x in items if x.speaker in validation and x.sha256 not in tested],
+        "test": [x for x in items if x.speaker in test],
     }

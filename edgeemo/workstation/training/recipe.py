@@ -7,7 +7,9 @@ given here.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -25,6 +27,8 @@ FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
 _AUDIO_TABLES = ("features", "window", "augmentation")
+_NAME = re.compile(r"[\w-]+")  # a file's and a folder's too
+_MAX_WINDOW_S = 60
 _MAX_SEED = 2**32 - 1  # of numpy's global generator, which keras seeds
 
 
@@ -42,6 +46,12 @@ class Window:
 
     window_s: float = 3.2
     step_s: float = 0.16
+
+    def __post_init__(self) -> None:
+        if max(self.window_s, self.step_s) > _MAX_WINDOW_S:
+            raise ValueError(
+                f"window_s is {self.window_s:g}, step_s {self.step_s:g}, expected at most {_MAX_WINDOW_S} s"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +309,10 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     if not isinstance(architecture, dict) or "builder" not in architecture:
         raise RecipeError('[architecture] builder is missing; name one, such as builder = "cnn_lstm"')
     settings = {k: v for k, v in architecture.items() if k != "builder"}
+    try:
+        json.dumps(settings)
+    except TypeError as error:
+        raise RecipeError(f"[architecture] {error}; expected numbers, texts and lists") from error
     values["architecture"] = {"builder": architecture["builder"], "settings": settings}
     if "image" in values and (given := [name for name in _AUDIO_TABLES if name in values]):
         raise RecipeError(f"[{given[0]}] is of audio, and [image] of images; leave one of them out")
@@ -373,6 +387,7 @@ def _check_ranges(recipe: Recipe) -> None:
     hop_s = features.hop_samples / features.sample_rate
     checks = [
         (recipe.data.labels in LABEL_MAPS, "[data] labels", recipe.data.labels, " or ".join(LABEL_MAPS)),
+        (_NAME.fullmatch(recipe.name) is not None, "name", recipe.name, "letters, digits, _ and -"),
         (bool(recipe.data.corpora), "[data] corpora", recipe.data.corpora, "at least one corpus"),
         (
             recipe.step_samples > 0 and recipe.step_samples % features.hop_samples == 0,
@@ -419,6 +434,14 @@ def _check_ranges(recipe: Recipe) -> None:
             f"different ones from 0 to {_MAX_SEED}",
         ),
         (0 <= a.speed < 0.5, "[augmentation] speed", a.speed, "in [0, 0.5)"),
+        (a.shift_s <= _MAX_WINDOW_S, "[augmentation] shift_s", a.shift_s, f"at most {_MAX_WINDOW_S} s"),
+        (a.gain_db <= 120, "[augmentation] gain_db", a.gain_db, "at most 120 dB"),
+        (
+            recipe.export.quantized_tolerance > 0,
+            "[export] quantized_tolerance",
+            recipe.export.quantized_tolerance,
+            "positive",
+        ),
         (0 <= a.noise_share <= 1, "[augmentation] noise_share", a.noise_share, "in [0, 1]"),
         (
             a.noise_snr_db[0] <= a.noise_snr_db[1],

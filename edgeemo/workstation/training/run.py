@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,10 @@ import tensorflow as tf
 
 from edgeemo.errors import CorpusError, TrainingError
 from edgeemo.files import write_text
-from edgeemo.workstation.architectures import check_settings
 from edgeemo.workstation.corpora.manifest import find_clips
 from edgeemo.workstation.corpora.pictures import read_pictures
 from edgeemo.workstation.training.dataset import Dataset
-from edgeemo.workstation.training.fit import METRICS_FILE, fit
+from edgeemo.workstation.training.fit import METRICS_FILE, build_network, finished, fit
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
@@ -61,20 +61,19 @@ def train(
         progress: told of every epoch of every cell.
 
     Returns:
-        the values of `metrics.json`: mean and standard deviation over folds and seeds, and every cell's scores.
+        the values of `metrics.json`: mean and standard deviation over folds and seeds, and the scores of every cell
+        in the folder, be it of this call or of an earlier one with other folds or seeds.
 
     Raises:
         CorpusError: too few clips for the protocol.
         RecipeError: an unknown builder or setting.
-        TrainingError: the folder holds a run of another recipe.
+        TrainingError: the folder holds a run of another recipe, or on other data.
     """
-    check_settings(recipe.architecture.builder, recipe.architecture.settings)
+    build_network(recipe)
     cells = planned_cells(recipe, dataset, folder, folds)
     claim(folder, recipe)
-    results = []
     for cell in cells:
-        path = cell.folder / METRICS_FILE
-        if not path.is_file():
+        if not finished(cell.folder, cell.split):
             fit(
                 recipe,
                 cell.split,
@@ -83,8 +82,8 @@ def train(
                 dataset=dataset,
                 progress=lambda epoch, row, cell=cell: progress(cell, epoch, row),
             )
-        results.append(json.loads(path.read_text(encoding="utf-8")))
-    summary = summarise(recipe, results)
+    known = (finished(cell.folder, cell.split) for cell in known_cells(recipe, dataset, folder))
+    summary = summarise(recipe, [metrics for metrics in known if metrics])
     write_text(folder / METRICS_FILE, json.dumps(summary, indent=1))
     return summary
 
@@ -117,8 +116,16 @@ def planned_cells(recipe: Recipe, dataset: Dataset, folder: Path, folds: Sequenc
     for number in folds:
         if not 1 <= number <= len(splits):
             raise CorpusError(f"no fold {number}; the {recipe.protocol.kind} protocol has 1 to {len(splits)}")
-    chosen = [splits[number - 1] for number in folds] or splits
+    chosen = [splits[number - 1] for number in dict.fromkeys(folds)] or splits
     return [Cell(s, seed, folder / f"{s.name}_seed-{seed}") for seed in recipe.training.seeds for s in chosen]
+
+
+def known_cells(recipe: Recipe, dataset: Dataset, folder: Path) -> list[Cell]:
+    """All folds of the recipe's seeds, and of other seeds that are in the run folder."""
+    names = [path.name.rpartition("_seed-")[2] for path in folder.glob("*_seed-*")]
+    seeds = sorted({*recipe.training.seeds, *(int(name) for name in names if name.isdecimal())})
+    training = dataclasses.replace(recipe.training, seeds=tuple(seeds))
+    return planned_cells(dataclasses.replace(recipe, training=training), dataset, folder)
 
 
 def load_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -130,8 +137,11 @@ def load_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     try:
         recipe = recipe_from_dict(json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8")))
         metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        metrics["cells"][0]
     except OSError as error:
         raise TrainingError(f"{folder}: no finished run here ({error.strerror}: {error.filename})") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise TrainingError(f"{folder}: a damaged run ({error!r}); train it again") from error
     return recipe, metrics
 
 
@@ -149,6 +159,7 @@ def training_facts(recipe: Recipe, cell: dict[str, Any]) -> dict[str, Any]:
         "seed": cell["seed"],
         "corpora": list(recipe.data.corpora),
         "label_map": recipe.data.labels,
+        "split": cell.get("split"),
         "n_clips": cell["n_train"],
         "train_speakers": cell["train_speakers"],
         "validation_speakers": cell["validation_speakers"],
@@ -221,7 +232,10 @@ def claim(folder: Path, recipe: Recipe) -> None:
     """
     path = folder / RECIPE_FILE
     if path.is_file():
-        held = recipe_from_dict(json.loads(path.read_text(encoding="utf-8")))
+        try:
+            held = recipe_from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise TrainingError(f"{path} is damaged ({error}); give another --output or delete it") from error
         if held.trained_by != recipe.trained_by:
             raise TrainingError(
                 f"{folder} holds a run of another recipe; give another --output or delete that folder"

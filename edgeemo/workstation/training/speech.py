@@ -97,7 +97,8 @@ class SpeechDataset:
 
     def fixed(self, items: Sequence[Clip]) -> FixedExamples:
         """Clips as they are scored: all their windows, without augmentation."""
-        windows = [self._windows(clip) for clip in items]
+        # Copies: what is cached on disk is mapped, a file descriptor each.
+        windows = [np.array(self._windows(clip)) for clip in items]
         return FixedExamples(
             np.concatenate(windows),
             np.repeat(np.arange(len(items)), [len(w) for w in windows]),
