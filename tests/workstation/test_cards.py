@@ -15,5 +15,8 @@ def test_shipped_cards() -> None:
         variants = [m.metadata for m in models if m.metadata.name == name]
         variants.sort(key=lambda m: (MODES.index(m.mode), PRECISIONS.index(m.precision)))
         expected[name] = model_card(variants, listen=stands_for(name))
+        for m in models:
+            if m.metadata.name == name:
+                assert m.metadata.verdict["n_bytes"] == m.path.stat().st_size, m.path
     assert len(expected) == 7
     assert {path.stem: path.read_text(encoding="utf-8") for path in MODELS_DIR.glob("*.md")} == expected
