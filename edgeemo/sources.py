@@ -304,7 +304,9 @@ def _import_sounddevice() -> Any:
             "PortAudio is not installed; on Debian, Ubuntu and Raspberry Pi OS: "
             f"sudo apt install libportaudio2 ({error})"
         ) from error
-    except Exception as error:  # PortAudio's own, whose class is in the module that does not import
+    except Exception as error:
+        if type(error).__name__ != "PortAudioError":  # which is in the module that does not import
+            raise
         raise DeviceError(
             f"PortAudio does not start ({error}); check the sound settings, as in ~/.asoundrc"
         ) from error

@@ -32,7 +32,7 @@ from edgeemo.places import DEFAULT_MODEL, model_path, sample_path, shipped_model
 pytestmark = pytest.mark.microphone
 
 WAIT_S = 60  # only so that something that hangs ends the test
-N_SHIFTS = 16
+N_SHIFTS = 64
 
 MIC_PA = """\
 load-module module-native-protocol-unix auth-anonymous=1
@@ -222,9 +222,10 @@ def test_the_microphone_hears_what_the_file_holds(
 ) -> None:
     """The steps of a capture are those of the file.
 
-    At the best of 16 shifts the two are at most 1/32 of a step apart. Seen with either model: correlations of 0.977
+    At the best of 64 shifts the two are at most 1/128 of a step apart. Seen with either model: correlations of 0.998
     to 1 (a stream also remembers how far into a step its utterance began), and at most 1 label in 20 another, at a
-    near-tie. With the same sound backwards: 0.5 (tiny), 0.84 (shipped).
+    near-tie. With 16 shifts, labels at near-ties differed in up to a quarter of the steps. With the same sound
+    backwards: 0.5 (tiny), 0.84 (shipped).
     """
     model, clip = tiny_model, clip_48k
     if shipped:
@@ -233,7 +234,7 @@ def test_the_microphone_hears_what_the_file_holds(
     captured = capture(listening(model.path), microphone, clip)
     audio = read_audio(clip, model.metadata.features.sample_rate)
     correlation, same_labels = agreement(captured, audio, model)
-    assert correlation > 0.96
+    assert correlation > 0.98
     assert same_labels > 0.85
     # The comparison can fail: the same sound backwards is not what was heard.
     assert agreement(captured, audio[::-1].copy(), model)[0] < correlation - 0.1

@@ -289,7 +289,7 @@ def test_a_device_that_does_not_open(install_portaudio: Install) -> None:
     [
         ("OSError('PortAudio library not found')", "sudo apt install libportaudio2"),
         (
-            "RuntimeError('Unanticipated host error')",
+            "type('PortAudioError', (Exception,), {})('Unanticipated host error')",
             r"does not start \(Unanticipated host error\).*asoundrc",
         ),
     ],
