@@ -70,7 +70,10 @@ class UtteranceDetector:
 
     @property
     def paused(self) -> bool:
-        """Whether the last step pushed is in a pause of at least `pause_s`, or before the first utterance."""
+        """Whether the last step pushed is in a pause of at least `pause_s`, or before the first utterance.
+
+        By what is known so far: by rule 3 a pause may turn out to have been none, and ends without an utterance.
+        """
         return not self._spoken or self._quiet_samples >= self._pause_samples
 
     def push(self, audio: Audio) -> bool:

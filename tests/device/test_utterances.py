@@ -143,13 +143,21 @@ def test_paused_from_a_pauses_length_without_voice_to_the_next_voice(
 
 @settings(deadline=None, max_examples=60)
 @given(levels_db=st.lists(st.floats(-90, -5), min_size=1, max_size=80), seed=st.integers(0, 99))
-def test_utterances_begin_where_a_pause_ends(levels_db: list[float], seed: int) -> None:
+def test_utterances_begin_only_where_a_pause_ends(levels_db: list[float], seed: int) -> None:
     detector = UtteranceDetector(RATE)
     assert detector.paused
     for step in noise(levels_db, seed=seed):
         before = detector.paused
-        begins = detector.push(step)
-        assert begins == (before and not detector.paused)
+        if detector.push(step):
+            assert before
+            assert not detector.paused
+
+
+def test_a_pause_that_was_a_voice_ends_without_an_utterance() -> None:
+    """A stream starts amid a voice, which passes for background until something quieter shows what it was."""
+    detector = UtteranceDetector(RATE)
+    seen = [(detector.push(step), detector.paused) for step in noise([-20.0] * 6 + [-45.0])]
+    assert seen == [(True, False)] + [(False, False)] * 3 + [(False, True)] * 2 + [(False, False)]
 
 
 def test_what_is_below_the_minimum_is_no_speech() -> None:
