@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -148,6 +149,23 @@ def test_features_are_computed_once(
     for window, hidden in zip(features, masked, strict=True):
         same = (window == expected.features) | hidden
         assert same.all(axis=(1, 2)).any(), "no window that a clip is scored by"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_cached_clips_hold_no_file_open(cached_recipe: Recipe, tmp_path: Path) -> None:
+    import resource
+
+    manifest = scan(write_corpus(tmp_path / "corpus", n_actors=4, n_takes=4))
+    dataset = SpeechDataset(cached_recipe, manifest)
+    expected = dataset.fixed(manifest.clips)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = len(list(Path("/dev/fd").iterdir())) + len(manifest.clips) // 4
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        found = dataset.fixed(manifest.clips)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    np.testing.assert_array_equal(found.features, expected.features)
 
 
 def test_another_front_end_has_its_own_features(cached_recipe: Recipe, tmp_path: Path) -> None:
