@@ -6,6 +6,7 @@ Past this module audio is mono float32 in [-1, 1], shape `(n_samples,)`.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,13 +48,7 @@ def find_audio(
     """
     found: set[Path] = set()
     for path in map(Path, paths):
-        try:
-            path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise AudioError(f"{path}: no such file or folder") from None
-        except OSError as error:
-            raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
-        if not path.is_dir():
+        if not stat.S_ISDIR(_looked_up(path).st_mode):
             found.add(path)
             continue
         unreadable: list[OSError] = []
@@ -205,17 +200,22 @@ def _search(folder: Path, unreadable: list[OSError]) -> Iterator[Path]:
                 yield file
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _looked_up(path: Path) -> os.stat_result:
+    """What the file system says of a path, if it is there."""
     try:
-        facts = path.stat()
+        return path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise AudioError(f"{path}: no such audio file") from None
+        raise AudioError(f"{path}: no such file or folder") from None
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
-    if path.is_dir():
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    facts = _looked_up(path)
+    if stat.S_ISDIR(facts.st_mode):
         raise AudioError(f"{path}: a folder, expected an audio file")
-    if not path.is_file():
+    if not stat.S_ISREG(facts.st_mode):
         raise AudioError(
             f"{path}: a pipe or device, expected an audio file: reading audio goes back and forth"
         )

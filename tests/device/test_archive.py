@@ -88,7 +88,7 @@ def test_archive_on_two_nodes_is_what_this_machine_says(
     of_strange = rows.pop(next(i for i, row in enumerate(rows) if "latin-1" in row["path"]))
     assert rows == rows_here(classifier, paths)
     assert of_strange["path"] == f"{tmp_path}/latin-1 \\udce9.wav"
-    assert of_strange["error"].endswith("no such audio file")
+    assert of_strange["error"].endswith("no such file or folder")
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 

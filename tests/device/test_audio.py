@@ -170,7 +170,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "no such audio file"),
+        ("missing", "no such file or folder"),
         ("no bytes", "0 bytes"),
         ("no samples", "0 samples"),
         ("text", "cannot read it as audio"),

@@ -235,7 +235,7 @@ def test_list_devices(install_portaudio: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--file", "missing.wav"], "missing.wav: no such audio file"),
+        (["--file", "missing.wav"], "missing.wav: no such file or folder"),
         (["--file", "."], "a folder"),
         (["--file", "{text}"], "cannot read it as audio"),
         (["--file", "{nan}", "--fast"], "NaN or infinite"),

@@ -79,7 +79,7 @@ def test_not_realtime_never_sleeps(clip_48k: Path, clock: Clock) -> None:
 
 
 def test_a_broken_file_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="no such audio file"):
+    with pytest.raises(AudioError, match="no such file or folder"):
         FileSource(tmp_path / "missing.wav")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     with pytest.raises(AudioError, match="0 samples"):

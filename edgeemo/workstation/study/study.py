@@ -19,7 +19,7 @@ from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.fit import METRICS_FILE, finished
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.run import claim, known_cells, planned_cells, summarise
+from edgeemo.workstation.training.run import Cell, claim, known_cells, planned_cells, summarise
 from edgeemo.workstation.training.speech import SpeechDataset
 
 ERROR_FILE = "error.txt"
@@ -63,20 +63,19 @@ def study(
         TrainingError: the folder holds a run of another recipe, or on other data.
     """
     planned = plan(variants, data, folder, folds=folds, threads=threads)
-    known = [(cell, result(cell.variant, cell.job)) for cell in planned]
-    results = {cell.job.name: of for cell, of in known if cell.wanted or of.metrics}
-    todo = [cell.job for cell in planned if cell.wanted and not results[cell.job.name].metrics]
-    n_wanted = sum(cell.wanted for cell in planned)
+    known = [(entry, result(entry)) for entry in planned]
+    results = {entry.job.name: of for entry, of in known if entry.wanted or of.metrics}
+    todo = {entry.job.name: entry for entry, of in known if entry.wanted and not of.metrics}
+    n_wanted = sum(entry.wanted for entry in planned)
     done = n_wanted - len(todo)
     progress(done, n_wanted, "")
-    variant_of = {cell.job.name: cell.variant for cell in planned}
-    for job, error in engine(todo):
-        path = Path(job.folder) / ERROR_FILE
+    for job, error in engine([entry.job for entry in todo.values()]):
+        path = todo[job.name].cell.folder / ERROR_FILE
         if error is None:
             path.unlink(missing_ok=True)
         else:
             write_text(path, f"{error}\n")
-        results[job.name] = result(variant_of[job.name], job)
+        results[job.name] = result(todo[job.name])
         # As soon as there is something: a study is long, and may be interrupted.
         write_report(list(results.values()), folder)
         done += 1
@@ -94,6 +93,7 @@ class Planned(NamedTuple):
     """A cell of a study: of which variant, as a job, and whether it is to be run; else it may have been before."""
 
     variant: Variant
+    cell: Cell
     job: Job
     wanted: bool
 
@@ -124,12 +124,10 @@ def plan(
         run = folder / variant.folder
         wanted = {cell.folder for cell in planned_cells(variant.recipe, found, run, folds)}
         claim(run, variant.recipe)
-        cells = known_cells(variant.recipe, found, run)
-        for cell in cells:
-            finished(cell.folder, cell.split)  # on these data, or it raises
         columns.append([
             Planned(
                 variant,
+                cell,
                 Job(
                     recipe=variant.recipe.to_dict(),
                     data=str(where.resolve()),
@@ -140,18 +138,20 @@ def plan(
                 ),
                 cell.folder in wanted,
             )
-            for cell in cells
+            for cell in known_cells(variant.recipe, found, run)
         ])  # fmt: skip
     longest = max(map(len, columns), default=0)
     return [column[i] for i in range(longest) for column in columns if i < len(column)]
 
 
-def result(variant: Variant, job: Job) -> Result:
-    """What the folder of a cell says."""
-    folder = Path(job.folder)
-    metrics, error = {}, ""
-    if (folder / METRICS_FILE).is_file():
-        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    elif (folder / ERROR_FILE).is_file():
+def result(planned: Planned) -> Result:
+    """What the folder of a cell says.
+
+    Raises:
+        TrainingError: it was trained on other data, or its metrics are damaged.
+    """
+    folder = planned.cell.folder
+    metrics, error = finished(folder, planned.cell.split), ""
+    if not metrics and (folder / ERROR_FILE).is_file():
         error = (folder / ERROR_FILE).read_text(encoding="utf-8").strip()
-    return Result(variant, job.fold, job.seed, metrics, error, folder)
+    return Result(planned.variant, planned.job.fold, planned.job.seed, metrics, error, folder)
