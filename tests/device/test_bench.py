@@ -7,6 +7,7 @@ import getpass
 import json
 import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,33 @@ def test_command_writes_what_it_shows(tiny_model_path: Path, tmp_path: Path) -> 
         assert "7 steps" in shown
 
 
-@pytest.mark.parametrize("arguments", [["--steps", "0"], ["--threads", "0"], ["--steps", "many"]])
+def test_measured_values_outlive_a_screen_that_is_gone(
+    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(report: BenchReport) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(sys.modules[tables.__module__], "tables", gone)
+    monkeypatch.setattr(bench_module, "COLD_STARTS", 1)
+    raw = tmp_path / "bench.json"
+    arguments = ["bench", "--model", str(tiny_model_path), "--steps", "7", "--json", str(raw)]
+    assert isinstance(CliRunner().invoke(app, arguments).exception, RuntimeError)
+    assert json.loads(raw.read_text(encoding="utf-8"))["models"][0]["step_ms"]["n"] == 7
+
+
+def test_a_file_that_cannot_be_written_is_told_before_measuring(
+    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "bench", lambda *given, **named: pytest.fail("measured"))
+    for option in ("--json", "--markdown"):
+        result = CliRunner().invoke(app, ["bench", "--model", str(tiny_model_path), option, str(tmp_path)])
+        assert result.exit_code
+        assert f"{tmp_path}: cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--steps", "0"], ["--threads", "0"], ["--threads", "1025"], ["--steps", "many"]]
+)
 def test_command_refuses_impossible_options(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["bench", *arguments])
     assert result.exit_code == 2

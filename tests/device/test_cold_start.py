@@ -44,6 +44,16 @@ def test_a_process_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_files_of_the_working_folder_are_not_imported(
+    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json.py", "numpy.py"):
+        (tmp_path / name).write_text("raise SystemExit('not the real one')")
+    monkeypatch.chdir(tmp_path)
+    (cold,) = cold_starts([tiny_model_path.resolve()], n_starts=1)
+    assert cold.first_label_ms.n == 1
+
+
 def test_peak_memory_is_the_fresh_processs_own(tiny_model_path: Path) -> None:
     """ru_maxrss of a child starts from its parent's peak on Linux; this must not show."""
     ballast = np.ones(30_000_000)  # 240 MB, touched
