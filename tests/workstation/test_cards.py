@@ -21,7 +21,7 @@ def test_shipped_cards() -> None:
         for m in models:
             if m.metadata.name == name:
                 assert m.metadata.verdict["n_bytes"] == m.path.stat().st_size, m.path
-    assert len(expected) == 7
+    assert len(expected) == 8
     assert {path.stem: path.read_text(encoding="utf-8") for path in MODELS_DIR.glob("*.md")} == expected
 
 
