@@ -198,18 +198,22 @@ def _scores(m: Metadata | ImageMetadata) -> str:
     rows, things = m.scores, _things(m)
     if not rows:
         return "None in the file: measure it on your own data before you trust it."
-    lines = [
-        "UAR is the unweighted average recall, WAR the accuracy.",
-        "",
-        f"| part | protocol | corpus | speakers | {things} | seeds | UAR | WAR | macro-F1 |",
-        "|---|---|---|--:|--:|---|--:|--:|--:|",
+    table = [
+        {
+            "part": row["part"],
+            "protocol": f"{row['protocol']}, {row['fold']}",
+            "corpus": row["corpus"],
+            **({} if isinstance(m, ImageMetadata) else {"speakers": str(row["n_speakers"])}),
+            things: str(row["n_clips"]),
+            "seeds": ", ".join(map(str, row["seeds"])),
+            "UAR": f"{row['uar']:.3f}",
+            "WAR": f"{row['war']:.3f}",
+            "macro-F1": f"{row['macro_f1']:.3f}",
+        }
+        for row in rows
     ]
-    for row in rows:
-        seeds = ", ".join(str(seed) for seed in row["seeds"])
-        lines.append(
-            f"| {row['part']} | {row['protocol']}, {row['fold']} | {row['corpus']} | {row['n_speakers']} | "
-            f"{row['n_clips']} | {seeds} | {row['uar']:.3f} | {row['war']:.3f} | {row['macro_f1']:.3f} |"
-        )
+    left = ["protocol", "corpus", "seeds"]
+    lines = ["UAR is the unweighted average recall, WAR the accuracy.", "", *markdown_table(table, left=left)]
     test = rows[0]
     recalls = ", ".join(f"{label} {r:.2f}" for label, r in test["recall"].items() if r is not None)
     lines += ["", f"Recall on the {test['part']} {things} of {test['corpus']}: {recalls}."]
