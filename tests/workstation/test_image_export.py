@@ -223,7 +223,7 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
         "Trained on 7 pictures (holdout protocol",
         "**Fashion-MNIST** (MIT)",
         "The test part is the corpus' own",
-        f"| test | holdout, {fold} | fashion_mnist | 0 | 10 | {seed} | {0.4 + seed:.3f} |",
+        f"| test | holdout, {fold} | fashion_mnist | 10 | {seed} | {0.4 + seed:.3f} |",
     ):
         assert said in card
     for shown in (f"wrote {path}", f"{path.stat().st_size:,} bytes", "on 10 pictures", "same label for 100"):
