@@ -31,13 +31,13 @@ import librosa
 import numpy as np
 import onnxruntime as ort
 
-from edgeemo import machine
+from edgeemo.bench import machine
+from edgeemo.bench.latency import Latency
+from edgeemo.bench.signals import endless_blocks
 from edgeemo.files import replacing, write_text
-from edgeemo.latency import Latency
 from edgeemo.metadata import Features
 from edgeemo.model import EmotionModel, session_options
 from edgeemo.places import EXPORT_DIR, MODELS_DIR, model_path
-from edgeemo.signals import endless_blocks
 from edgeemo.stepper import stepper
 
 MODELS = ("pure_cnn", "cnn_lstm", "pure_lstm")

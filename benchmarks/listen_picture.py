@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgeemo.files import write_text
-from edgeemo.listen import Listener, LoopStatistics, Step, run
+from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
 from edgeemo.sources import FileSource

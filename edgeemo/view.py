@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgeemo.listen import LoopStatistics, Step
+from edgeemo.live import LoopStatistics, Step
 
 WIDTH = 78
 _REDRAW_S = 0.1

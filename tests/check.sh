@@ -55,7 +55,7 @@ echo "the base environment (the wheel and its dependencies) is $base_mb MB; at m
 step "the base wheel alone: tests/device"
 pip pytest hypothesis
 mkdir "$work/tests"
-cp -r tests/conftest.py tests/device "$work/tests/"
+cp -r tests/conftest.py tests/support tests/device "$work/tests/"
 cp pyproject.toml "$work/" # pytest's settings; no edgeemo beside it, so what is tested is the wheel
 cd "$work"
 venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"

@@ -16,14 +16,14 @@ import typer
 from typer.core import TyperGroup
 
 from edgeemo import __version__
-from edgeemo.cli.bench import bench
-from edgeemo.cli.classify import classify
-from edgeemo.cli.data import data
-from edgeemo.cli.export import export
-from edgeemo.cli.listen import listen
-from edgeemo.cli.models import info, models
-from edgeemo.cli.study import study
-from edgeemo.cli.train import train
+from edgeemo.cli.bench import bench_command
+from edgeemo.cli.classify import classify_command
+from edgeemo.cli.data import data_command
+from edgeemo.cli.export import export_command
+from edgeemo.cli.listen import listen_command
+from edgeemo.cli.models import info_command, models_command
+from edgeemo.cli.study import study_command
+from edgeemo.cli.train import train_command
 from edgeemo.errors import EdgeEmoError
 
 
@@ -71,8 +71,19 @@ def _root(
     """Speech emotion recognition on the edge: one ONNX file, raw audio in, emotion probabilities out."""
 
 
-for _command in (listen, classify, bench, models, info, data, train, study, export):
-    app.command()(_command)
+for _command in (
+    listen_command,
+    classify_command,
+    bench_command,
+    models_command,
+    info_command,
+    data_command,
+    train_command,
+    study_command,
+    export_command,
+):
+    # Not named as the commands are: `edgeemo.cli.bench` stays the module.
+    app.command(_command.__name__.removesuffix("_command"))(_command)
 
 
 def main() -> None:

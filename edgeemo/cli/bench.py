@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from edgeemo.bench import BenchReport, ModelBench
+    from edgeemo.bench.report import BenchReport, ModelBench
 
 _BAR_CELLS = 24
 _PIPE_COLUMNS, _TRAINING_PIPE_COLUMNS = 110, 160
@@ -24,7 +24,7 @@ TRAINED = ["fashion_cnn", "fashion_lstm", "fashion_lstm2", "pure_cnn", "cnn_lstm
 """What `--training` compares: the published comparison, and the speech models."""
 
 
-def bench(
+def bench_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,11 +60,11 @@ def bench(
         _training(model or TRAINED, steps, threads, markdown, json_)
         return
 
-    from edgeemo.bench import bench as measure
+    from edgeemo.bench.report import bench
 
     paths = [model_path(name) for name in dict.fromkeys(model)] if model else shipped_models()
     with progress_bar() as on_progress:
-        report = measure(paths, n_steps=steps, n_threads=threads, on_progress=on_progress)
+        report = bench(paths, n_steps=steps, n_threads=threads, on_progress=on_progress)
 
     if markdown is not None:
         write_text(markdown, report.to_markdown())

@@ -36,7 +36,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def classify(
+def classify_command(
     files: Annotated[
         list[Path],
         typer.Argument(

@@ -27,7 +27,7 @@ class OnError(StrEnum):
     stop = "stop"
 
 
-def data(
+def data_command(
     folder: Annotated[
         Path,
         typer.Argument(

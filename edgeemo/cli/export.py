@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgeemo.metadata import ImageMetadata
-    from edgeemo.workstation.export import Source
-    from edgeemo.workstation.gate import Verdict
+    from edgeemo.workstation.export.build import Source
+    from edgeemo.workstation.export.gate import Verdict
+    from edgeemo.workstation.export.variants import Evaluation
     from edgeemo.workstation.training.recipe import Recipe
-    from edgeemo.workstation.variants import Evaluation
 
 _N_CLIPS = 32
 _N_PICTURES = 256
 _PIPE_COLUMNS = 180
 
 
-def export(
+def export_command(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Recipe: a name in export/, or a TOML file.")
     ] = "cnn_lstm",
@@ -100,11 +100,11 @@ def export(
 
     with workstation():
         from edgeemo.places import EXPORT_DIR, recipe_path
-        from edgeemo.workstation.card import image_card
-        from edgeemo.workstation.export import load_keras, prepare, write
+        from edgeemo.workstation.export.build import load_keras, prepare, write
+        from edgeemo.workstation.export.card import image_card
+        from edgeemo.workstation.export.variants import export_variants
         from edgeemo.workstation.training.recipe import load_recipe, with_step
         from edgeemo.workstation.training.run import load_run, score_rows, training_facts
-        from edgeemo.workstation.variants import export_variants
 
     facts: dict[str, Any] = {}
     scores: list[dict[str, Any]] = []
@@ -198,8 +198,8 @@ def _evaluation(data: Path | None, source: Source) -> Evaluation | None:
     """Calibration and held-out clips, where `data` has the recipe's corpora."""
     from edgeemo.errors import CorpusError
     from edgeemo.workstation.corpora.manifest import find_clips
+    from edgeemo.workstation.export.variants import evaluation
     from edgeemo.workstation.training.speech import SpeechDataset
-    from edgeemo.workstation.variants import evaluation
 
     if data is None:
         return None
@@ -248,7 +248,7 @@ def _report_image(metadata: ImageMetadata, path: Path) -> None:
 
 def _report(verdicts: list[Verdict], source: Source, folder: Path) -> None:
     """The gate's table on the screen, and why a variant was rejected."""
-    from edgeemo.workstation.card import legend, verdict_rows
+    from edgeemo.workstation.export.card import legend, verdict_rows
 
     name = source.metadata.name
     listen = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["listen"]

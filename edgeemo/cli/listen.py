@@ -20,13 +20,13 @@ from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgeemo.listen import LoopStatistics, Step
+    from edgeemo.live import LoopStatistics, Step
     from edgeemo.sources import FileSource, MicrophoneSource
 
 _MAX_SECONDS = 1e9  # 30 years
 
 
-def listen(
+def listen_command(
     model: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="A shipped model's name, or an .onnx file.")
     ] = DEFAULT_MODEL,
@@ -69,7 +69,7 @@ def listen(
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
     with _stop_signals() as stopped:
-        from edgeemo.listen import Listener, LoopStatistics, run
+        from edgeemo.live import Listener, LoopStatistics, run
         from edgeemo.model import EmotionModel
 
         loaded = EmotionModel(model_path(model))

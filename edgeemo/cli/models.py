@@ -19,7 +19,7 @@ _PIPE_COLUMNS = 1000
 _SCORE_ORDER = ("uar", "war", "macro_f1")
 
 
-def models() -> None:
+def models_command() -> None:
     """List the shipped models."""
     from rich.table import Table
     from rich.text import Text
@@ -59,7 +59,7 @@ def models() -> None:
     )
 
 
-def info(
+def info_command(
     model: Annotated[str, typer.Argument(help="A shipped model's name or an ONNX file.", show_default=False)],
     json_: Annotated[
         bool,

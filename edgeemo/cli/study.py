@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PIPE_COLUMNS = 220
 
 
-def study(
+def study_command(
     recipes: Annotated[
         list[str],
         typer.Argument(metavar="RECIPE...", help="Names in export/, or TOML files.", show_default=False),

@@ -10,7 +10,7 @@ import typer
 from edgeemo.cli.extras import workstation
 
 
-def train(
+def train_command(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Recipe: a name in export/, or a TOML file.")
     ] = "cnn_lstm",

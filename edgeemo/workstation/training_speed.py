@@ -20,13 +20,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from edgeemo import machine
-from edgeemo.bench import in_turn, side_by_side
-from edgeemo.latency import Latency
+from edgeemo.bench import machine
+from edgeemo.bench.latency import Latency
+from edgeemo.bench.report import in_turn, side_by_side
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.architectures import count_parameters
-from edgeemo.workstation.export import Progress, export
+from edgeemo.workstation.export.build import Progress, export
 from edgeemo.workstation.training.fit import compile_model
 from edgeemo.workstation.training.plots import save_figure
 from edgeemo.workstation.training.recipe import Recipe

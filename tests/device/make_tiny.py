@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from edgeemo.metadata import Features
-from edgeemo.workstation.export import export
+from edgeemo.workstation.export.build import export
 from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window
 
 LABELS = ("low", "middle", "high")

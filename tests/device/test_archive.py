@@ -15,12 +15,12 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from edgeemo.archive import ArchiveSummary, _summary, classify_archive
+from edgeemo.bench.signals import speech_like
 from edgeemo.classify import Classifier, to_row
 from edgeemo.cli import app
 from edgeemo.cluster import connected
 from edgeemo.errors import ClusterError, OutputError
 from edgeemo.model import EmotionModel
-from edgeemo.signals import speech_like
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 

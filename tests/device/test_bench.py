@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgeemo import bench as bench_module
-from edgeemo import machine
-from edgeemo.bench import BenchReport, bench
+from edgeemo.bench import machine
+from edgeemo.bench import report as bench_module
+from edgeemo.bench.latency import Latency
+from edgeemo.bench.report import BenchReport, bench
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
 from edgeemo.errors import ModelError
-from edgeemo.latency import Latency
 
 STEPS = 60  # two blocks and a part of one
 

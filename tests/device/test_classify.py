@@ -16,12 +16,12 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from edgeemo.audio import read_audio
+from edgeemo.bench.signals import speech_like
 from edgeemo.classify import Classifier, ClipFailure, ClipScore
 from edgeemo.cli import app
 from edgeemo.errors import AudioError, ModelError
-from edgeemo.listen import Listener
+from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
-from edgeemo.signals import speech_like
 from edgeemo.stepper import StreamStepper, stepper
 from edgeemo.windows import clip_windows
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeemo import cold_start
-from edgeemo.cold_start import cold_starts
+from edgeemo.bench import cold_start
+from edgeemo.bench.cold_start import cold_starts
 from edgeemo.errors import EdgeEmoError
 
 

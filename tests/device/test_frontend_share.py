@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeemo.frontend_share import frontend_share, share_in_profile
+from edgeemo.bench.frontend_share import frontend_share, share_in_profile
 
 
 def node(name: str, us: int) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import soundfile
 from test_model import patched
 from typer.testing import CliRunner, Result
 
-from edgeemo import bench as bench_module
 from edgeemo import places
-from edgeemo.bench import BenchReport, bench
+from edgeemo.bench import report as bench_module
+from edgeemo.bench.report import BenchReport, bench
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
 from edgeemo.cli.models import headline

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeemo.latency import Latency
+from edgeemo.bench.latency import Latency
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=60)
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
-from edgeemo.listen import Listener, LoopStatistics, Step, run
+from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.sources import FileSource, Source
 from edgeemo.stepper import stepper

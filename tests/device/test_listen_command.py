@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from edgeemo.cli import app
 from edgeemo.cli.extras import workstation
 from edgeemo.errors import MissingExtraError
-from edgeemo.listen import Listener, LoopStatistics, Step, run
+from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.sources import FileSource
 

@@ -25,7 +25,7 @@ import pytest
 import soundfile
 
 from edgeemo.audio import read_audio
-from edgeemo.listen import Listener
+from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
 from edgeemo.places import DEFAULT_MODEL, model_path, sample_path, shipped_models, stands_for
 

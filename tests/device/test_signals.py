@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from edgeemo.signals import endless_blocks, speech_like
+from edgeemo.bench.signals import endless_blocks, speech_like
 
 
 def test_signal_is_loud_enough_never_silent_and_the_same_each_time() -> None:

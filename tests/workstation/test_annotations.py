@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edgeemo.cli.data import data
+from edgeemo.cli.data import data_command
 from edgeemo.errors import CorpusError
 from edgeemo.workstation.corpora.annotations import Annotation, merge, read_table
 from edgeemo.workstation.corpora.labels import EMOTIONS
@@ -441,7 +441,7 @@ def test_what_edgeemo_data_prints(kemdy19, kemdy20, tmp_path):
     write_noise(kemdy19.parent / "DC_a01.wav")
     write_clip(kemdy19, "Sess01_impro04_F099")
     app = typer.Typer()
-    app.command()(data)
+    app.command()(data_command)
     arguments = [str(kemdy19.parent), "-o", str(tmp_path / "m.csv")]
     result = CliRunner(env={"COLUMNS": "120"}).invoke(app, arguments)
     assert result.exit_code == 0, result.output

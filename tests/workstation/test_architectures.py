@@ -14,8 +14,6 @@ import keras
 import numpy as np
 import onnx_ir as ir
 import pytest
-from conftest import IMAGES, RECIPES, SPEECH, narrow_resnet50, randomise
-from handmade import op_types, runner
 from keras import layers
 from keras.src.utils import file_utils  # what Keras' applications fetch their weights with
 
@@ -27,6 +25,9 @@ from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import stream
 from edgeemo.workstation.training.recipe import Recipe
+from support.graphs import op_types, runner
+from support.networks import narrow_resnet50, randomise
+from support.recipes import IMAGES, RECIPES, SPEECH
 
 PUBLISHED = ("cnn_lstm", "pure_cnn", "pure_lstm")  # with the published head
 

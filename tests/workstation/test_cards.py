@@ -8,7 +8,7 @@ from edgeemo.images import ImageModel, load_model
 from edgeemo.metadata import MODES, PRECISIONS
 from edgeemo.model import EmotionModel
 from edgeemo.places import MODELS_DIR, model_path, shipped_models, stands_for
-from edgeemo.workstation.card import image_card, model_card
+from edgeemo.workstation.export.card import image_card, model_card
 
 
 def test_shipped_cards() -> None:

@@ -14,14 +14,14 @@ import soundfile
 import typer
 from typer.testing import CliRunner, Result
 
-from edgeemo.cli.data import data
+from edgeemo.cli.data import data_command
 from edgeemo.errors import CorpusError
 from edgeemo.workstation.corpora.manifest import read_csv
 
 
 def edgeemo_data(*arguments: str | Path) -> Result:
     app = typer.Typer()
-    app.command()(data)
+    app.command()(data_command)
     return CliRunner(env={"COLUMNS": "100"}).invoke(app, [str(argument) for argument in arguments])
 
 

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from conftest import RECIPES, bars, narrow_resnet50, speech_like, write_corpus, write_fashion
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,6 +20,10 @@ from edgeemo.places import EXPORT_DIR
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training import speech
 from edgeemo.workstation.training.recipe import load_recipe
+from support.corpora import bars, write_corpus, write_fashion
+from support.networks import narrow_resnet50
+from support.recipes import RECIPES
+from support.signals import speech_like
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 FEW_STEPS = ["--epochs", "2", "--fold", "1", "--set", "training.batch_size=16"]

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from conftest import SHIPPED, randomise, speech_like
 from keras import layers
 from typer.testing import CliRunner
 
@@ -23,10 +22,13 @@ from edgeemo.cli import app
 from edgeemo.errors import ExportError, ModelError, ParityError
 from edgeemo.metadata import KEY, Metadata
 from edgeemo.model import EmotionModel
-from edgeemo.workstation import export as export_module
-from edgeemo.workstation.export import export, load_keras
+from edgeemo.workstation.export import build as export_module
+from edgeemo.workstation.export.build import export, load_keras
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
+from support.networks import randomise
+from support.recipes import SHIPPED
+from support.signals import speech_like
 
 LABELS = ("yes", "no", "peut-être")
 CLIPS = [speech_like(9000, 8000, seed=1), speech_like(3000, 8000, seed=2)]

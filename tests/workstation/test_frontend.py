@@ -12,7 +12,6 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from conftest import librosa_power, noise, reference_features, speech_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,8 @@ from edgeemo.audio import read_audio
 from edgeemo.metadata import Features, Metadata
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, frontend_model
+from support.references import librosa_power, reference_features
+from support.signals import noise, speech_like
 
 TOLERANCE_DB = 1e-4
 PLAIN = Features(level="none")

@@ -13,25 +13,26 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from conftest import noise, randomise, speech_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 from onnx import TensorProto, helper
 
+from edgeemo.bench.latency import Latency
 from edgeemo.errors import ExportError
-from edgeemo.latency import Latency
 from edgeemo.metadata import Metadata
 from edgeemo.model import EmotionModel
-from edgeemo.workstation import export as export_module
-from edgeemo.workstation import gate
-from edgeemo.workstation.export import Source, prepare, stream_probabilities
-from edgeemo.workstation.gate import HeldOut, compare_recognition
+from edgeemo.workstation.export import build as export_module
+from edgeemo.workstation.export import gate
+from edgeemo.workstation.export.build import Source, prepare, stream_probabilities
+from edgeemo.workstation.export.gate import HeldOut, compare_recognition
+from edgeemo.workstation.export.variants import Evaluation, export_variants
 from edgeemo.workstation.graphs.choose import Choice
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.quantize import quantize
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.variants import Evaluation, export_variants
+from support.networks import randomise
+from support.signals import noise, speech_like
 
 LABELS = ("yes", "no", "maybe")
 N_STEPS = 50

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from conftest import randomise, write_fashion
 from keras import layers
 from typer.testing import CliRunner, Result
 
@@ -22,8 +21,10 @@ from edgeemo.errors import ExportError, ParityError
 from edgeemo.images import ImageModel
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.corpora.pictures import read_pictures
-from edgeemo.workstation.export import Source, build, export, prepare, write
+from edgeemo.workstation.export.build import Source, build, export, prepare, write
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
+from support.corpora import write_fashion
+from support.networks import randomise
 
 LABELS = ("yes", "no", "peut-être")
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 8, 6), np.uint8)

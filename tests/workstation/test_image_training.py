@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_RECIPE, bars, write_corpus, write_fashion
 
 from edgeemo.errors import CorpusError, RecipeError
 from edgeemo.workstation.corpora.manifest import scan
@@ -19,6 +18,8 @@ from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
 from edgeemo.workstation.training.run import load_run, open_dataset, train
 from edgeemo.workstation.training.speech import SpeechDataset
+from support.corpora import bars, write_corpus, write_fashion
+from support.recipes import TINY_RECIPE
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import noise, speech_like
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeemo.errors import ExportError
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.export import prepare
+from edgeemo.workstation.export.build import prepare
+from edgeemo.workstation.export.variants import export_variants
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.variants import export_variants
+from support.signals import noise, speech_like
 
 LABELS = ("yes", "no", "maybe")
 N_FRAMES, N_MELS = 16, 8

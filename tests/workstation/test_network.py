@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from conftest import SHIPPED, noise, reference_features, speech_like
 
 from edgeemo.errors import ExportError
 from edgeemo.model import EmotionModel
 from edgeemo.workstation.graphs.frontend import PREFIX
 from edgeemo.workstation.graphs.network import network_graph, refuse_control_flow
+from support.recipes import SHIPPED
+from support.references import reference_features
+from support.signals import noise, speech_like
 
 N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 4, "conv1d_lstm": 1}
 WINDOWS = np.stack([

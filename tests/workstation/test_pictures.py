@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import IDX_FILES, idx, write_fashion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,6 +23,7 @@ from edgeemo.errors import CorpusError
 from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.names import CORPORA
 from edgeemo.workstation.corpora.pictures import IMAGE_CORPORA, Picture, duplicates, read_pictures
+from support.corpora import IDX_FILES, idx, write_fashion
 
 USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 

@@ -16,7 +16,6 @@ import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from conftest import SHIPPED, noise, randomise, speech_like
 
 from edgeemo.errors import ExportError
 from edgeemo.metadata import Features
@@ -32,6 +31,9 @@ from edgeemo.workstation.graphs.quantize import Quantizer, quantize
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import stream
 from edgeemo.workstation.graphs.widen import half
+from support.networks import randomise
+from support.recipes import SHIPPED
+from support.signals import noise, speech_like
 
 N_FRAMES, N_MELS, N_LABELS = 64, 32, 5
 STEP_FRAMES = 16

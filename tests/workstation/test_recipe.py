@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHIPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeemo.errors import RecipeError
 from edgeemo.places import EXPORT_DIR, recipe_path
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
+from support.recipes import SHIPPED
 
 MINIMAL: dict[str, Any] = {"name": "mine", "summary": "", "architecture": {"builder": "pure_cnn"}}
 KEYS = [

@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import onnx_ir as ir
 import pytest
-from conftest import SHIPPED, randomise
-from handmade import Hand, op_types, run
 from keras import layers
 
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
+from support.graphs import Hand, op_types, run
+from support.networks import randomise
+from support.recipes import SHIPPED
 
 N_FRAMES, N_MELS = 16, 8
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -14,8 +14,6 @@ import keras
 import numpy as np
 import onnx_ir as ir
 import pytest
-from conftest import noise, randomise, speech_like
-from handmade import Hand, op_types, run, run_steps, runner, to_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
@@ -28,6 +26,9 @@ from edgeemo.workstation.graphs.assemble import assemble, save
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import stream
+from support.graphs import Hand, op_types, run, run_steps, runner, to_bytes
+from support.networks import randomise
+from support.signals import noise, speech_like
 
 ATOL = 1e-5
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY_RECIPE, write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -25,6 +24,8 @@ from edgeemo.workstation.study.job import Job, train_job
 from edgeemo.workstation.study.report import Result, write_report
 from edgeemo.workstation.study.study import plan, study
 from edgeemo.workstation.training.run import load_run
+from support.corpora import write_corpus
+from support.recipes import TINY_RECIPE
 
 
 @pytest.fixture(scope="module")

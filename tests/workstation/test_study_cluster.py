@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY_RECIPE, write_corpus
 
 from edgeemo.errors import EdgeEmoError
 from edgeemo.workstation.study.engines import ray_cluster
 from edgeemo.workstation.study.grid import variants
 from edgeemo.workstation.study.study import study
+from support.corpora import write_corpus
+from support.recipes import TINY_RECIPE
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_RECIPE, noise, speech_like, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
@@ -43,6 +42,9 @@ from edgeemo.workstation.training.speech import (
     augmented_window,
     mask,
 )
+from support.corpora import write_corpus
+from support.recipes import TINY_RECIPE
+from support.signals import noise, speech_like
 
 # --- scores --------------------------------------------------------------------------------------------
 

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from conftest import TINY_RECIPE
 from typer.testing import CliRunner
 
+from edgeemo.bench.latency import Latency
 from edgeemo.cli import app
-from edgeemo.latency import Latency
 from edgeemo.workstation.training.recipe import Published, Recipe, load_recipe, recipe_from_dict
 from edgeemo.workstation.training_speed import Speed, plot, rows, to_json, to_markdown, training_speed
+from support.recipes import TINY_RECIPE
 
 
 def image_recipe(name: str, builder: str, published_ms: float | None, **settings: object) -> Recipe:

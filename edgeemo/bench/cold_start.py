@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+import edgeemo
+from edgeemo.bench.latency import Latency
 from edgeemo.errors import EdgeEmoError
-from edgeemo.latency import Latency
 
 # Runs in a fresh interpreter. The clock is system-wide, so that the parent can read it first. On Linux the
 # peak is VmHWM: ru_maxrss there starts from the parent's peak at the moment of the fork.
@@ -127,7 +128,7 @@ def _run(path: Path, n_threads: int) -> dict[str, float]:
     Raises:
         EdgeEmoError: it failed; the message carries its last line.
     """
-    package = str(Path(__file__).resolve().parent.parent)
+    package = str(Path(edgeemo.__file__).resolve().parent.parent)
     search = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
     command = [sys.executable, "-P", "-c", _SCRIPT, repr(time.perf_counter()), str(path), str(n_threads)]
     done = subprocess.run(

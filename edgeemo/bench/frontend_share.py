@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeemo.bench.signals import speech_like
 from edgeemo.model import EmotionModel, session_options
-from edgeemo.signals import speech_like
 from edgeemo.stepper import stepper
 
 FRONTEND_PREFIX = "frontend/"

@@ -19,9 +19,9 @@ from edgeemo.files import replacing, write_text
 from edgeemo.metadata import MODES, PRECISIONS, Metadata
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
-from edgeemo.workstation.card import model_card
-from edgeemo.workstation.export import Progress, Source, annotate, build
-from edgeemo.workstation.gate import N_STEPS, HeldOut, Verdict, judge
+from edgeemo.workstation.export.build import Progress, Source, annotate, build
+from edgeemo.workstation.export.card import model_card
+from edgeemo.workstation.export.gate import N_STEPS, HeldOut, Verdict, judge
 from edgeemo.workstation.graphs.assemble import n_bytes_of, save
 from edgeemo.workstation.graphs.ort_format import remove_ort_format, to_ort_format
 from edgeemo.workstation.training.protocols import Split

@@ -22,17 +22,18 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo import __version__, machine
-from edgeemo.cold_start import ColdStart, cold_starts
+from edgeemo import __version__
+from edgeemo.bench import machine
+from edgeemo.bench.cold_start import ColdStart, cold_starts
+from edgeemo.bench.frontend_share import frontend_share
+from edgeemo.bench.latency import Latency
+from edgeemo.bench.signals import SEED, endless_blocks
 from edgeemo.errors import EdgeEmoError, ModelError
-from edgeemo.frontend_share import frontend_share
 from edgeemo.images import ImageModel, load_model
-from edgeemo.latency import Latency
-from edgeemo.listen import Listener
+from edgeemo.live import Listener
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import Metadata
 from edgeemo.model import EmotionModel, Probabilities
-from edgeemo.signals import SEED, endless_blocks
 from edgeemo.stepper import stepper
 
 Audio = npt.NDArray[np.float32]
@@ -63,7 +64,7 @@ class ModelBench:
         step_ms: whole steps, warm.
         warm_up_ms: the steps before those, counted nowhere else.
         resample_ms: of each step, the part spent resampling; None of a model of images.
-        model_ms: of each step, the part spent in the model, as `edgeemo.listen.Step` has it.
+        model_ms: of each step, the part spent in the model, as `edgeemo.live.Step` has it.
         frontend_share: the front end's part of the model's time, from 0 to 1, as onnxruntime's profiler sees
             it; None of a model of images, and where no node is named as the front end's.
         cold: fresh processes.
@@ -110,7 +111,7 @@ class BenchReport:
 
     Attributes:
         models: one result per model, in the order asked for.
-        machine: what `edgeemo.machine.describe` found.
+        machine: what `edgeemo.bench.machine.describe` found.
         settings: how it was measured: `n_steps`, `n_threads`, `source_rate` and the like.
     """
 

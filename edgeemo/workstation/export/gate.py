@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeemo import machine
-from edgeemo.bench import side_by_side
+from edgeemo.bench import machine
+from edgeemo.bench.latency import Latency
+from edgeemo.bench.report import side_by_side
 from edgeemo.classify import Classifier
-from edgeemo.latency import Latency
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.export import Progress, Source, disagreement, parity
+from edgeemo.workstation.export.build import Progress, Source, disagreement, parity
 from edgeemo.workstation.graphs.network import CONTROL_FLOW
 from edgeemo.workstation.training.scores import scores
 
@@ -56,7 +56,7 @@ class Verdict:
         reasons: why it is rejected; empty if it is accepted.
         forced: rejected, and kept all the same.
         n_bytes: size of the file.
-        parity: with Keras, see `edgeemo.workstation.export.parity`.
+        parity: with Keras, see `edgeemo.workstation.export.build.parity`.
         recognition: UAR on test clips and its change against fp32 windows, with bootstrap intervals over
             speakers; change of each class's recall; None without held-out clips.
         latency: median, p99 and number of steps, what they are compared with and the ratio, and the machine.

@@ -1,0 +1,40 @@
+"""The front end in librosa and plain numpy: what graphs must equal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeemo.metadata import Features
+
+
+def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:
+    """Mel power by librosa in double precision, shape `(n_frames, n_mels)`: what the front end must equal."""
+    import librosa
+
+    return librosa.feature.melspectrogram(
+        y=np.pad(audio.astype(np.float64), (features.n_fft - features.hop_samples, 0)),
+        sr=features.sample_rate,
+        n_fft=features.n_fft,
+        hop_length=features.hop_samples,
+        n_mels=features.n_mels,
+        fmin=features.fmin_hz,
+        fmax=features.fmax_hz,
+        center=False,
+        dtype=np.float64,
+    ).T
+
+
+def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
+    """The whole front end in librosa and plain numpy, shape `(n_frames, n_mels)`."""
+    import librosa
+
+    power = librosa_power(audio, features)
+    logmel = librosa.power_to_db(power, top_db=None)
+    if features.level == "none":
+        return logmel
+    level = 10 * np.log10(np.maximum(power.mean(axis=1), 1e-10))
+    peak = np.array([
+        max(level[max(0, t - features.level_frames + 1) : t + 1].max(), features.level_floor_db)
+        for t in range(len(level))
+    ])  # fmt: skip
+    return np.maximum(logmel - peak[:, np.newaxis], -features.range_db)
