@@ -36,9 +36,9 @@ from edgeemo.bench.latency import Latency
 from edgeemo.bench.signals import endless_blocks
 from edgeemo.files import replacing, write_text
 from edgeemo.metadata import Features
-from edgeemo.model import EmotionModel, session_options
+from edgeemo.model import EmotionModel
 from edgeemo.places import EXPORT_DIR, MODELS_DIR, model_path
-from edgeemo.stepper import stepper
+from edgeemo.session import session_options
 
 MODELS = ("pure_cnn", "cnn_lstm", "pure_lstm")
 RESULTS = Path(__file__).parent / "results"
@@ -99,7 +99,7 @@ def ways(name: str) -> dict[str, Step]:
         "librosa + onnxruntime": with_librosa(window, onnx_network(window)),
     }
     for path in sorted(MODELS_DIR.glob(f"{name}.*.onnx"), key=lambda p: ("stream" in p.name, p.name)):
-        found[path.stem] = stepper(EmotionModel(path)).step
+        found[path.stem] = EmotionModel(path).stepper().step
     return found
 
 
@@ -193,7 +193,7 @@ def alone(name: str, n_steps: int) -> dict[str, Any]:
     """The variant that `listen` uses, by itself: its steps, and what the system did to this thread during each."""
     model = EmotionModel(model_path(name))
     m = model.metadata
-    steps, audio = stepper(model), endless_blocks(m.step_samples, m.features.sample_rate)
+    steps, audio = model.stepper(), endless_blocks(m.step_samples, m.features.sample_rate)
     times_ms, preempted, faulted = [], [], []
     for i in range(BLOCK_STEPS + n_steps):
         block = next(audio)
@@ -220,7 +220,7 @@ def long_run(name: str, hours: float) -> dict[str, Any]:
     """Hours of audio through the variant that `listen` uses: median step and resident memory, hour by hour."""
     model = EmotionModel(model_path(name))
     m = model.metadata
-    steps, audio = stepper(model), endless_blocks(m.step_samples, m.features.sample_rate)
+    steps, audio = model.stepper(), endless_blocks(m.step_samples, m.features.sample_rate)
     n_parts = max(1, round(hours))
     per_part = round(hours * 3600 / m.step_s / n_parts)
     parts = []

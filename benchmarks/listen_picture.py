@@ -19,7 +19,7 @@ from edgeemo.files import write_text
 from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
-from edgeemo.sources import FileSource
+from edgeemo.sources import AudioFile
 from edgeemo.view import Picture, render
 
 RESULT = Path(__file__).parent / "results" / "listen.svg"
@@ -36,10 +36,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model = EmotionModel(model_path(arguments.model))
-    source = FileSource(sample_path(), realtime=False)
+    source = AudioFile(sample_path(), realtime=False)
     statistics = LoopStatistics(source.sample_rate)
     steps: list[Step] = []
-    listener = Listener(model, source.sample_rate)
+    listener = Listener(model, sample_rate=source.sample_rate)
     run(source, listener, statistics, steps.append, seconds=arguments.seconds)
     if not steps:
         parser.error(f"--seconds {arguments.seconds:g} is less than one step")

@@ -1,8 +1,65 @@
-"""edgeemo: speech emotion recognition on the edge.
+"""edgeemo: speech emotion recognition on the edge. Raw audio in, emotion probabilities out, in one ONNX file.
 
-Raw audio in, emotion probabilities out, in one ONNX file. The modules directly in this package are the
-*device* side (numpy, onnxruntime, PortAudio); `edgeemo.workstation` trains and exports the models;
-`edgeemo.cli` is the command line over both.
+    import edgeemo
+
+    model = edgeemo.load("cnn_lstm")
+    print(model.classify("call.wav").label)
+
+    with edgeemo.Microphone() as mic:
+        for step in edgeemo.listen(mic, model):
+            print(step.time_s, step.label, step.latency_ms)
+
+The names below load what they need when they are first used, so that `import edgeemo` alone costs nothing.
+Threads: a model may be shared by any number of them; a `Listener`, a source and a generator of `listen` each belong
+to one thread at a time.
 """
 
+# What type checkers take for true; `typing` would take longer to import than all of this module.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from edgeemo.errors import AudioError, DeviceError, EdgeEmoError, ModelError
+    from edgeemo.live import Listener, Step, listen, listen_async
+    from edgeemo.model import EmotionModel, Score, load
+    from edgeemo.sources import AudioFile, Microphone
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AudioError",
+    "AudioFile",
+    "DeviceError",
+    "EdgeEmoError",
+    "EmotionModel",
+    "Listener",
+    "Microphone",
+    "ModelError",
+    "Score",
+    "Step",
+    "__version__",
+    "listen",
+    "listen_async",
+    "load",
+]
+
+_HOMES = {
+    "edgeemo.errors": ("AudioError", "DeviceError", "EdgeEmoError", "ModelError"),
+    "edgeemo.live": ("Listener", "Step", "listen", "listen_async"),
+    "edgeemo.model": ("EmotionModel", "Score", "load"),
+    "edgeemo.sources": ("AudioFile", "Microphone"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module when it is first used (PEP 562)."""
+    import importlib
+
+    for module, names in _HOMES.items():
+        if name in names:
+            found: object = getattr(importlib.import_module(module), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -120,6 +120,16 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     return np.concatenate([*pieces, resampler.flush()])
 
 
+def resample(audio: Audio, source_rate: int, target_rate: int) -> Audio:
+    """Resample a whole clip, mono float32 `(n_samples,)`; what `Resampler` gives in pieces.
+
+    Raises:
+        AudioError: a rate is not positive.
+    """
+    resampler = Resampler(source_rate, target_rate)
+    return np.concatenate([resampler.push(audio), resampler.flush()])
+
+
 def to_mono(block: npt.NDArray[Any]) -> Audio:
     """Average the channels.
 
@@ -141,6 +151,35 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
     with np.errstate(over="ignore", invalid="ignore"):  # infinite then, which the caller looks for
         mono: Audio = block.mean(axis=1, dtype=np.float32)
     return mono
+
+
+def as_float32(samples: npt.NDArray[Any]) -> Audio:
+    """Samples as this package has them, from one's own program.
+
+    Args:
+        samples: float32 in [-1, 1], or int16, which is scaled; shape `(n_samples,)` of mono audio.
+
+    Returns:
+        float32, shape `(n_samples,)`; `samples` itself where it is that already.
+
+    Raises:
+        AudioError: another type or shape, or a sample that is NaN or infinite.
+    """
+    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
+        kind = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise AudioError(
+            f"audio of type {kind}; expected a NumPy array of float32 in [-1, 1] or of int16: "
+            "convert it with .astype('float32')"
+        )
+    if samples.ndim != 1:
+        raise AudioError(
+            f"audio of shape {samples.shape}; expected mono, (n_samples,): pick a channel or average them"
+        )
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / 32768
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{len(samples)} samples of audio hold NaN or infinite values; expected [-1, 1]")
+    return samples
 
 
 class Resampler:

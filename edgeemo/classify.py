@@ -1,7 +1,4 @@
-"""Scoring whole clips: the mean of the probabilities over a clip's windows, or over the steps of a stream graph.
-
-Of several models, such as those of different folds: the mean of what each of them says.
-"""
+"""Scoring many clips, with one model or with the mean of several, such as those of different folds."""
 
 from __future__ import annotations
 
@@ -16,8 +13,6 @@ import numpy.typing as npt
 from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.model import EmotionModel
-from edgeemo.stepper import Stepper, stepper
-from edgeemo.windows import iter_windows
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
@@ -115,16 +110,9 @@ class Classifier:
                     f"{', '.join(self.labels)} at {self.sample_rate} Hz; only models with the same labels in the "
                     "same order and of the same sample rate can be averaged"
                 )
-        # A new stepper computes a whole window of silence; a reset one has kept what came of it.
-        self._steppers = [stepper(m) if m.metadata.mode == "stream" else None for m in self.models]
 
     def score_audio(self, audio: Audio) -> tuple[Probabilities, int]:
-        """Score a clip.
-
-        With a window graph: the mean of the probabilities over `edgeemo.windows.iter_windows`. With a stream graph:
-        the mean over the steps that end at or after the end of the clip's first full window, each of which has heard
-        that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step:
-        silence fills its first. Pauses in it reset nothing. Each of several models weighs the same.
+        """Score a clip: the mean of what `EmotionModel.score` gives for each model, each of the same weight.
 
         Args:
             audio: mono float32 in [-1, 1] at `sample_rate`, shape `(n_samples,)`, at least one sample.
@@ -132,10 +120,7 @@ class Classifier:
         Returns:
             probabilities, shape `(n_labels,)`, summing to 1, and the number of windows or steps that they are of.
         """
-        of_models = [
-            _mean(_scored(model, steps, audio))
-            for model, steps in zip(self.models, self._steppers, strict=True)
-        ]
+        of_models = [model.score(audio) for model in self.models]
         mean = np.mean([probabilities for probabilities, _ in of_models], axis=0)
         return mean.astype(np.float32), sum(n_scored for _, n_scored in of_models)
 
@@ -161,29 +146,3 @@ class Classifier:
                 yield ClipFailure(path, " ".join(str(error).split()))
             except OSError as error:  # a disk, a network share or permissions, before libsndfile saw the file
                 yield ClipFailure(path, f"{path}: cannot be read ({error.strerror or error})")
-
-
-def _mean(scored: Iterable[Probabilities]) -> tuple[npt.NDArray[np.float64], int]:
-    """The mean of probabilities, and of how many it is; none of them is kept."""
-    total = np.zeros(1)  # float64; of as many labels after the first
-    n_scored = 0
-    for probabilities in scored:
-        total = total + probabilities
-        n_scored += 1
-    return total / n_scored, n_scored
-
-
-def _scored(model: EmotionModel, steps: Stepper | None, audio: Audio) -> Iterator[Probabilities]:
-    """The probabilities of the windows or steps by which a clip is scored, at least one."""
-    if steps is None:
-        for window in iter_windows(audio, model.metadata.window_samples):
-            yield model.predict(window)
-        return
-    step_samples = model.metadata.step_samples
-    steps.reset()
-    first_scored_end = min(model.metadata.window_samples, len(audio))
-    for end in range((len(audio) - 1) % step_samples + 1, len(audio) + 1, step_samples):
-        step = audio[max(0, end - step_samples) : end]
-        probabilities = steps.step(np.pad(step, (step_samples - len(step), 0)))
-        if end >= first_scored_end:
-            yield probabilities

@@ -5,6 +5,7 @@ One ONNX file each, as the models of audio: pixels in, class probabilities out. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edgeemo.metadata import ImageMetadata, read_metadata
-from edgeemo.model import (
-    EmotionModel,
-    Probabilities,
-    check_graph,
-    open_session,
-    session_options,
-    stored_metadata,
-)
+from edgeemo.model import EmotionModel, Model, Probabilities
+from edgeemo.session import check_graph, open_session, session_options, stored_metadata
 
 
 class ImageModel:
@@ -53,6 +48,15 @@ class ImageModel:
         """Class names, in the order of the probabilities."""
         return self.metadata.labels
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what one step takes: `(height, width)`."""
+        return (self.metadata.height, self.metadata.width)
+
+    def start(self) -> Callable[[npt.NDArray[Any]], Probabilities]:
+        """`predict`: one image knows nothing of the one before."""
+        return self.predict
+
     def predict(self, image: npt.NDArray[Any]) -> Probabilities:
         """Classify one image.
 
@@ -65,9 +69,8 @@ class ImageModel:
         Raises:
             ValueError: another shape.
         """
-        m = self.metadata
-        if image.shape != (m.height, m.width):
-            raise ValueError(f"image of shape {image.shape}, expected ({m.height}, {m.width})")
+        if image.shape != self.input_shape:
+            raise ValueError(f"image of shape {image.shape}, expected {self.input_shape}")
         (probabilities,) = self.session.run(None, {"image": image[np.newaxis].astype(np.float32, copy=False)})
         result: Probabilities = probabilities[0]
         return result
@@ -81,7 +84,7 @@ class ImageModel:
         )
 
 
-def load_model(path: Path | str, *, n_threads: int = 1) -> EmotionModel | ImageModel:
+def load_model(path: Path | str, *, n_threads: int = 1) -> Model:
     """Load a model of audio or of images, whichever the file says it is.
 
     Args:

@@ -1,23 +1,22 @@
-"""The live loop: push blocks of audio, get steps; and what the loop counts.
+"""The live loop: push blocks of audio, get steps.
 
-Microphone and file go through the same `Listener` and the same `run`.
+Microphone and file go through the same `Listener` and the same `listen`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import Resampler
-from edgeemo.errors import AudioError
+from edgeemo.audio import Resampler, as_float32
 from edgeemo.model import EmotionModel
 from edgeemo.sources import Source
-from edgeemo.stepper import stepper
 from edgeemo.utterances import UtteranceDetector
 
 Audio = npt.NDArray[np.float32]
@@ -55,26 +54,36 @@ class Step:
 
 
 class Listener:
-    """Turns a stream of audio into steps. It has no thread and opens nothing.
+    """Turns one's own stream of audio into steps. It has no thread and no clock, and opens nothing.
+
+    Any number of listeners may share a model, each in a thread of its own; one listener belongs to one thread at a
+    time.
 
     The steps do not depend on how the stream is cut into blocks. Where an utterance begins, a stream graph starts
     afresh, as after silence; a window graph forgets by itself.
 
     Args:
-        model: the loaded model.
-        source_rate: Hz of the audio that will be pushed.
+        model: from `edgeemo.load`.
+        sample_rate: Hz of the audio that will be pushed; it is resampled to the model's.
 
     Raises:
         AudioError: the rate is not positive.
+
+    Example:
+        >>> import edgeemo, numpy as np
+        >>> listener = edgeemo.Listener(edgeemo.load("cnn_lstm"), sample_rate=48_000)
+        >>> steps = listener.push(np.zeros(48_000, np.int16))  # a second of silence
+        >>> len(steps), steps[0].paused
+        (6, True)
     """
 
-    def __init__(self, model: EmotionModel, source_rate: int) -> None:
+    def __init__(self, model: EmotionModel, *, sample_rate: int) -> None:
         metadata = model.metadata
         self.model = model
         self._sample_rate = metadata.features.sample_rate
         self._carries_state = metadata.mode == "stream"
-        self._resampler = Resampler(source_rate, self._sample_rate)
-        self._stepper = stepper(model)
+        self._resampler = Resampler(sample_rate, self._sample_rate)
+        self._stepper = model.stepper()
         self._utterances = UtteranceDetector(self._sample_rate)
         self._pending: Audio = np.zeros(metadata.step_samples, np.float32)
         self.reset()
@@ -96,24 +105,21 @@ class Listener:
         self._n_utterances = 0
         self._resample_s = 0.0
 
-    def push(self, block: Audio) -> list[Step]:
+    def push(self, block: npt.NDArray[Any]) -> list[Step]:
         """Take new audio.
 
         Args:
-            block: mono float32 in [-1, 1] at `source_rate`, shape `(n_samples,)`, of any length, also 0.
+            block: mono float32 in [-1, 1] or int16 (which is scaled), shape `(n_samples,)`, of any length, also 0.
 
         Returns:
             the steps that this block completes.
 
         Raises:
-            AudioError: another shape, or a sample that is NaN or infinite; the stream is as before the push.
+            AudioError: another type or shape, or a sample that is NaN or infinite; the stream is as before the push.
         """
-        if block.ndim != 1:
-            raise AudioError(f"block of shape {block.shape}, expected mono, (n_samples,)")
-        if not np.isfinite(block).all():
-            raise AudioError(f"a block of {len(block)} samples holds NaN or infinite values")
+        given = as_float32(block)
         start_s = time.perf_counter()
-        audio = self._resampler.push(block)
+        audio = self._resampler.push(given)
         self._resample_s += time.perf_counter() - start_s
         return self._advance(audio)
 
@@ -161,135 +167,79 @@ class Listener:
         )
 
 
-class LoopStatistics:
-    """What the loop counts, in memory that does not grow with the stream.
+def listen(source: Source, model: EmotionModel, *, seconds: float | None = None) -> Iterator[Step]:
+    """The live loop: the steps of a microphone or a file, as they become complete.
 
-    Labels and probabilities are those of steps in utterances, not of pauses.
-
-    Args:
-        source_rate: Hz at which the source captures.
-        capacity: how many of the last latencies the percentiles are taken over.
-
-    Attributes:
-        source_rate: as given.
-        n_steps: inferences so far.
-        stream_s: seconds of audio up to the end of the last step.
-        label_steps: label -> how many steps in utterances it was, of the labels that were any.
-        drops: blocks lost so far.
-    """
-
-    def __init__(self, source_rate: int, capacity: int = 10_000) -> None:
-        self.source_rate = source_rate
-        self.n_steps = 0
-        self.stream_s = 0.0
-        self.label_steps: Counter[str] = Counter()
-        self.drops = 0
-        self._latencies_ms = np.zeros(capacity)
-        self._total_ms = 0.0
-        self._probability_sums: dict[str, float] = {}
-
-    def add(self, step: Step) -> None:
-        """Count a step."""
-        self._latencies_ms[self.n_steps % len(self._latencies_ms)] = step.latency_ms
-        self._total_ms += step.latency_ms
-        if not step.paused:
-            self.label_steps[step.label] += 1
-            for label, p in step.probabilities.items():
-                self._probability_sums[label] = self._probability_sums.get(label, 0.0) + p
-        self.n_steps += 1
-        self.stream_s = step.time_s
-
-    @property
-    def label(self) -> str | None:
-        """The most frequent one, of equals the more probable; None without an utterance."""
-        return max(
-            self.label_steps,
-            key=lambda label: (self.label_steps[label], self._probability_sums[label]),
-            default=None,
-        )
-
-    @property
-    def mean_probabilities(self) -> dict[str, float]:
-        """label -> mean over the steps in utterances, in the model's order; empty without any."""
-        n = self.label_steps.total()
-        return {label: total / n for label, total in self._probability_sums.items()}
-
-    def latency_ms(self, percentile: float) -> float:
-        """A percentile (0 to 100) of the last latencies, in ms; NaN without a step."""
-        kept = self._latencies_ms[: self.n_steps]
-        return float(np.percentile(kept, percentile)) if len(kept) else float("nan")
-
-    @property
-    def real_time_factor(self) -> float:
-        """Processing time / audio time over the whole run, below 1 if the loop keeps up; NaN without a step."""
-        return self._total_ms / 1000 / self.stream_s if self.n_steps else float("nan")
-
-    def summary(self) -> list[str]:
-        """Everything so far for a person, in at most 3 lines."""
-        if not self.n_steps:
-            return [f"no step: the stream ended before the first one was complete; drops {self.drops}"]
-        label = self.label
-        heard = "nothing heard"
-        if label is not None:
-            heard = f"most frequent: {label} ({self.label_steps[label]} of {self.label_steps.total()} not in pauses)"
-        means = sorted(self.mean_probabilities.items(), key=lambda item: -item[1])
-        return [
-            f"{self.n_steps} steps, {self.stream_s:.2f} s of stream at {self.source_rate} Hz, {heard}",
-            *(
-                ["mean probabilities: " + "  ".join(f"{label} {p:.2f}" for label, p in means)]
-                if means
-                else []
-            ),
-            f"latency p50 {self.latency_ms(50):.2f} ms, p99 {self.latency_ms(99):.2f} ms; "
-            f"real-time factor {self.real_time_factor:.4f}; drops {self.drops}",
-        ]
-
-
-def run(
-    source: Source,
-    listener: Listener,
-    statistics: LoopStatistics,
-    on_step: Callable[[Step], None],
-    *,
-    seconds: float | None = None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> None:
-    """The live loop, the same for a file and a microphone.
-
-    The model is warm before the source opens, so that no audio waits for it.
+    A generator in the caller's thread: between two steps the caller has it for itself, while the microphone goes on
+    filling its queue of 2 s. It ends with the source: after a file's last block, or when `source.stop()` was called;
+    an incomplete last step is left out.
 
     Args:
-        source: opened here, and closed whatever happens.
-        listener: made for `source.sample_rate`; reset before the loop.
-        statistics: counts the steps; after an error it holds those before it.
-        on_step: called with each step, once it is counted.
+        source: a `Microphone` that is open, or an `AudioFile`.
+        model: from `edgeemo.load`.
         seconds: end after this much of the stream; the steps are those of a file of this length.
-        stopped: asked before each block; True ends the loop at once.
 
     Raises:
-        AudioError: the source gave something that is no audio.
-        DeviceError: the microphone does not open, or went away.
+        AudioError: the source gave something that is not audio.
+        DeviceError: the microphone is not open, or went away.
+
+    Example:
+        >>> import edgeemo
+        >>> from edgeemo.places import sample_path
+        >>> model = edgeemo.load("cnn_lstm")
+        >>> with edgeemo.AudioFile(sample_path(), realtime=False) as source:
+        ...     steps = list(edgeemo.listen(source, model, seconds=1.6))
+        >>> [round(step.time_s, 2) for step in steps]
+        [0.16, 0.32, 0.48, 0.64, 0.8, 0.96, 1.12, 1.28, 1.44, 1.6]
     """
-    listener.reset()
+    listener = Listener(model, sample_rate=source.sample_rate)
     listener.warm_up()
-    left = None if seconds is None else round(seconds * source.sample_rate)
+    return _steps(source, listener, None if seconds is None else round(seconds * source.sample_rate))
 
-    def count(steps: list[Step]) -> None:
-        for step in steps:
-            statistics.add(step)
-            on_step(step)
 
-    with source:
-        for block in source.blocks():
-            statistics.drops = source.drops
-            if stopped():
-                break
-            if left is not None:
-                block = block[:left]
-                left -= len(block)
-            count(listener.push(block))
-            if left == 0:
-                count(listener.flush())
-                break
-        else:
-            count(listener.flush())
+async def listen_async(
+    source: Source, model: EmotionModel, *, seconds: float | None = None
+) -> AsyncIterator[Step]:
+    """`listen` for programs with asyncio: while it waits for audio, and computes, the event loop is free.
+
+    Each step is computed in a thread of asyncio's default executor. Cancelling the task stops the source.
+
+    Args:
+        source, model, seconds: as of `listen`.
+
+    Raises:
+        AudioError, DeviceError: as `listen`.
+
+    Example:
+        >>> import asyncio, edgeemo
+        >>> from edgeemo.places import sample_path
+        >>> async def labels():
+        ...     with edgeemo.AudioFile(sample_path(), realtime=False) as source:
+        ...         return [step.label async for step in edgeemo.listen_async(source, edgeemo.load("cnn_lstm"))]
+        >>> len(asyncio.run(labels()))
+        37
+    """
+    steps = listen(source, model, seconds=seconds)
+    while True:
+        step = asyncio.ensure_future(asyncio.to_thread(next, steps, None))
+        try:
+            await asyncio.wait([step])
+        except asyncio.CancelledError:
+            source.stop()
+            await asyncio.wait([step])  # a generator cannot be left while it runs
+            raise
+        if (found := await step) is None:
+            return
+        yield found
+
+
+def _steps(source: Source, listener: Listener, left: int | None) -> Iterator[Step]:
+    """The steps of a source, or of its next `left` samples."""
+    for block in source.blocks():
+        if left is not None:
+            block = block[:left]
+            left -= len(block)
+        yield from listener.push(block)
+        if left == 0:
+            break
+    yield from listener.flush()

@@ -2,22 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edgeemo.errors import ModelError
-from edgeemo.metadata import KEY, Metadata
+from edgeemo.audio import as_float32, read_audio, resample
+from edgeemo.errors import AudioError, ModelError
+from edgeemo.metadata import ImageMetadata, Metadata
+from edgeemo.places import model_path
+from edgeemo.session import check_graph, open_session, session_options, stored_metadata
+from edgeemo.stepper import Stepper, states_after_silence, stepper
+from edgeemo.windows import iter_windows
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 
 
+class Model(Protocol):
+    """What models of audio and of images have in common: to measure and compare them, nobody asks which it is.
+
+    Attributes:
+        path: the file.
+        session: of it; may be shared by threads.
+    """
+
+    path: Path
+    session: ort.InferenceSession
+
+    @property
+    def metadata(self) -> Metadata | ImageMetadata:
+        """What the file says of itself."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what one step takes: `(step_samples,)` of audio, `(height, width)` of an image."""
+        ...
+
+    def start(self) -> Callable[[npt.NDArray[Any]], Probabilities]:
+        """A run from its beginning: a function that takes one input after the other, of `input_shape`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a model says of a whole clip.
+
+    Attributes:
+        label: the most probable emotion.
+        probabilities: label -> probability, in the model's order, summing to 1: the mean over the clip's windows,
+            or over the steps of a stream graph.
+        duration_s: seconds of audio in the clip.
+        n_windows: how many windows or steps that mean is over.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    duration_s: float
+    n_windows: int
+
+
 class EmotionModel:
-    """A loaded model.
+    """A loaded model of audio. Get one by `edgeemo.load`.
+
+    It never changes, so that any number of threads may use it at once, and any number of listeners share it.
 
     Args:
         path: an ONNX file made by `edgeemo export`.
@@ -28,6 +86,14 @@ class EmotionModel:
     Raises:
         ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; it is a model of
             images.
+
+    Example:
+        >>> import edgeemo
+        >>> model = edgeemo.load("cnn_lstm")
+        >>> model.sample_rate
+        16000
+        >>> model.labels
+        ('neutral', 'angry', 'disgust', 'fear', 'happy', 'sad', 'surprise')
     """
 
     def __init__(
@@ -42,14 +108,91 @@ class EmotionModel:
         self.session = session or open_session(self.path, options or session_options(n_threads))
         self.metadata = Metadata.from_json(stored_metadata(self.session, self.path), source=str(self.path))
         self._check_graph()
+        is_stream = self.metadata.mode == "stream"
+        self._silent_states = states_after_silence(self.session, self.metadata) if is_stream else ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities."""
         return self.metadata.labels
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the audio that the graph takes; audio of other rates is resampled on the way."""
+        return self.metadata.features.sample_rate
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what one step takes: `(step_samples,)`."""
+        return (self.metadata.step_samples,)
+
+    def classify(self, audio: Path | str | npt.NDArray[Any], *, sample_rate: int | None = None) -> Score:
+        """Classify a whole clip of any length and rate.
+
+        With a window graph: the mean of the probabilities over `edgeemo.windows.iter_windows`. With a stream graph:
+        the mean over the steps that end at or after the end of the clip's first full window, each of which has heard
+        that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step:
+        silence fills its first. Pauses in it reset nothing.
+
+        Args:
+            audio: the path of a file; or the samples, mono float32 in [-1, 1] or int16, shape `(n_samples,)`.
+            sample_rate: Hz of the samples; a file says its own.
+
+        Raises:
+            AudioError: the file cannot be read; there are no samples, or they are of another type or shape, NaN or
+                infinite; a rate is missing, not positive, or given beside a path.
+
+        Example:
+            >>> import edgeemo, numpy as np
+            >>> model = edgeemo.load("cnn_lstm")
+            >>> score = model.classify(np.zeros(48_000, np.int16), sample_rate=48_000)
+            >>> score.duration_s, score.label in model.labels
+            (1.0, True)
+        """
+        if isinstance(audio, Path | str):
+            if sample_rate is not None:
+                raise AudioError(f"{audio}: a file says its own rate; leave out sample_rate")
+            source, clip = f"{audio}: ", read_audio(audio, self.sample_rate)
+        else:
+            if sample_rate is None:
+                raise AudioError("audio without its rate; give sample_rate, in Hz")
+            source, clip = "", resample(as_float32(audio), sample_rate, self.sample_rate)
+        if len(clip) == 0:
+            raise AudioError(f"{source}no audio in it; expected at least one sample")
+        probabilities, n_windows = self.score(clip)
+        return Score(
+            label=self.labels[int(probabilities.argmax())],
+            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
+            duration_s=len(clip) / self.sample_rate,
+            n_windows=n_windows,
+        )
+
+    def score(self, clip: Audio) -> tuple[Probabilities, int]:
+        """`classify` of audio that is at the model's rate already.
+
+        Args:
+            clip: mono float32 in [-1, 1], shape `(n_samples,)`, at least one sample.
+
+        Returns:
+            probabilities, shape `(n_labels,)`, summing to 1, and the number of windows or steps they are the mean of.
+        """
+        scored = self._steps(clip) if self.metadata.mode == "stream" else self._windows(clip)
+        total, n_scored = np.zeros(len(self.labels)), 0  # in double precision; none of them is kept
+        for probabilities in scored:
+            total += probabilities
+            n_scored += 1
+        return (total / n_scored).astype(np.float32), n_scored
+
+    def stepper(self) -> Stepper:
+        """The model at the start of a stream of its own; for one thread at a time."""
+        return stepper(self.session, self.metadata, self._silent_states)
+
+    def start(self) -> Callable[[Audio], Probabilities]:
+        """`stepper().step`: a function that takes one step of a stream after the other."""
+        return self.stepper().step
+
     def predict(self, window: Audio) -> Probabilities:
-        """Classify one window, with a window graph. `edgeemo.stepper` runs graphs of both modes over a stream.
+        """Classify one window, with a window graph; `stepper` runs graphs of both modes over a stream.
 
         Args:
             window: mono float32 in [-1, 1] at the model's sample rate, shape `(window_samples,)`.
@@ -63,8 +206,7 @@ class EmotionModel:
         """
         if self.metadata.mode != "window":
             raise ModelError(
-                f"{self.path}: a {self.metadata.mode} graph, which carries state from step to step; "
-                "use edgeemo.stepper.stepper(model)"
+                f"{self.path}: a {self.metadata.mode} graph, which carries state from step to step; use stepper()"
             )
         if window.shape != (self.metadata.window_samples,):
             raise ValueError(f"window of shape {window.shape}, expected ({self.metadata.window_samples},)")
@@ -74,18 +216,25 @@ class EmotionModel:
 
     def __repr__(self) -> str:
         m = self.metadata
-        states = ", ".join(f"{state.name} {state.shape}" for state in m.states)
         return (
-            f"EmotionModel({self.path.name}: audio {self._audio_shape} at {m.features.sample_rate} Hz"
-            f" -> probabilities (1, {len(m.labels)}): {', '.join(m.labels)}"
-            f"{'; carries ' if states else ''}{states})"
+            f"EmotionModel({m.variant}: {', '.join(m.labels)}; {self.sample_rate} Hz, {m.mode} of {m.window_s:g} s, "
+            f"a step every {m.step_s:g} s; {m.n_parameters:,} parameters, "
+            f"{self.path.stat().st_size / 1e6:.1f} MB)"
         )
 
-    @property
-    def _audio_shape(self) -> tuple[int, int]:
-        """What the graph takes in one run."""
-        m = self.metadata
-        return (1, m.step_samples if m.mode == "stream" else m.window_samples)
+    def _windows(self, clip: Audio) -> Iterator[Probabilities]:
+        for window in iter_windows(clip, self.metadata.window_samples):
+            yield self.predict(window)
+
+    def _steps(self, clip: Audio) -> Iterator[Probabilities]:
+        """The probabilities of the steps by which a clip is scored, at least one."""
+        steps, step_samples = self.stepper(), self.metadata.step_samples
+        first_scored_end = min(self.metadata.window_samples, len(clip))
+        for end in range((len(clip) - 1) % step_samples + 1, len(clip) + 1, step_samples):
+            step = clip[max(0, end - step_samples) : end]
+            probabilities = steps.step(np.pad(step, (step_samples - len(step), 0)))
+            if end >= first_scored_end:
+                yield probabilities
 
     def _check_graph(self) -> None:
         """Validation at load, never at the first inference."""
@@ -95,72 +244,28 @@ class EmotionModel:
                 f"{self.path}: its metadata lists states of a {m.mode} graph, which has none; "
                 "export the model again"
             )
-        inputs = [("audio", self._audio_shape), *((state.name, state.shape) for state in m.states)]
+        n_samples = m.step_samples if m.mode == "stream" else m.window_samples
+        inputs = [("audio", (1, n_samples)), *((state.name, state.shape) for state in m.states)]
         states = [(state.next_name, state.shape) for state in m.states]
         check_graph(self.session, self.path, inputs, [("probabilities", (1, len(m.labels))), *states])
 
 
-def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
-    """Let onnxruntime load a model file.
+def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:
+    """Load a model.
+
+    Args:
+        model: the name of a shipped one (`edgeemo models` lists them), or the path of an ONNX file made by
+            `edgeemo export`.
+        n_threads: onnxruntime's intra-op threads. One is right for these small graphs on an edge device.
 
     Raises:
-        ModelError: the file is missing, or is not ONNX.
+        ModelError: there is no such model; the file is not ONNX, has no edgeemo metadata, or the two disagree; it is
+            a model of images.
+
+    Example:
+        >>> import edgeemo
+        >>> edgeemo.load("cnn_lstm.stream")  # doctest: +NORMALIZE_WHITESPACE
+        EmotionModel(cnn_lstm.stream: neutral, angry, disgust, fear, happy, sad, surprise;
+            16000 Hz, stream of 3.2 s, a step every 0.16 s; 249,991 parameters, 1.0 MB)
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file; `edgeemo models` lists the shipped ones")
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path}: onnxruntime cannot load it as a model ({reason})") from error
-
-
-def stored_metadata(session: ort.InferenceSession, path: Path) -> str:
-    """The JSON that a model file carries; `path` is only for the error.
-
-    Raises:
-        ModelError: there is none.
-    """
-    value: str | None = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if value is None:
-        raise ModelError(f"{path}: an ONNX file without edgeemo metadata; make one with `edgeemo export`")
-    return value
-
-
-def check_graph(
-    session: ort.InferenceSession,
-    path: Path,
-    inputs: Iterable[tuple[str, tuple[int, ...]]],
-    outputs: Iterable[tuple[str, tuple[int, ...]]],
-) -> None:
-    """Check names and shapes of a graph's inputs and outputs, all float32, against those that its metadata says.
-
-    Raises:
-        ModelError: they differ.
-    """
-    for what, values, expected in (
-        ("inputs", session.get_inputs(), inputs),
-        ("outputs", session.get_outputs(), outputs),
-    ):
-        found = _described((v.name, v.type, v.shape) for v in values)
-        wanted = _described((name, "tensor(float)", shape) for name, shape in expected)
-        if found != wanted:
-            raise ModelError(
-                f"{path}: graph has {what} {', '.join(found)}, its metadata says {', '.join(wanted)}; "
-                "export the model again"
-            )
-
-
-def _described(values: Iterable[tuple[str, str, Iterable[int | str]]]) -> list[str]:
-    """Name, type and shape of graph inputs or outputs as text, in an order of its own: they go by name."""
-    return sorted(f"{name}: {kind} {list(shape)}" for name, kind, shape in values)
-
-
-def session_options(n_threads: int = 1) -> ort.SessionOptions:
-    """onnxruntime options for an always-on loop: few threads, none of them spinning, no log chatter."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+    return EmotionModel(model_path(str(model)), n_threads=n_threads)

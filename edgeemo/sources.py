@@ -46,6 +46,10 @@ class Source(Protocol):
         """Mono float32 blocks, shape `(n_samples,)`. An empty block says: nothing yet, still here."""
         ...
 
+    def stop(self) -> None:
+        """End `blocks` soon, from a signal handler or another thread."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -53,8 +57,8 @@ class Source(Protocol):
     ) -> None: ...
 
 
-class FileSource:
-    """A file, played as a microphone would deliver it.
+class AudioFile:
+    """A file, played as a microphone would deliver it. It may be entered like a `Microphone`; it need not be.
 
     Args:
         path: anything `edgeemo.audio.read_blocks` reads.
@@ -63,6 +67,13 @@ class FileSource:
 
     Raises:
         AudioError: the file is missing or not audio (here), or broken further on (in `blocks`).
+
+    Example:
+        >>> import edgeemo
+        >>> from edgeemo.places import sample_path
+        >>> with edgeemo.AudioFile(sample_path(), realtime=False) as source:
+        ...     round(sum(len(block) for block in source.blocks()) / source.sample_rate)
+        6
     """
 
     drops = 0
@@ -73,12 +84,16 @@ class FileSource:
         self.sample_rate = native_rate(self.path)
         self.realtime = realtime
         self._block_samples = _block_samples(block_s, self.sample_rate)
+        self._stopped = False
 
     def blocks(self) -> Iterator[Audio]:
         """The file from its start, mono float32 `(n_samples,)` a block; the last one may be shorter."""
+        self._stopped = False
         start_s = time.monotonic()
         n_samples = 0
         for block in read_blocks(self.path, self._block_samples):
+            if self._stopped:
+                return
             n_samples += len(block)
             if self.realtime:
                 # From the start, not from the last block: lateness does not add up.
@@ -86,6 +101,10 @@ class FileSource:
                 if wait_s > 0:
                     time.sleep(wait_s)
             yield block
+
+    def stop(self) -> None:
+        """End `blocks` before its next block; the next call starts anew."""
+        self._stopped = True
 
     def __enter__(self) -> Self:
         return self
@@ -139,8 +158,8 @@ def list_devices() -> list[InputDevice]:
     ]
 
 
-class MicrophoneSource:
-    """A microphone, open while the source is entered: at 48 kHz if it takes that, else at its default rate.
+class Microphone:
+    """A microphone, open while it is entered: at 48 kHz if it takes that, else at its default rate.
 
     PortAudio's callback only copies a block into a bounded queue. When the queue is full the oldest block
     goes, and is counted in `drops`, as is every overflow that PortAudio reports.
@@ -157,6 +176,12 @@ class MicrophoneSource:
 
     Raises:
         DeviceError: PortAudio is missing, there is no microphone, or no such one.
+
+    Example:
+        >>> import edgeemo
+        >>> with edgeemo.Microphone() as mic:  # doctest: +SKIP
+        ...     for block in mic.blocks():
+        ...         print(len(block), "samples at", mic.sample_rate, "Hz")
     """
 
     def __init__(
@@ -175,6 +200,7 @@ class MicrophoneSource:
         self._stall_s = stall_s
         self._n_overflows = 0
         self._stream: Any = None
+        self._stopped = False
 
     @property
     def drops(self) -> int:
@@ -182,13 +208,15 @@ class MicrophoneSource:
         return self._queue.drops + self._n_overflows
 
     def blocks(self) -> Iterator[Audio]:
-        """Captured audio, mono float32 `(n_samples,)` a block, for ever; an empty block says: nothing yet.
+        """Captured audio, mono float32 `(n_samples,)` a block, until `stop`; an empty block says: nothing yet.
 
         Raises:
-            DeviceError: PortAudio ended the stream, or nothing came for `stall_s`.
+            DeviceError: the microphone is not open, PortAudio ended the stream, or nothing came for `stall_s`.
         """
+        if self._stream is None:
+            raise DeviceError(f"the microphone {self.name!r} is not open; use it in a `with` block")
         last_s = time.monotonic()
-        while True:
+        while not self._stopped:
             block = self._queue.get(_POLL_S)
             now_s = time.monotonic()
             if block is not None:
@@ -204,6 +232,10 @@ class MicrophoneSource:
             else:
                 yield np.zeros(0, np.float32)
 
+    def stop(self) -> None:
+        """End `blocks` within a tenth of a second, until the microphone is opened again."""
+        self._stopped = True  # and no lock: a signal handler may interrupt whoever holds it
+
     def __enter__(self) -> Self:
         """Open the device.
 
@@ -213,6 +245,7 @@ class MicrophoneSource:
         sounddevice = _import_sounddevice()
         self._queue.clear()
         self._n_overflows = 0
+        self._stopped = False
         try:
             self._stream = sounddevice.InputStream(
                 device=self.device.index,

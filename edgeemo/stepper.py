@@ -7,16 +7,18 @@ carries its states. To the caller they are the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edgeemo.model import EmotionModel
+from edgeemo.metadata import Metadata
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
+States = Sequence[npt.NDArray[np.float32]]
 
 
 class Stepper(Protocol):
@@ -41,29 +43,50 @@ class Stepper(Protocol):
         ...
 
 
-def stepper(model: EmotionModel) -> Stepper:
-    """The stepper for a model's mode."""
-    return StreamStepper(model) if model.metadata.mode == "stream" else WindowStepper(model)
+def stepper(session: ort.InferenceSession, metadata: Metadata, silent_states: States = ()) -> Stepper:
+    """The stepper for a model's mode.
+
+    Args:
+        session: of the model's file; any number of steppers, in any threads, may share it.
+        metadata: of the same file.
+        silent_states: of a stream graph: its states after one window of silence, from `states_after_silence`.
+    """
+    if metadata.mode == "stream":
+        return StreamStepper(session, metadata, silent_states)
+    return WindowStepper(session, metadata)
+
+
+def states_after_silence(session: ort.InferenceSession, metadata: Metadata) -> States:
+    """A stream graph's states after one window of silence (rounded up to whole steps), in the metadata's order."""
+    steps = StreamStepper(session, metadata, [np.zeros(state.shape, np.float32) for state in metadata.states])
+    silence = np.zeros(metadata.step_samples, np.float32)
+    for _ in range(math.ceil(metadata.window_samples / metadata.step_samples)):
+        steps.step(silence)
+    return steps.states
 
 
 class WindowStepper:
     """Steps of a window graph: each classifies the last `window_samples` of the stream.
 
     Args:
-        model: a model of mode `"window"`.
+        session: of a file of mode `"window"`.
+        metadata: of the same file.
     """
 
-    def __init__(self, model: EmotionModel) -> None:
-        self._model = model
-        self._step_samples = model.metadata.step_samples
-        self._window: Audio = np.zeros(model.metadata.window_samples, np.float32)
+    def __init__(self, session: ort.InferenceSession, metadata: Metadata) -> None:
+        self._session = session
+        self._step_samples = metadata.step_samples
+        self._window: Audio = np.zeros((1, metadata.window_samples), np.float32)
 
     def step(self, audio: Audio) -> Probabilities:
         """Take the next step of the stream; see `Stepper.step`."""
         _check_shape(audio, self._step_samples)
-        self._window[: -self._step_samples] = self._window[self._step_samples :]
-        self._window[-self._step_samples :] = audio
-        return self._model.predict(self._window)
+        window = self._window[0]
+        window[: -self._step_samples] = window[self._step_samples :]
+        window[-self._step_samples :] = audio
+        (probabilities,) = self._session.run(None, {"audio": self._window})
+        result: Probabilities = probabilities[0]
+        return result
 
     def reset(self) -> None:
         """Forget the stream: what precedes the next step is silence."""
@@ -77,26 +100,29 @@ class StreamStepper:
     the reverse; they take turns. So a step copies no state, allocates nothing but its result, and one that fails
     leaves the states as they were.
 
-    A stream begins with the states after one window of silence (rounded up to whole steps), as a window graph
-    begins with a window of silence. The states after silence are computed here, once.
+    A stream begins with the states after one window of silence, as a window graph begins with a window of silence.
 
     Args:
-        model: a model of mode `"stream"`.
+        session: of a file of mode `"stream"`.
+        metadata: of the same file.
+        silent_states: what each state is at the start of a stream; see `states_after_silence`.
     """
 
-    def __init__(self, model: EmotionModel) -> None:
-        m = model.metadata
-        self._session = model.session
-        self._audio: Audio = np.zeros((1, m.step_samples), np.float32)
-        self._probabilities: Probabilities = np.zeros((1, len(m.labels)), np.float32)
-        self._buffers = tuple([np.zeros(state.shape, np.float32) for state in m.states] for _ in range(2))
-        self._bindings = tuple(self._bound(model, source) for source in range(2))
-        self._turn = 0  # the binding of the next step, and the buffers that it reads
-
-        for _ in range(math.ceil(m.window_samples / m.step_samples)):
-            self.step(self._audio[0])
-        self._after_silence = [state.copy() for state in self._buffers[self._turn]]
+    def __init__(self, session: ort.InferenceSession, metadata: Metadata, silent_states: States) -> None:
+        self._session = session
+        self._audio: Audio = np.zeros((1, metadata.step_samples), np.float32)
+        self._probabilities: Probabilities = np.zeros((1, len(metadata.labels)), np.float32)
+        self._buffers = tuple(
+            [np.zeros(state.shape, np.float32) for state in metadata.states] for _ in range(2)
+        )
+        self._bindings = tuple(self._bound(metadata, source) for source in range(2))
+        self._silent_states = silent_states
         self.reset()
+
+    @property
+    def states(self) -> States:
+        """What the next step starts from: copies, in the metadata's order."""
+        return [state.copy() for state in self._buffers[self._turn]]
 
     def step(self, audio: Audio) -> Probabilities:
         """Take the next step of the stream; see `Stepper.step`."""
@@ -110,18 +136,18 @@ class StreamStepper:
     def reset(self) -> None:
         """Forget the stream: what precedes the next step is one window of silence."""
         self._turn = 0  # from the same buffers each time: the same bits each time
-        for state, silent in zip(self._buffers[self._turn], self._after_silence, strict=True):
+        for state, silent in zip(self._buffers[self._turn], self._silent_states, strict=True):
             state[...] = silent
 
-    def _bound(self, model: EmotionModel, source: int) -> ort.IOBinding:
+    def _bound(self, metadata: Metadata, source: int) -> ort.IOBinding:
         """The binding that reads the states in `self._buffers[source]` and writes them to the others.
 
         onnxruntime keeps bare addresses: the arrays behind them live as long as this object.
         """
-        binding = ort.IOBinding(model.session)
+        binding = ort.IOBinding(self._session)
         inputs = [("audio", self._audio)]
         outputs = [("probabilities", self._probabilities)]
-        for i, state in enumerate(model.metadata.states):
+        for i, state in enumerate(metadata.states):
             inputs.append((state.name, self._buffers[source][i]))
             outputs.append((state.next_name, self._buffers[1 - source][i]))
         for name, array in inputs:

@@ -19,7 +19,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgeemo.live import LoopStatistics, Step
+from edgeemo.live import Step
+from edgeemo.statistics import LoopStatistics
 
 WIDTH = 78
 _REDRAW_S = 0.1

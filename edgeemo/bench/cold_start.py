@@ -26,11 +26,10 @@ start_s, path, n_threads = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 marks = [time.perf_counter()]
 import numpy as np
 from edgeemo.images import ImageModel, load_model
-from edgeemo.stepper import stepper
 marks.append(time.perf_counter())
 model = load_model(path, n_threads=n_threads)
 is_image = isinstance(model, ImageModel)
-step = model.predict if is_image else stepper(model).step
+step = model.predict if is_image else model.stepper().step
 marks.append(time.perf_counter())
 m = model.metadata
 signal = np.sin(0.05 * np.arange(m.height * m.width if is_image else m.step_samples))

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgeemo.bench.signals import speech_like
-from edgeemo.model import EmotionModel, session_options
-from edgeemo.stepper import stepper
+from edgeemo.model import EmotionModel
+from edgeemo.session import session_options
 
 FRONTEND_PREFIX = "frontend/"
 _WARM_UP_STEPS = 2  # a session's first runs are slower
@@ -44,7 +44,7 @@ def frontend_share(path: Path, *, n_steps: int, n_threads: int = 1) -> float | N
         options.profile_file_prefix = str(Path(folder) / "profile")
         model = EmotionModel(path, options=options)
         m = model.metadata
-        steps = stepper(model)
+        steps = model.stepper()
         # The stream begins with a window of silence, which would be timed too well.
         n_unused = _WARM_UP_STEPS + math.ceil(m.window_samples / m.step_samples)
         audio = speech_like(4 * m.window_samples, m.features.sample_rate)

@@ -33,8 +33,7 @@ from edgeemo.images import ImageModel, load_model
 from edgeemo.live import Listener
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import Metadata
-from edgeemo.model import EmotionModel, Probabilities
-from edgeemo.stepper import stepper
+from edgeemo.model import EmotionModel, Model, Probabilities
 
 Audio = npt.NDArray[np.float32]
 
@@ -334,7 +333,7 @@ def in_turn(runners: Sequence[_Takes], n_steps: int, report: Callable[[str, int,
     report("steps", n_steps, n_steps)
 
 
-def _bare_steps(model: EmotionModel | ImageModel) -> Iterator[float]:
+def _bare_steps(model: Model) -> Iterator[float]:
     """Milliseconds of endless steps of a model, without the live loop around it."""
     step: Callable[[Audio], Probabilities]
     inputs: Iterator[Audio]
@@ -343,7 +342,8 @@ def _bare_steps(model: EmotionModel | ImageModel) -> Iterator[float]:
         images = np.random.default_rng(SEED).uniform(0, 255, (_N_IMAGES, m.height, m.width))
         step, inputs = model.predict, cycle(images.astype(np.float32))
     else:
-        step = stepper(model).step
+        assert isinstance(model, EmotionModel)
+        step = model.start()
         inputs = endless_blocks(model.metadata.step_samples, model.metadata.features.sample_rate)
     for given in inputs:
         start_ns = time.perf_counter_ns()
@@ -351,7 +351,7 @@ def _bare_steps(model: EmotionModel | ImageModel) -> Iterator[float]:
         yield (time.perf_counter_ns() - start_ns) / 1e6
 
 
-def _steps(model: EmotionModel | ImageModel) -> Iterator[tuple[float, float | None, float]]:
+def _steps(model: Model) -> Iterator[tuple[float, float | None, float]]:
     """Milliseconds of endless steps: whole, resampling, model. An audio model makes them in the live loop.
 
     The resampler gives its samples in chunks, so that now and then a push completes no step or two: those are not
@@ -364,7 +364,8 @@ def _steps(model: EmotionModel | ImageModel) -> Iterator[tuple[float, float | No
         for whole_ms in _bare_steps(model):
             yield whole_ms, None, whole_ms
         return
-    listener = Listener(model, SOURCE_RATE)
+    assert isinstance(model, EmotionModel)
+    listener = Listener(model, sample_rate=SOURCE_RATE)
     fruitless = 0
     for block in endless_blocks(round(model.metadata.step_s * SOURCE_RATE), SOURCE_RATE):
         start_ns = time.perf_counter_ns()
@@ -384,7 +385,7 @@ class _BareRunner:
         values_ms: of the measured steps.
     """
 
-    def __init__(self, model: EmotionModel | ImageModel) -> None:
+    def __init__(self, model: Model) -> None:
         self._steps = _bare_steps(model)
         self.values_ms: list[float] = []
 
@@ -402,7 +403,7 @@ class _BareRunner:
 class _Runner:
     """One model, fed with the same endless signal as the others of its kind; one of audio in the live loop."""
 
-    def __init__(self, model: EmotionModel | ImageModel) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         self._steps = _steps(model)
         self._warm_up: list[float] = []

@@ -80,15 +80,14 @@ def classify_command(
 
     A file that cannot be read is named and counted, and the rest goes on; the exit code is then 1.
     """
+    import edgeemo
     from edgeemo.classify import Classifier
-    from edgeemo.model import EmotionModel
-    from edgeemo.places import model_path
 
     if ray is not None and output is None:
         raise typer.BadParameter("needs --output, the folder for the Parquet files", param_hint="--ray")
     if ray is not None and format_ is not None:
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
-    classifier = Classifier([EmotionModel(model_path(name)) for name in model or [DEFAULT_MODEL]])
+    classifier = Classifier([edgeemo.load(name) for name in model or [DEFAULT_MODEL]])
     if ray is not None and output is not None:
         _classify_archive(classifier, files, output, address=ray)
     else:

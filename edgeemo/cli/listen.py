@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +14,14 @@ import typer
 
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import DeviceError, EdgeEmoError
-from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
+from edgeemo.places import DEFAULT_MODEL, sample_path
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgeemo.live import LoopStatistics, Step
-    from edgeemo.sources import FileSource, MicrophoneSource
+    from edgeemo import AudioFile, EmotionModel, Microphone, Step
+    from edgeemo.sources import Source
+    from edgeemo.statistics import LoopStatistics
 
 _MAX_SECONDS = 1e9  # 30 years
 
@@ -68,41 +68,49 @@ def listen_command(
     if seconds is not None and not 0 < seconds < _MAX_SECONDS:
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
-    with _stop_signals() as stopped:
-        from edgeemo.live import Listener, LoopStatistics, run
-        from edgeemo.model import EmotionModel
+    import edgeemo
+    from edgeemo.statistics import LoopStatistics
 
-        loaded = EmotionModel(model_path(model))
-        # PortAudio, ALSA and MP3 decoding report there, in lines of C source, what edgeemo says in one of its own.
-        with quiet_libraries():
-            source = _source(clip, device, fast)
-            statistics = LoopStatistics(source.sample_rate)
-            listener = Listener(loaded, source.sample_rate)
-            loop = partial(run, source, listener, statistics, seconds=seconds, stopped=stopped)
-            try:
-                if as_json:
-                    loop(lambda step: _write_json(step, statistics.drops))
-                else:
-                    from rich.console import Console
-
-                    from edgeemo.view import Picture, view_for
-
-                    with view_for(Console()) as view:
-                        name = loaded.metadata.variant
-                        loop(lambda step: view.show(Picture.of(source.name, name, step, statistics)))
-            except EdgeEmoError:
-                if statistics.n_steps:
-                    _write_summary(statistics, as_json)
-                raise
+    loaded = edgeemo.load(model)
+    # PortAudio, ALSA and MP3 decoding report there, in lines of C source, what edgeemo says in one of its own.
+    with quiet_libraries():
+        source = _source(clip, device, fast)
+        statistics = LoopStatistics(source.sample_rate)
+        try:
+            with _stopped_by_signals(source), source, _shown(source, loaded, statistics, as_json) as show:
+                for step in edgeemo.listen(source, loaded, seconds=seconds):
+                    statistics.add(step, drops=source.drops)
+                    show(step)
+        except EdgeEmoError:
+            if statistics.n_steps:
+                _write_summary(statistics, as_json)
+            raise
     _write_summary(statistics, as_json)
 
 
-def _source(clip: Path | None, device: str | None, fast: bool) -> FileSource | MicrophoneSource:
-    from edgeemo.sources import FileSource, MicrophoneSource
+@contextmanager
+def _shown(
+    source: Source, model: EmotionModel, statistics: LoopStatistics, as_json: bool
+) -> Iterator[Callable[[Step], None]]:
+    """What shows a step that `statistics` has counted: a JSON line, or the view, which is there meanwhile."""
+    if as_json:
+        yield lambda step: _write_json(step, statistics.drops)
+        return
+    from rich.console import Console
+
+    from edgeemo.view import Picture, view_for
+
+    with view_for(Console()) as view:
+        name = model.metadata.variant
+        yield lambda step: view.show(Picture.of(source.name, name, step, statistics))
+
+
+def _source(clip: Path | None, device: str | None, fast: bool) -> AudioFile | Microphone:
+    from edgeemo import AudioFile, Microphone
 
     if clip is not None:
-        return FileSource(clip, realtime=not fast)
-    return MicrophoneSource(int(device) if device is not None and device.isdecimal() else device)
+        return AudioFile(clip, realtime=not fast)
+    return Microphone(int(device) if device is not None and device.isdecimal() else device)
 
 
 def _write_json(step: Step, drops: int) -> None:
@@ -142,12 +150,11 @@ def _show_devices(as_json: bool) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask the loop to end; a second one ends the program as usual."""
-    received: list[int] = []
+def _stopped_by_signals(source: Source) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the source, which ends the loop; a second one ends the program as usual."""
 
-    def receive(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
+    def receive(_number: int, _frame: FrameType | None) -> None:
+        source.stop()
         restore()
 
     before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -157,6 +164,6 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
     try:
-        yield lambda: bool(received)
+        yield
     finally:
         restore()

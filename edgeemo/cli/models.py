@@ -12,8 +12,7 @@ from edgeemo.cli.tables import stdout_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeemo.images import ImageModel
-    from edgeemo.model import EmotionModel
+    from edgeemo.model import Model
 
 _PIPE_COLUMNS = 1000
 _SCORE_ORDER = ("uar", "war", "macro_f1")
@@ -125,7 +124,7 @@ def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _facts(model: EmotionModel | ImageModel) -> dict[str, Any]:
+def _facts(model: Model) -> dict[str, Any]:
     import hashlib
 
     with model.path.open("rb") as file:

@@ -22,7 +22,7 @@ from edgeemo.cli import app
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
-from edgeemo.stepper import StreamStepper, stepper
+from edgeemo.stepper import StreamStepper
 from edgeemo.windows import clip_windows
 
 
@@ -66,7 +66,7 @@ def test_score_of_a_stream_graph_is_the_mean_over_the_steps_that_heard_a_window(
     audio = speech_like(40000, stream_model.metadata.features.sample_rate)[:n_samples]
     n_steps = -(-n_samples // step)
     padded = np.concatenate([np.zeros(n_steps * step - n_samples, np.float32), audio])
-    steps = stepper(stream_model)
+    steps = stream_model.stepper()
     ends = range(n_samples - (n_steps - 1) * step, n_samples + 1, step)  # in the clip
     by_hand = [
         (end, steps.step(piece)) for end, piece in zip(ends, padded.reshape(n_steps, step), strict=True)
@@ -83,14 +83,14 @@ def test_pauses_in_a_clip_reset_nothing(stream_model: EmotionModel) -> None:
     m = stream_model.metadata
     voice = speech_like(12 * m.step_samples, m.features.sample_rate)
     audio = np.concatenate([voice, 0.01 * voice, voice])
-    steps = stepper(stream_model)
+    steps = stream_model.stepper()
     first = m.window_samples // m.step_samples - 1
     expected = [steps.step(piece) for piece in audio.reshape(-1, m.step_samples)][first:]
     np.testing.assert_allclose(
         Classifier([stream_model]).score_audio(audio)[0], np.mean(expected, axis=0), atol=1e-6
     )
 
-    live = Listener(stream_model, m.features.sample_rate).push(audio)[first:]
+    live = Listener(stream_model, sample_rate=stream_model.sample_rate).push(audio)[first:]
     assert live[-1].utterance == 2
     means = np.mean([list(step.probabilities.values()) for step in live], axis=0)
     assert np.abs(means - np.mean(expected, axis=0)).max() > 1e-6, "resets must be seen"

@@ -18,8 +18,7 @@ from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
 from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
-from edgeemo.sources import FileSource, Source
-from edgeemo.stepper import stepper
+from edgeemo.sources import AudioFile, Source
 from edgeemo.utterances import UtteranceDetector
 from edgeemo.view import LiveView, Picture, PlainView, render, view_for
 
@@ -82,7 +81,7 @@ def test_steps_do_not_depend_on_the_blocks(
     sizes: list[int],
 ) -> None:
     audio = spoken(gaps_s, rate)
-    listener = Listener({"window": tiny_model, "stream": stream_model}[mode], rate)
+    listener = Listener({"window": tiny_model, "stream": stream_model}[mode], sample_rate=rate)
     at_once = untimed(listened(listener, audio, [len(audio)]))
     assert untimed(listened(listener, audio, sizes)) == at_once
 
@@ -100,7 +99,7 @@ def hand_cut(model: EmotionModel, audio: np.ndarray) -> list[tuple[float, list[f
 def test_steps_are_predictions_of_hand_cut_windows(tiny_model: EmotionModel) -> None:
     rate = tiny_model.metadata.features.sample_rate
     audio = np.concatenate([spoken([0.9, 1.1]), noise(3 * rate + 17)])
-    steps = listened(Listener(tiny_model, rate), audio, [rate // 50])
+    steps = listened(Listener(tiny_model, sample_rate=rate), audio, [rate // 50])
     expected = hand_cut(tiny_model, audio)
     assert [(s.time_s, list(s.probabilities.values())) for s in steps] == expected
     assert all(tuple(s.probabilities) == tiny_model.labels for s in steps)
@@ -111,10 +110,10 @@ def test_steps_are_predictions_of_hand_cut_windows(tiny_model: EmotionModel) -> 
 
 def test_a_stream_graph_starts_afresh_with_each_utterance(stream_model: EmotionModel) -> None:
     audio = spoken([0.9, 1.1, 0.2, 1.4])
-    steps = listened(Listener(stream_model, 16000), audio, [320])
+    steps = listened(Listener(stream_model, sample_rate=16000), audio, [320])
 
-    detector, hand_made = UtteranceDetector(16000), stepper(stream_model)
-    carried_on = stepper(stream_model)
+    detector, hand_made = UtteranceDetector(16000), stream_model.stepper()
+    carried_on = stream_model.stepper()
     expected: list[tuple[int, bool, list[float]]] = []
     without: list[list[float]] = []
     n_utterances, n_samples = 0, stream_model.metadata.step_samples
@@ -137,7 +136,7 @@ def test_utterances_are_counted_alike_in_both_modes(
     silence = np.zeros(16000, np.float32)
     audio = np.concatenate([silence, noise(12800), silence, noise(12800, seed=1)])
     counted = [
-        [s.utterance for s in listened(Listener(model, 16000), audio, [1000])]
+        [s.utterance for s in listened(Listener(model, sample_rate=16000), audio, [1000])]
         for model in (tiny_model, stream_model)
     ]
     assert counted[0] == counted[1] == sorted(counted[0])
@@ -146,16 +145,16 @@ def test_utterances_are_counted_alike_in_both_modes(
 
 def test_warming_up_leaves_the_listener_as_new(either_model: EmotionModel) -> None:
     audio = spoken([0.3, 0.9])
-    expected = untimed(listened(Listener(either_model, 16000), audio, [320]))
-    listener = Listener(either_model, 16000)
+    expected = untimed(listened(Listener(either_model, sample_rate=16000), audio, [320]))
+    listener = Listener(either_model, sample_rate=16000)
     listener.push(noise(7000))
     listener.warm_up()
     assert untimed(listened(listener, audio, [320])) == expected
 
 
 def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48k: Path) -> None:
-    source = FileSource(clip_48k, realtime=False)
-    steps, _ = collected(source, Listener(tiny_model, source.sample_rate))
+    source = AudioFile(clip_48k, realtime=False)
+    steps, _ = collected(source, Listener(tiny_model, sample_rate=source.sample_rate))
     audio = read_audio(clip_48k, tiny_model.metadata.features.sample_rate)
     assert [(s.time_s, list(s.probabilities.values())) for s in steps] == hand_cut(tiny_model, audio)
 
@@ -164,7 +163,7 @@ def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_a_new_stream_is_bit_identical(either_model: EmotionModel, rate: int, end: str) -> None:
     audio = np.concatenate([noise(2 * rate), spoken([0.9], rate)])
-    listener = Listener(either_model, rate)
+    listener = Listener(either_model, sample_rate=rate)
     first = untimed(listened(listener, audio, [rate // 50]))
     listener.push(noise(rate + 123, seed=1))
     getattr(listener, end)()
@@ -174,7 +173,7 @@ def test_a_new_stream_is_bit_identical(either_model: EmotionModel, rate: int, en
 def test_without_a_reset_the_old_stream_shows(either_model: EmotionModel) -> None:
     """The test above can fail: state that stays is seen in the steps."""
     audio = noise(32000)
-    listener = Listener(either_model, 16000)
+    listener = Listener(either_model, sample_rate=16000)
     first = untimed(listened(listener, audio, [320]))
     listener.push(noise(16000, seed=1))
     assert untimed(listened(listener, audio, [320])) != first
@@ -182,7 +181,7 @@ def test_without_a_reset_the_old_stream_shows(either_model: EmotionModel) -> Non
 
 def test_refused_blocks_leave_the_stream_as_it_was(either_model: EmotionModel) -> None:
     audio = noise(32000)
-    listener = Listener(either_model, 16000)
+    listener = Listener(either_model, sample_rate=16000)
     expected = untimed(listened(listener, audio, [16000]))
     steps = listener.push(audio[:16000])
     for value in (np.nan, np.inf):
@@ -194,7 +193,7 @@ def test_refused_blocks_leave_the_stream_as_it_was(either_model: EmotionModel) -
 
 
 def test_times_are_measured(either_model: EmotionModel) -> None:
-    steps = listened(Listener(either_model, 48000), noise(96000), [960])
+    steps = listened(Listener(either_model, sample_rate=48000), noise(96000), [960])
     assert all(s.model_ms > 0 and s.resample_ms > 0 for s in steps)
     assert all(s.latency_ms == s.model_ms + s.resample_ms for s in steps)
 
@@ -242,7 +241,7 @@ class Watched:
 
 def test_the_model_is_warm_before_the_source_opens(tiny_model: EmotionModel) -> None:
     source = Blocks([noise(2560)])
-    collected(source, Listener(Watched(tiny_model, source.events), 16000))  # type: ignore[arg-type]
+    collected(source, Listener(Watched(tiny_model, source.events), sample_rate=16000))  # type: ignore[arg-type]
     assert source.events == ["predict", "predict", "open", "predict", "close"]
 
 
@@ -250,7 +249,7 @@ def test_an_error_closes_the_source_and_keeps_what_was_counted(tiny_model: Emoti
     source = Blocks([noise(2560), noise(5120)], AudioError("broken"))
     statistics = LoopStatistics(source.sample_rate)
     with pytest.raises(AudioError, match="broken"):
-        run(source, Listener(tiny_model, 16000), statistics, lambda _: None)
+        run(source, Listener(tiny_model, sample_rate=16000), statistics, lambda _: None)
     assert source.events == ["open", "close"]
     assert (statistics.n_steps, statistics.drops) == (3, 2)
 
@@ -260,7 +259,7 @@ def test_stopping(tiny_model: EmotionModel) -> None:
     steps: list[Step] = []
     source = Blocks([noise(step_samples, i) for i in range(9)])
     statistics = LoopStatistics(source.sample_rate)
-    listener = Listener(tiny_model, 16000)
+    listener = Listener(tiny_model, sample_rate=16000)
     run(source, listener, statistics, steps.append, stopped=lambda: len(steps) == 4)
     assert (statistics.n_steps, len(steps), statistics.drops) == (4, 4, 5)
     assert source.events == ["open", "close"]
@@ -274,7 +273,7 @@ def test_seconds_are_those_of_a_file_of_this_length(
     step_samples = tiny_model.metadata.step_samples
     audio = noise(10 * step_samples)
     blocks = [audio[i : i + block] for i in range(0, len(audio), block)]
-    listener = Listener(tiny_model, 16000)
+    listener = Listener(tiny_model, sample_rate=16000)
     steps, _ = collected(Blocks(blocks), listener, seconds=n_steps * step_samples / 16000)
     assert untimed(steps) == untimed(listened(listener, audio[: n_steps * step_samples], [block]))
     assert len(steps) == n_steps
@@ -282,7 +281,7 @@ def test_seconds_are_those_of_a_file_of_this_length(
 
 def test_a_second_run_with_the_same_listener_is_the_same(tiny_model: EmotionModel) -> None:
     blocks = [noise(320, i) for i in range(60)]
-    listener = Listener(tiny_model, 16000)
+    listener = Listener(tiny_model, sample_rate=16000)
     first, _ = collected(Blocks(blocks), listener)
     listener.push(noise(700))  # what a stopped run leaves behind
     second, _ = collected(Blocks(blocks), listener)

@@ -21,7 +21,7 @@ from edgeemo.cli.extras import workstation
 from edgeemo.errors import MissingExtraError
 from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
-from edgeemo.sources import FileSource
+from edgeemo.sources import AudioFile
 
 WAIT_S = 120  # only so that a hanging process ends the test
 HEAVY = ["tensorflow", "keras", "tf2onnx", "librosa", "onnx", "onnx_ir", "scipy", "sklearn", "matplotlib"]
@@ -65,8 +65,8 @@ def test_json_lines_are_the_listeners_steps(either_model: EmotionModel, clip_48k
     assert result.exit_code == 0
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     steps: list[Step] = []
-    source = FileSource(clip_48k, realtime=False)
-    run(source, Listener(either_model, 48000), LoopStatistics(48000), steps.append)
+    source = AudioFile(clip_48k, realtime=False)
+    run(source, Listener(either_model, sample_rate=48000), LoopStatistics(48000), steps.append)
     assert len(lines) == len(steps) == int(4 * 16000 / either_model.metadata.step_samples)
     for line, step in zip(lines, steps, strict=True):
         keys = ["time_s", "utterance", "paused", "label", "probabilities", "resample_ms", "model_ms", "drops"]

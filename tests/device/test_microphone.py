@@ -172,7 +172,7 @@ def agreement(captured: np.ndarray, audio: np.ndarray, model: EmotionModel) -> t
     step_samples = model.metadata.step_samples
     found = []
     for shift in range(N_SHIFTS):
-        listener = Listener(model, model.metadata.features.sample_rate)
+        listener = Listener(model, sample_rate=model.sample_rate)
         padded = np.pad(audio, (shift * step_samples // N_SHIFTS, step_samples))
         played = np.array([list(s.probabilities.values()) for s in listener.push(padded)])
         for start in range(len(captured) - len(played) + 1):
@@ -324,8 +324,8 @@ def test_a_slow_reader_costs_counted_blocks_not_the_stream(
     """A loop that does not keep up: blocks go missing, are counted, and the newest audio is there."""
     code = """
 import time
-from edgeemo.sources import MicrophoneSource
-with MicrophoneSource(queue_s=0.2) as source:
+from edgeemo.sources import Microphone
+with Microphone(queue_s=0.2) as source:
     blocks = source.blocks()
     while not len(next(blocks)):
         pass

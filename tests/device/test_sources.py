@@ -15,7 +15,7 @@ import soundfile
 from edgeemo import sources
 from edgeemo.audio import read_blocks
 from edgeemo.errors import AudioError, DeviceError
-from edgeemo.sources import DropOldestQueue, FileSource, InputDevice, MicrophoneSource, list_devices
+from edgeemo.sources import AudioFile, DropOldestQueue, InputDevice, Microphone, list_devices
 
 Install = Callable[..., Any]
 BLOCK = 960  # 0.02 s at 48 kHz
@@ -43,12 +43,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-# --- FileSource
+# --- AudioFile
 
 
 @pytest.mark.parametrize("realtime", [False, True])
 def test_a_file_source_gives_the_file(clip_48k: Path, clock: Clock, realtime: bool) -> None:
-    with FileSource(clip_48k, block_s=0.05, realtime=realtime) as source:
+    with AudioFile(clip_48k, block_s=0.05, realtime=realtime) as source:
         assert (source.sample_rate, source.drops, source.name) == (48000, 0, "clip.wav")
         blocks = list(source.blocks())
         again = list(source.blocks())
@@ -60,13 +60,13 @@ def test_a_file_source_gives_the_file(clip_48k: Path, clock: Clock, realtime: bo
 
 def test_pacing_keeps_absolute_deadlines(clip_48k: Path, clock: Clock) -> None:
     clock.oversleep_s = 0.003  # every sleep is late; lateness must not add up
-    with FileSource(clip_48k) as source:
+    with AudioFile(clip_48k) as source:
         for i, _ in enumerate(source.blocks()):
             assert clock.now_s - 100 == pytest.approx(0.02 * (i + 1) + 0.003)
 
 
 def test_pacing_catches_up_after_a_pause(clip_48k: Path, clock: Clock) -> None:
-    with FileSource(clip_48k) as source:
+    with AudioFile(clip_48k) as source:
         for i, _ in enumerate(source.blocks()):
             if i == 50:
                 clock.now_s += 0.5  # a consumer that is slow once
@@ -74,16 +74,16 @@ def test_pacing_catches_up_after_a_pause(clip_48k: Path, clock: Clock) -> None:
 
 
 def test_not_realtime_never_sleeps(clip_48k: Path, clock: Clock) -> None:
-    list(FileSource(clip_48k, realtime=False).blocks())
+    list(AudioFile(clip_48k, realtime=False).blocks())
     assert clock.now_s == 100
 
 
 def test_a_broken_file_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file or folder"):
-        FileSource(tmp_path / "missing.wav")
+        AudioFile(tmp_path / "missing.wav")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     with pytest.raises(AudioError, match="0 samples"):
-        list(FileSource(tmp_path / "empty.wav").blocks())
+        list(AudioFile(tmp_path / "empty.wav").blocks())
 
 
 # --- The queue
@@ -119,7 +119,7 @@ def test_a_waiting_reader_is_woken() -> None:
     np.testing.assert_array_equal(found[0], [1, 1])
 
 
-# --- MicrophoneSource
+# --- Microphone
 
 DEVICES = [("Speakers", 0, 44100.0), ("USB Mic", 1, 48000.0), ("Array Mic", 4, 96000.0)]
 
@@ -130,7 +130,7 @@ def first(blocks: Iterator[np.ndarray], n: int) -> list[np.ndarray]:
 
 def test_captures_in_mono(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, default=1)
-    with MicrophoneSource() as source:
+    with Microphone() as source:
         (stream,) = portaudio.streams
         assert stream.is_open
         options = stream.options
@@ -166,7 +166,7 @@ def test_opens_at_48_khz_where_the_device_takes_it(
 ) -> None:
     devices = [("USB Mic", 2, native)]
     portaudio = install_portaudio(devices, only_channels=channels, only_rates=only_rates)
-    with MicrophoneSource() as source:
+    with Microphone() as source:
         options = portaudio.streams[0].options
         assert (source.sample_rate, source.channels) == (opened, channels)
         assert (options["samplerate"], options["channels"]) == (opened, channels)
@@ -175,7 +175,7 @@ def test_opens_at_48_khz_where_the_device_takes_it(
 
 def test_averages_the_channels_of_a_device_without_mono(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, only_channels=4, only_rates=(96000,))
-    with MicrophoneSource("array") as source:
+    with Microphone("array") as source:
         assert (source.channels, source.sample_rate) == (4, 96000)
         block = np.random.default_rng(0).standard_normal((1920, 4)).astype(np.float32)
         portaudio.streams[-1].capture(block)
@@ -184,7 +184,7 @@ def test_averages_the_channels_of_a_device_without_mono(install_portaudio: Insta
 
 def test_overflow_drops_the_oldest_and_counts(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, default=1)
-    with MicrophoneSource(queue_s=0.1) as source:  # 5 blocks
+    with Microphone(queue_s=0.1) as source:  # 5 blocks
         for value in range(12):
             portaudio.streams[0].capture(np.full((BLOCK, 1), value, np.float32))
         assert source.drops == 7
@@ -197,13 +197,13 @@ def test_overflow_drops_the_oldest_and_counts(install_portaudio: Install) -> Non
 
 def test_waiting_gives_empty_blocks(install_portaudio: Install) -> None:
     install_portaudio(DEVICES, default=1)
-    with MicrophoneSource() as source:
+    with Microphone() as source:
         assert next(source.blocks()).shape == (0,)
 
 
 def test_a_microphone_that_ends_is_an_error_after_its_last_block(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, default=1)
-    with MicrophoneSource() as source:
+    with Microphone() as source:
         portaudio.streams[0].capture(np.ones((BLOCK, 1), np.float32))
         portaudio.streams[0].finished()
         blocks = source.blocks()
@@ -214,13 +214,13 @@ def test_a_microphone_that_ends_is_an_error_after_its_last_block(install_portaud
 
 def test_a_silent_microphone_is_an_error(install_portaudio: Install) -> None:
     install_portaudio(DEVICES, default=1)
-    with MicrophoneSource(stall_s=0.2) as source, pytest.raises(DeviceError, match=r"no audio for 0\.2 s"):
+    with Microphone(stall_s=0.2) as source, pytest.raises(DeviceError, match=r"no audio for 0\.2 s"):
         list(source.blocks())
 
 
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     portaudio = install_portaudio(DEVICES, only_channels=4)
-    with MicrophoneSource(2) as source:
+    with Microphone(2) as source:
         monkeypatch.setattr(sources, "to_mono", None)  # averaging is the reader's work
         portaudio.streams[-1].capture(np.zeros((BLOCK, 4), np.float32))
         assert source.drops == 0
@@ -241,12 +241,12 @@ def test_list_devices(install_portaudio: Install) -> None:
 )
 def test_devices_are_found(install_portaudio: Install, wanted: int | str | None, index: int) -> None:
     install_portaudio(DEVICES, default=1)
-    assert MicrophoneSource(wanted).device.index == index
+    assert Microphone(wanted).device.index == index
 
 
 def test_an_exact_name_beats_a_part(install_portaudio: Install) -> None:
     install_portaudio([("Mic 2", 1, 48000.0), ("Mic", 1, 48000.0)])
-    assert MicrophoneSource("Mic").device.index == 1
+    assert Microphone("Mic").device.index == 1
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_wrong_devices_name_the_right_ones(
 ) -> None:
     install_portaudio(DEVICES, default=default)
     with pytest.raises(DeviceError, match=message) as caught:
-        MicrophoneSource(wanted)
+        Microphone(wanted)
     assert "1 'USB Mic', 2 'Array Mic'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -273,13 +273,13 @@ def test_no_microphone(install_portaudio: Install) -> None:
     install_portaudio([("Speakers", 0, 44100.0)], default=None)
     assert list_devices() == []
     with pytest.raises(DeviceError, match="no microphone found"):
-        MicrophoneSource()
+        Microphone()
 
 
 def test_a_device_that_does_not_open(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, default=1, only_channels=99)
     with pytest.raises(DeviceError, match=r"'USB Mic' does not open at 48000 Hz.*-9998") as caught:
-        MicrophoneSource().__enter__()
+        Microphone().__enter__()
     assert "\n" not in str(caught.value)
     assert portaudio.streams == []
 
@@ -300,7 +300,7 @@ def test_portaudio_missing(
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     (tmp_path / "sounddevice.py").write_text(f"raise {error}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    for call in (MicrophoneSource, list_devices):
+    for call in (Microphone, list_devices):
         with pytest.raises(DeviceError, match=expected) as caught:
             call()
         assert "\n" not in str(caught.value)

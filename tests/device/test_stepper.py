@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeemo.model import EmotionModel
-from edgeemo.stepper import Stepper, StreamStepper, WindowStepper, stepper
+from edgeemo.stepper import Stepper, StreamStepper, WindowStepper
 
 LEVELS = [0.0, 1e-4, 0.2]  # digital silence, below the front end's level floor, a voice
 
@@ -44,8 +44,8 @@ def n_silent(model: EmotionModel) -> int:
 
 
 def test_the_mode_chooses(tiny_model: EmotionModel, stream_model: EmotionModel) -> None:
-    assert isinstance(stepper(tiny_model), WindowStepper)
-    assert isinstance(stepper(stream_model), StreamStepper)
+    assert isinstance(tiny_model.stepper(), WindowStepper)
+    assert isinstance(stream_model.stepper(), StreamStepper)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -64,7 +64,7 @@ def test_window_steps_are_windows(tiny_model: EmotionModel, level: float) -> Non
     window, step = tiny_model.metadata.window_samples, tiny_model.metadata.step_samples
     padded = np.concatenate([np.zeros(window, np.float32), audio.ravel()])
     expected = [tiny_model.predict(padded[end : end + window]) for end in range(step, 9 * step + 1, step)]
-    np.testing.assert_array_equal(stepped(stepper(tiny_model), audio), expected)
+    np.testing.assert_array_equal(stepped(tiny_model.stepper(), audio), expected)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -72,7 +72,7 @@ def test_stream_steps_follow_a_window_of_silence(stream_model: EmotionModel, lev
     audio = noise_steps(stream_model, 9, level=level)
     silence = np.zeros((n_silent(stream_model), audio.shape[1]), np.float32)
     expected = by_hand(stream_model, np.concatenate([silence, audio]))[len(silence) :]
-    np.testing.assert_allclose(stepped(stepper(stream_model), audio), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(stepped(stream_model.stepper(), audio), expected, rtol=0, atol=1e-6)
     if level == LEVELS[1]:
         assert np.abs(expected - by_hand(stream_model, audio)).max() > 1e-4, "silence must matter"
 
@@ -80,7 +80,7 @@ def test_stream_steps_follow_a_window_of_silence(stream_model: EmotionModel, lev
 @pytest.mark.parametrize("n_before", [1, 2, 7])
 def test_reset_starts_afresh_bit_by_bit(either_model: EmotionModel, n_before: int) -> None:
     audio = noise_steps(either_model, 9)
-    steps = stepper(either_model)
+    steps = either_model.stepper()
     new = stepped(steps, audio)
     steps.reset()
     stepped(steps, noise_steps(either_model, n_before, seed=1))
@@ -93,8 +93,8 @@ def test_reset_starts_afresh_bit_by_bit(either_model: EmotionModel, n_before: in
 
 def test_results_and_audio_are_the_callers_own(either_model: EmotionModel) -> None:
     audio = noise_steps(either_model, 6)
-    expected = stepped(stepper(either_model), audio)
-    steps, buffer, found = stepper(either_model), np.empty_like(audio[0]), []
+    expected = stepped(either_model.stepper(), audio)
+    steps, buffer, found = either_model.stepper(), np.empty_like(audio[0]), []
     for step in audio:
         buffer[:] = step
         found.append(steps.step(buffer))
@@ -105,8 +105,8 @@ def test_results_and_audio_are_the_callers_own(either_model: EmotionModel) -> No
 
 def test_two_streams_of_one_model_are_apart(either_model: EmotionModel) -> None:
     audio, other = noise_steps(either_model, 6), noise_steps(either_model, 6, seed=1)
-    expected = stepped(stepper(either_model), audio), stepped(stepper(either_model), other)
-    first, second = stepper(either_model), stepper(either_model)
+    expected = stepped(either_model.stepper(), audio), stepped(either_model.stepper(), other)
+    first, second = either_model.stepper(), either_model.stepper()
     found = [(first.step(a), second.step(b)) for a, b in zip(audio, other, strict=True)]
     np.testing.assert_array_equal([a for a, _ in found], expected[0])
     np.testing.assert_array_equal([b for _, b in found], expected[1])
@@ -114,8 +114,8 @@ def test_two_streams_of_one_model_are_apart(either_model: EmotionModel) -> None:
 
 def test_refused_steps_leave_the_stream_as_it_was(either_model: EmotionModel) -> None:
     audio = noise_steps(either_model, 4)
-    expected = stepped(stepper(either_model), audio)
-    steps = stepper(either_model)
+    expected = stepped(either_model.stepper(), audio)
+    steps = either_model.stepper()
     found = [steps.step(audio[0])]
     for wrong in (audio[0][:-1], audio[:1], np.zeros(0, np.float32), np.float32(0)):
         with pytest.raises(ValueError, match=rf"expected \({audio.shape[1]},\)"):
@@ -135,7 +135,7 @@ def resident_bytes() -> int | None:
 
 def test_ten_thousand_steps_keep_nothing(stream_model: EmotionModel) -> None:
     audio = noise_steps(stream_model, 100)
-    steps = stepper(stream_model)
+    steps = stream_model.stepper()
     stepped(steps, audio)
     resident = resident_bytes()
     tracemalloc.start()

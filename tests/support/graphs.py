@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeemo.metadata import State
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
 
 

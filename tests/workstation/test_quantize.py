@@ -19,7 +19,7 @@ import pytest
 
 from edgeemo.errors import ExportError
 from edgeemo.metadata import Features
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.graphs import choose
 from edgeemo.workstation.graphs.calibrate import observe

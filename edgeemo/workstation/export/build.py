@@ -19,7 +19,8 @@ from edgeemo.errors import ExportError, ParityError
 from edgeemo.files import replacing
 from edgeemo.images import ImageModel, load_model
 from edgeemo.metadata import KEY, ImageMetadata, Metadata, State, read_metadata
-from edgeemo.model import EmotionModel, session_options
+from edgeemo.model import EmotionModel
+from edgeemo.session import session_options
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.graphs.assemble import assemble, save

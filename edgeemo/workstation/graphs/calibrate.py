@@ -17,7 +17,7 @@ import onnx_ir.passes.common
 import onnxruntime as ort
 
 from edgeemo.errors import ExportError
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 
 Batch = Mapping[str, np.ndarray]
 """Graph inputs by name."""

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 from edgeemo.workstation.graphs.calibrate import Batch
 from edgeemo.workstation.graphs.quantize import Quantizer
 

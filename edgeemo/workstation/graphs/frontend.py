@@ -16,7 +16,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeemo.metadata import Features
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Past, Zeros
 

@@ -13,7 +13,7 @@ import onnxscript.optimizer
 import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
 from edgeemo.workstation.graphs.network import refuse_control_flow
 from edgeemo.workstation.graphs.nodes import Nodes

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from edgeemo.files import replacing, write_text
-from edgeemo.model import session_options
+from edgeemo.session import session_options
 
 _CONFIG_SUFFIX = ".required_operators_and_types.config"
 
