@@ -176,7 +176,8 @@ def as_float32(samples: npt.NDArray[Any]) -> Audio:
             f"audio of shape {samples.shape}; expected mono, (n_samples,): pick a channel or average them"
         )
     if samples.dtype == np.int16:
-        return samples.astype(np.float32) / 32768
+        scaled: Audio = samples.astype(np.float32) / np.float32(32768)
+        return scaled
     if not np.isfinite(samples).all():
         raise AudioError(f"{len(samples)} samples of audio hold NaN or infinite values; expected [-1, 1]")
     return samples

@@ -117,6 +117,7 @@ class StreamStepper:
         )
         self._bindings = tuple(self._bound(metadata, source) for source in range(2))
         self._silent_states = silent_states
+        self._turn = 0  # the binding of the next step, and the buffers that it reads
         self.reset()
 
     @property
