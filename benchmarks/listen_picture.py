@@ -15,11 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+import edgeemo
 from edgeemo.files import write_text
-from edgeemo.live import Listener, LoopStatistics, Step, run
-from edgeemo.model import EmotionModel
-from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
+from edgeemo.places import DEFAULT_MODEL, sample_path
 from edgeemo.sources import AudioFile
+from edgeemo.statistics import LoopStatistics
 from edgeemo.view import Picture, render
 
 RESULT = Path(__file__).parent / "results" / "listen.svg"
@@ -35,17 +35,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT, help="the SVG file")
     arguments = parser.parse_args()
 
-    model = EmotionModel(model_path(arguments.model))
+    model = edgeemo.load(arguments.model)
     source = AudioFile(sample_path(), realtime=False)
     statistics = LoopStatistics(source.sample_rate)
-    steps: list[Step] = []
-    listener = Listener(model, sample_rate=source.sample_rate)
-    run(source, listener, statistics, steps.append, seconds=arguments.seconds)
-    if not steps:
+    step = None
+    for step in edgeemo.listen(source, model, seconds=arguments.seconds):
+        statistics.add(step)
+    if step is None:
         parser.error(f"--seconds {arguments.seconds:g} is less than one step")
 
     console = Console(record=True, width=80, file=io.StringIO())
-    console.print(render(Picture.of(source.name, model.metadata.variant, steps[-1], statistics)))
+    console.print(render(Picture.of(source.name, model.metadata.variant, step, statistics)))
     write_text(arguments.output, console.export_svg(title="edgeemo listen"))
     print(f"wrote {arguments.output}")
 

@@ -185,9 +185,8 @@ def listen(source: Source, model: EmotionModel, *, seconds: float | None = None)
 
     Example:
         >>> import edgeemo
-        >>> from edgeemo.places import sample_path
         >>> model = edgeemo.load("cnn_lstm")
-        >>> with edgeemo.AudioFile(sample_path(), realtime=False) as source:
+        >>> with edgeemo.AudioFile("call.wav", realtime=False) as source:
         ...     steps = list(edgeemo.listen(source, model, seconds=1.6))
         >>> [round(step.time_s, 2) for step in steps]
         [0.16, 0.32, 0.48, 0.64, 0.8, 0.96, 1.12, 1.28, 1.44, 1.6]
@@ -212,12 +211,12 @@ async def listen_async(
 
     Example:
         >>> import asyncio, edgeemo
-        >>> from edgeemo.places import sample_path
         >>> async def labels():
-        ...     with edgeemo.AudioFile(sample_path(), realtime=False) as source:
-        ...         return [step.label async for step in edgeemo.listen_async(source, edgeemo.load("cnn_lstm"))]
+        ...     model = edgeemo.load("cnn_lstm")
+        ...     with edgeemo.AudioFile("call.wav", realtime=False) as source:
+        ...         return [step.label async for step in edgeemo.listen_async(source, model)]
         >>> len(asyncio.run(labels()))
-        37
+        59
     """
     steps = listen(source, model, seconds=seconds)
     while True:

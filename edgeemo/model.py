@@ -143,11 +143,10 @@ class EmotionModel:
                 infinite; a rate is missing, not positive, or given beside a path.
 
         Example:
-            >>> import edgeemo, numpy as np
-            >>> model = edgeemo.load("cnn_lstm")
-            >>> score = model.classify(np.zeros(48_000, np.int16), sample_rate=48_000)
-            >>> score.duration_s, score.label in model.labels
-            (1.0, True)
+            >>> import edgeemo
+            >>> score = edgeemo.load("cnn_lstm").classify("call.wav")
+            >>> score.label == max(score.probabilities, key=score.probabilities.get)
+            True
         """
         if isinstance(audio, Path | str):
             if sample_rate is not None:

@@ -70,10 +70,10 @@ class AudioFile:
 
     Example:
         >>> import edgeemo
-        >>> from edgeemo.places import sample_path
-        >>> with edgeemo.AudioFile(sample_path(), realtime=False) as source:
-        ...     round(sum(len(block) for block in source.blocks()) / source.sample_rate)
-        6
+        >>> with edgeemo.AudioFile("call.wav", realtime=False) as source:
+        ...     n_samples = sum(len(block) for block in source.blocks())
+        >>> round(n_samples / source.sample_rate)
+        9
     """
 
     drops = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from rich.text import Text
 
 from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
-from edgeemo.live import Listener, LoopStatistics, Step, run
+from edgeemo.live import Listener, Step, listen, listen_async
 from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, Source
+from edgeemo.statistics import LoopStatistics
 from edgeemo.utterances import UtteranceDetector
 from edgeemo.view import LiveView, Picture, PlainView, render, view_for
 
@@ -54,11 +57,14 @@ def untimed(steps: list[Step]) -> list[Step]:
     return [replace(step, resample_ms=0.0, model_ms=0.0) for step in steps]
 
 
-def collected(source: Source, listener: Listener, **options: Any) -> tuple[list[Step], LoopStatistics]:
-    """What `run` gives for a source."""
+def collected(source: Source, model: EmotionModel, **options: Any) -> tuple[list[Step], LoopStatistics]:
+    """What `listen` gives for a source, counted."""
     steps: list[Step] = []
     statistics = LoopStatistics(source.sample_rate)
-    run(source, listener, statistics, steps.append, **options)
+    with source:
+        for step in listen(source, model, **options):
+            statistics.add(step, drops=source.drops)
+            steps.append(step)
     return steps, statistics
 
 
@@ -154,7 +160,7 @@ def test_warming_up_leaves_the_listener_as_new(either_model: EmotionModel) -> No
 
 def test_a_48_khz_stream_is_the_resampled_file(tiny_model: EmotionModel, clip_48k: Path) -> None:
     source = AudioFile(clip_48k, realtime=False)
-    steps, _ = collected(source, Listener(tiny_model, sample_rate=source.sample_rate))
+    steps, _ = collected(source, tiny_model)
     audio = read_audio(clip_48k, tiny_model.metadata.features.sample_rate)
     assert [(s.time_s, list(s.probabilities.values())) for s in steps] == hand_cut(tiny_model, audio)
 
@@ -212,13 +218,19 @@ class Blocks:
         self.events: list[str] = []
         self._blocks = blocks
         self._error = error
+        self._stopped = False
 
     def blocks(self) -> Any:
         for block in self._blocks:
+            if self._stopped:
+                return
             self.drops += 1
             yield block
         if self._error:
             raise self._error
+
+    def stop(self) -> None:
+        self._stopped = True
 
     def __enter__(self) -> Blocks:
         self.events.append("open")
@@ -228,41 +240,29 @@ class Blocks:
         self.events.append("close")
 
 
-class Watched:
-    """A model that notes when it is used."""
-
-    def __init__(self, model: EmotionModel, events: list[str]) -> None:
-        self.metadata, self.labels, self._model, self._events = model.metadata, model.labels, model, events
-
-    def predict(self, window: np.ndarray) -> np.ndarray:
-        self._events.append("predict")
-        return self._model.predict(window)
-
-
-def test_the_model_is_warm_before_the_source_opens(tiny_model: EmotionModel) -> None:
-    source = Blocks([noise(2560)])
-    collected(source, Listener(Watched(tiny_model, source.events), sample_rate=16000))  # type: ignore[arg-type]
-    assert source.events == ["predict", "predict", "open", "predict", "close"]
-
-
 def test_an_error_closes_the_source_and_keeps_what_was_counted(tiny_model: EmotionModel) -> None:
     source = Blocks([noise(2560), noise(5120)], AudioError("broken"))
-    statistics = LoopStatistics(source.sample_rate)
-    with pytest.raises(AudioError, match="broken"):
-        run(source, Listener(tiny_model, sample_rate=16000), statistics, lambda _: None)
+    taken: list[Step] = []
+    with pytest.raises(AudioError, match="broken"), source:
+        taken += (step for step in listen(source, tiny_model))
     assert source.events == ["open", "close"]
-    assert (statistics.n_steps, statistics.drops) == (3, 2)
+    assert len(taken) == 3
 
 
-def test_stopping(tiny_model: EmotionModel) -> None:
-    step_samples = tiny_model.metadata.step_samples
-    steps: list[Step] = []
-    source = Blocks([noise(step_samples, i) for i in range(9)])
-    statistics = LoopStatistics(source.sample_rate)
-    listener = Listener(tiny_model, sample_rate=16000)
-    run(source, listener, statistics, steps.append, stopped=lambda: len(steps) == 4)
-    assert (statistics.n_steps, len(steps), statistics.drops) == (4, 4, 5)
-    assert source.events == ["open", "close"]
+def test_a_source_that_is_stopped_ends_the_loop(either_model: EmotionModel) -> None:
+    source = Blocks([noise(either_model.metadata.step_samples, i) for i in range(9)])
+    taken = 0
+    for _ in listen(source, either_model):
+        taken += 1
+        if taken == 4:
+            source.stop()
+    assert (taken, source.drops) == (4, 4)
+
+
+def test_whoever_listens_may_leave_at_any_time(either_model: EmotionModel, clip_48k: Path) -> None:
+    source = AudioFile(clip_48k, realtime=False)
+    first = next(listen(source, either_model))
+    assert untimed([next(listen(source, either_model))]) == untimed([first])
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])
@@ -273,19 +273,70 @@ def test_seconds_are_those_of_a_file_of_this_length(
     step_samples = tiny_model.metadata.step_samples
     audio = noise(10 * step_samples)
     blocks = [audio[i : i + block] for i in range(0, len(audio), block)]
-    listener = Listener(tiny_model, sample_rate=16000)
-    steps, _ = collected(Blocks(blocks), listener, seconds=n_steps * step_samples / 16000)
-    assert untimed(steps) == untimed(listened(listener, audio[: n_steps * step_samples], [block]))
+    steps, _ = collected(Blocks(blocks), tiny_model, seconds=n_steps * step_samples / 16000)
+    expected = listened(Listener(tiny_model, sample_rate=16000), audio[: n_steps * step_samples], [block])
+    assert untimed(steps) == untimed(expected)
     assert len(steps) == n_steps
 
 
-def test_a_second_run_with_the_same_listener_is_the_same(tiny_model: EmotionModel) -> None:
-    blocks = [noise(320, i) for i in range(60)]
-    listener = Listener(tiny_model, sample_rate=16000)
-    first, _ = collected(Blocks(blocks), listener)
-    listener.push(noise(700))  # what a stopped run leaves behind
-    second, _ = collected(Blocks(blocks), listener)
-    assert untimed(first) == untimed(second)
+# --- With asyncio
+
+
+def test_asynchronous_steps_are_the_same(either_model: EmotionModel, clip_48k: Path) -> None:
+    source = AudioFile(clip_48k, realtime=False)
+
+    async def collect() -> list[Step]:
+        return [step async for step in listen_async(source, either_model, seconds=2.0)]
+
+    assert untimed(asyncio.run(collect())) == untimed(list(listen(source, either_model, seconds=2.0)))
+
+
+def test_an_error_reaches_who_awaits_the_step(tiny_model: EmotionModel) -> None:
+    async def collect() -> list[Step]:
+        source = Blocks([noise(2560)], AudioError("broken"))
+        return [step async for step in listen_async(source, tiny_model)]
+
+    with pytest.raises(AudioError, match="broken"):
+        asyncio.run(collect())
+
+
+def test_other_tasks_run_while_it_waits(tiny_model: EmotionModel, clip_48k: Path) -> None:
+    async def both() -> int:
+        turns, listening = 0, True
+
+        async def other() -> None:
+            nonlocal turns
+            while listening:
+                turns += 1
+                await asyncio.sleep(0.01)
+
+        task = asyncio.ensure_future(other())
+        async for _ in listen_async(AudioFile(clip_48k), tiny_model, seconds=0.5):
+            pass
+        listening = False
+        await task
+        return turns
+
+    assert asyncio.run(both()) > 5  # of about 50: half a second in real time
+
+
+def test_cancelling_stops_the_source(tiny_model: EmotionModel, clip_48k: Path) -> None:
+    source = AudioFile(clip_48k)  # four seconds, in real time
+
+    async def cancelled_early() -> float:
+        async def collect() -> None:
+            async for _ in listen_async(source, tiny_model):
+                pass
+
+        task = asyncio.ensure_future(collect())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        start_s = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - start_s
+
+    assert asyncio.run(cancelled_early()) < 3.5
 
 
 # --- What it counts

@@ -16,10 +16,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from edgeemo import live
 from edgeemo.cli import app
 from edgeemo.cli.extras import workstation
 from edgeemo.errors import MissingExtraError
-from edgeemo.live import Listener, LoopStatistics, Step, run
 from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile
 
@@ -64,9 +64,7 @@ def test_json_lines_are_the_listeners_steps(either_model: EmotionModel, clip_48k
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    steps: list[Step] = []
-    source = AudioFile(clip_48k, realtime=False)
-    run(source, Listener(either_model, sample_rate=48000), LoopStatistics(48000), steps.append)
+    steps = list(live.listen(AudioFile(clip_48k, realtime=False), either_model))
     assert len(lines) == len(steps) == int(4 * 16000 / either_model.metadata.step_samples)
     for line, step in zip(lines, steps, strict=True):
         keys = ["time_s", "utterance", "paused", "label", "probabilities", "resample_ms", "model_ms", "drops"]

@@ -30,19 +30,17 @@ def in_json(state: State) -> str:
 
 
 def test_what_they_say_of_themselves(tiny_model: EmotionModel, stream_model: EmotionModel) -> None:
-    m = tiny_model.metadata
-    end = f"at 16000 Hz -> probabilities (1, 3): {', '.join(m.labels)}"
-    assert repr(tiny_model) == f"EmotionModel(tiny.onnx: audio (1, {m.window_samples}) {end})"
-    states = ", ".join(f"{state.name} {state.shape}" for state in stream_model.metadata.states)
-    assert states
-    expected = f"EmotionModel(tiny.stream.onnx: audio (1, {m.step_samples}) {end}; carries {states})"
-    assert repr(stream_model) == expected
+    for model, mode in ((tiny_model, "window"), (stream_model, "stream")):
+        assert repr(model) == (
+            f"EmotionModel(tiny.{mode}: low, middle, high; 16000 Hz, {mode} of 0.64 s, a step every 0.16 s; "
+            f"{model.metadata.n_parameters} parameters, 0.0 MB)"
+        )
 
 
 @pytest.mark.parametrize("length", ["window_samples", "step_samples"])
 def test_a_stream_graph_predicts_no_window(stream_model: EmotionModel, length: str) -> None:
     audio = np.zeros(getattr(stream_model.metadata, length), np.float32)
-    with pytest.raises(ModelError, match=r"tiny\.stream\.onnx: a stream graph.*edgeemo\.stepper"):
+    with pytest.raises(ModelError, match=r"tiny\.stream\.onnx: a stream graph.*use stepper"):
         stream_model.predict(audio)
 
 
