@@ -1,8 +1,8 @@
-"""Classifying a large archive of recordings in parallel on a Ray cluster, into Parquet.
+"""Classifying a large archive of clips in parallel on a Ray cluster, into Parquet.
 
-Ray is the engine: it places the work, places it again when a node dies, and writes the files. It is imported inside
-the functions, because the device does without. Every node needs edgeemo with the extra `cluster`, and sees the
-recordings and the folder around the output under the same paths as this machine; the models travel with the job.
+Ray is the engine: it distributes the work, redistributes it when a node dies, and writes the files. It is imported
+inside the functions, because a device does without it. Every node needs edgeemo with the extra `cluster`, and must
+see the clips and the output's parent folder under the same paths as this machine; the models travel with the job.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from edgeemo.model import EmotionModel
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-# Ray Data gives up when no block ends for half an hour: blocks stay small, however long the recordings are.
-_MAX_BLOCK_RECORDINGS = 32
+# Ray Data gives up when no block ends for half an hour: blocks stay small, however long the clips are.
+_MAX_BLOCK_CLIPS = 32
 _MIN_BLOCKS = 200
 
-_FILE_BYTES = 1 << 20  # in memory: some 5000 recordings
+_FILE_BYTES = 1 << 20  # in memory: some 5000 clips
 _ROW_GROUP_ROWS = 1 << 20  # a whole file; Ray Data would make one of each block
 
 _Models = tuple[tuple[str, bytes], ...]
@@ -42,8 +42,8 @@ class ArchiveSummary:
     """What became of an archive.
 
     Attributes:
-        n_scored: recordings with a score.
-        n_unreadable: recordings with an error in place of it.
+        n_scored: clips with a score.
+        n_unreadable: clips with an error instead of one.
     """
 
     n_scored: int
@@ -52,34 +52,34 @@ class ArchiveSummary:
 
 def classify_archive(
     classifier: Classifier,
-    recordings: Iterable[Path],
+    clips: Iterable[Path],
     output: Path,
     *,
     address: str,
     progress_bar: bool = False,
 ) -> ArchiveSummary:
-    """Score recordings in parallel on a Ray cluster.
+    """Score clips in parallel on a Ray cluster.
 
     Args:
         classifier: what scores them.
-        recordings: at least one audio file; one that is named twice counts once.
-        output: folder for the Parquet files. It appears when everything is scored, and never half. Its columns are
-            `edgeemo.classify.columns`; one row per recording, in no particular order, with its absolute path. Where
+        clips: at least one audio file; one that is named twice counts once.
+        output: folder for the Parquet files. It appears once everything is scored, never half done. Its columns are
+            `edgeemo.classify.columns`; one row per clip, in no particular order, with its absolute path. Where
             one cannot be read, `error` says why, `n_windows` is 0 and the rest is null.
         address: the cluster, as of `edgeemo.cluster.connected`.
         progress_bar: show Ray Data's, if stdout is a terminal; with `ray://` there is none.
 
     Raises:
-        OutputError: `output` cannot be made, or is there already and not an empty folder.
-        ClusterError: there is no such cluster, or the job failed, or did nothing for half an hour (as when a
-            recording kills every worker that reads it: Ray never tires of trying).
+        OutputError: `output` cannot be created, or exists already and is not an empty folder.
+        ClusterError: there is no such cluster, or the job failed, or did nothing for half an hour (for example
+            because a clip kills every worker that reads it: Ray would retry forever).
         ImportError: Ray is not installed.
     """
     import ray
     import ray.data.exceptions
 
     models = tuple((model.path.name, model.path.read_bytes()) for model in classifier.models)
-    paths = list(dict.fromkeys(os.fsencode(path.absolute()) for path in recordings))
+    paths = list(dict.fromkeys(os.fsencode(path.absolute()) for path in clips))
     with _new_folder(output.absolute()) as folder, connected(address):
         arguments = (models, paths, str(folder))
         try:
@@ -92,9 +92,9 @@ def classify_archive(
         except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as error:
             raise ClusterError(
                 f"the job on the Ray cluster at {address} failed: {reason(error)}; every node needs "
-                "edgeemo[cluster] of this version, and the recordings and the output under the same paths"
+                "edgeemo[cluster] of this version, and must see the clips and the output under the same paths"
             ) from error
-        return _summary(folder, n_recordings=len(paths))
+        return _summary(folder, n_clips=len(paths))
 
 
 def _is_outside() -> bool:
@@ -115,7 +115,7 @@ def _write_parquet(models: _Models, paths: list[bytes], folder: str, *, progress
     context.enable_rich_progress_bars = True  # the other kind needs tqdm
     context.use_ray_tqdm = False
 
-    size = min(max(len(paths) // _MIN_BLOCKS, 1), _MAX_BLOCK_RECORDINGS)
+    size = min(max(len(paths) // _MIN_BLOCKS, 1), _MAX_BLOCK_CLIPS)
     blocks = [
         pa.table({"path": pa.array(paths[start : start + size], pa.binary())})
         for start in range(0, len(paths), size)
@@ -132,7 +132,7 @@ def _write_parquet(models: _Models, paths: list[bytes], folder: str, *, progress
 
 
 def _score_block(block: pa.Table, models: _Models) -> pa.Table:
-    """Score some recordings, in a worker on some node: a column of paths in, whole rows out."""
+    """Score some clips, in a worker on some node: a column of paths in, whole rows out."""
     import pyarrow as pa
 
     classifier = _loaded(models)
@@ -159,19 +159,19 @@ def _loaded(models: _Models) -> Classifier:
     return Classifier(loaded)
 
 
-def _summary(folder: Path, *, n_recordings: int) -> ArchiveSummary:
+def _summary(folder: Path, *, n_clips: int) -> ArchiveSummary:
     """Count what is in `folder`.
 
     Raises:
-        ClusterError: not one row per recording.
+        ClusterError: not one row per clip.
     """
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     errors = [pq.read_table(file, columns=["error"])["error"] for file in folder.glob("*.parquet")]
     n_rows = sum(len(column) for column in errors)
-    if n_rows != n_recordings:
+    if n_rows != n_clips:
         raise ClusterError(
-            f"{n_rows} rows for {n_recordings} recordings arrived in {folder}; the folder around the output "
+            f"{n_rows} rows for {n_clips} clips arrived in {folder}; the folder around the output "
             "must be one that this machine and all nodes share"
         )
     n_scored = sum(column.null_count for column in errors)
@@ -183,15 +183,15 @@ def _new_folder(output: Path) -> Iterator[Path]:
     """A temporary folder beside `output`, which becomes `output` only if the block ends without an error.
 
     Raises:
-        OutputError: it cannot be made, or `output` is there already and not an empty folder.
+        OutputError: it cannot be created, or `output` exists already and is not an empty folder.
     """
     try:
         if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-            raise OutputError(f"{output} is there already; give the name of a new folder, or of an empty one")
+            raise OutputError(f"{output} already exists; give a new folder or an empty one")
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     except OSError as error:
-        raise OutputError(f"{output}: cannot be made ({error.strerror}); give another folder") from error
+        raise OutputError(f"{output}: cannot be created ({error.strerror}); give another folder") from error
     folder.chmod(0o755)
     try:
         yield folder

@@ -23,7 +23,7 @@ from edgeemo.metadata import MIN_RATE
 Audio = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64"})
-"""What counts as audio in a folder. A file that is named itself may have any suffix."""
+"""What counts as audio in a folder. A file that is named explicitly may have any suffix."""
 
 _QUALITY = "HQ"
 _READ_SAMPLES = 1 << 18
@@ -36,8 +36,9 @@ def find_audio(
 
     Args:
         paths: files, taken as they are, and folders, searched recursively for `SUFFIXES`; hidden files and
-            folders in them (such as macOS' `._name.wav`) are left out.
-        on_unreadable: told of each folder, by its name in the error, that cannot be searched; the search goes on.
+            folders in them (such as macOS' `._name.wav`) are skipped.
+        on_unreadable: called with the error, which names the folder, for each folder that cannot be searched; the
+            search goes on.
 
     Returns:
         the files, sorted, each once.
@@ -84,13 +85,13 @@ def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
         mono float32, shape `(block_samples,)`; the last one may be shorter.
 
     Raises:
-        AudioError: the file is missing, a folder, not audio, empty, of an impossible rate, or holds a NaN or infinite
-            sample, or ones too large to average.
+        AudioError: the file is missing, a folder, not audio, or empty; its rate is impossible; or it holds samples
+            that are NaN, infinite, or too large to average.
     """
     path = Path(path)
     with _opened(path) as file:
         n_samples = 0
-        # Not soundfile's own `blocks`: where a damaged file ends before its header says, that gives old memory.
+        # Not soundfile's own `blocks`: if a damaged file ends before its header says, that returns stale memory.
         while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
             mono = to_mono(block)
             if not np.isfinite(mono).all():
@@ -103,7 +104,7 @@ def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
 
 
 def read_audio(path: Path | str, sample_rate: int) -> Audio:
-    """Read a whole file; a long one is never held at its own, higher rate.
+    """Read a whole file. A long one is never held in memory at its own, higher rate.
 
     Args:
         path: as `read_blocks`.
@@ -154,13 +155,13 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
 
 
 def as_float32(samples: npt.NDArray[Any]) -> Audio:
-    """Samples as this package has them, from one's own program.
+    """Check and convert samples that come from the caller's own program.
 
     Args:
         samples: float32 in [-1, 1], or int16, which is scaled; shape `(n_samples,)` of mono audio.
 
     Returns:
-        float32, shape `(n_samples,)`; `samples` itself where it is that already.
+        float32, shape `(n_samples,)`; `samples` itself if it is that already.
 
     Raises:
         AudioError: another type or shape, or a sample that is NaN or infinite.
@@ -256,9 +257,7 @@ def _opened(path: Path) -> Iterator[Any]:
     if stat.S_ISDIR(facts.st_mode):
         raise AudioError(f"{path}: a folder, expected an audio file")
     if not stat.S_ISREG(facts.st_mode):
-        raise AudioError(
-            f"{path}: a pipe or device, expected an audio file: reading audio goes back and forth"
-        )
+        raise AudioError(f"{path}: a pipe or device, expected an audio file: reading one needs to seek")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: headerless audio, its rate is unknown; expected WAV, FLAC, OGG or MP3")
     if facts.st_size == 0:

@@ -1,4 +1,4 @@
-"""Being connected to a Ray cluster. Ray is the extra `cluster`, imported inside the functions."""
+"""Connecting to a Ray cluster. Ray is the extra `cluster`, imported inside the functions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Be connected to a Ray cluster.
+    """Connect to a Ray cluster for the length of a `with` block.
 
     Args:
-        address: as `ray.init` takes it. `auto`: the cluster that this machine is a node of; `HOST:PORT`: that one of
-            several; `ray://HOST:PORT`: a cluster that it is no node of (needs `ray[client]`); `local`: a cluster of
-            this machine alone, which is started here and ended after.
+        address: as `ray.init` takes it. `auto`: the cluster that this machine belongs to; `HOST:PORT`: a particular
+            one of several; `ray://HOST:PORT`: a cluster that it does not belong to (needs `ray[client]`); `local`: a
+            cluster of this machine alone, started here and stopped afterwards.
 
     Raises:
         ClusterError: the address is none of these, or there is no such cluster; after a minute at the latest.
@@ -53,8 +53,8 @@ def connected(address: str) -> Iterator[None]:
         if address == "local":
             raise ClusterError(f"Ray does not start on this machine: {reason(error)}") from error
         raise ClusterError(
-            f"no Ray cluster at {address} ({reason(error)}); `auto` and HOST:PORT need this machine to be a node of "
-            "it, ray://HOST:10001 does not, `local` starts one here"
+            f"no Ray cluster at {address} ({reason(error)}); `auto` and HOST:PORT need this machine to belong to "
+            "it, ray://HOST:10001 does not, and `local` starts one here"
         ) from error
     try:
         yield

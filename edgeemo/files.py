@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half written or lost."""
+"""Writing files so that nothing is ever lost or left half written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edgeemo.errors import OutputError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` only if the block ends without an error.
 
-    The temporary name keeps the suffix of `path`, because many writers choose a format by it. What is there keeps its
-    permissions, a link goes on pointing where it did. What is no file (a pipe, a device) is never replaced: the block
-    then gets `path` itself.
+    The temporary name keeps the suffix of `path`, because many writers choose a format by it. A file that is replaced
+    keeps its permissions, and a link keeps pointing to the same place. A pipe or a device is never replaced: the
+    block then gets `path` itself.
 
     Raises:
-        OutputError: nothing can be written there: a folder, no permission, a full disk.
+        OutputError: nothing can be written there: it is a folder, permission is missing, or the disk is full.
     """
     path = Path(path)
     try:
@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Before work whose result goes to `path`: raise what `replacing` would raise after it.
+    """Find out before long work whether its result can be written to `path`.
 
     Raises:
         OutputError: as `replacing`.
@@ -52,7 +52,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8; of file names that are none, the odd bytes as `\\udcXX`."""
+    """Write `text` to `path` atomically, as UTF-8; bytes of file names that are not UTF-8 become `\\udcXX`."""
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 

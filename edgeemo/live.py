@@ -27,16 +27,16 @@ class Step:
     """One inference of the live loop.
 
     Attributes:
-        time_s: position in the stream at which the step ends, counted in samples, so independent of any clock;
-            audio that a source dropped is not counted.
-        utterance: number of the utterance that the step belongs to, a pause after it included: 0 before the first,
-            then from 1 on. `edgeemo.utterances` has the rule.
-        paused: whether nothing was heard above the background for a pause's length, or nothing yet: the label is
-            then one of silence.
+        time_s: where in the stream the step ends, counted in samples and so independent of any clock; audio that
+            the source dropped is not counted.
+        utterance: number of the utterance that the step belongs to, counting the pause after it: 0 before the first,
+            then 1 and so on. `edgeemo.utterances` has the rule.
+        paused: True if nothing has risen above the background for the length of a pause, or nothing has yet: the
+            label then describes silence.
         label: the most probable one.
         probabilities: label -> probability, in the model's order.
         resample_ms: time spent resampling since the step before.
-        model_ms: time spent in the model, the front end and the search for utterances included.
+        model_ms: time spent in the model, including the front end and the search for utterances.
     """
 
     time_s: float
@@ -59,7 +59,7 @@ class Listener:
     Any number of listeners may share a model, each in a thread of its own; one listener belongs to one thread at a
     time.
 
-    The steps do not depend on how the stream is cut into blocks. Where an utterance begins, a stream graph starts
+    The steps do not depend on how the stream is cut into blocks. At the start of each utterance a stream graph starts
     afresh, as after silence; a window graph forgets by itself.
 
     Args:
@@ -89,7 +89,7 @@ class Listener:
         self.reset()
 
     def warm_up(self) -> None:
-        """Run the model on silence, since its first inferences are several times slower; then `reset`."""
+        """Run the model on silence, because its first inferences are several times slower; then `reset`."""
         silence = np.zeros_like(self._pending)
         for _ in range(2):
             self._stepper.step(silence)
@@ -124,7 +124,7 @@ class Listener:
         return self._advance(audio)
 
     def flush(self) -> list[Step]:
-        """End the stream: its last steps, without an incomplete one. The next `push` starts a new stream."""
+        """End the stream and return its last complete steps. The next `push` starts a new stream."""
         start_s = time.perf_counter()
         audio = self._resampler.flush()
         self._resample_s += time.perf_counter() - start_s
@@ -133,7 +133,7 @@ class Listener:
         return steps
 
     def _advance(self, audio: Audio) -> list[Step]:
-        """Fill `self._pending` again and again; each time it is full is a step."""
+        """Fill `self._pending` again and again; each time it is full, it is a step."""
         steps, start = [], 0
         while start < len(audio):
             piece = audio[start : start + len(self._pending) - self._n_pending]
@@ -170,9 +170,9 @@ class Listener:
 def listen(source: Source, model: EmotionModel, *, seconds: float | None = None) -> Iterator[Step]:
     """The live loop: the steps of a microphone or a file, as they become complete.
 
-    A generator in the caller's thread: between two steps the caller has it for itself, while the microphone goes on
-    filling its queue of 2 s. It ends with the source: after a file's last block, or when `source.stop()` was called;
-    an incomplete last step is left out.
+    A generator that runs in the caller's thread: between two steps the thread is the caller's, while the microphone
+    goes on filling its queue of 2 s. It ends when the source does, after a file's last block or a call of
+    `source.stop()`; an incomplete last step is left out.
 
     Args:
         source: a `Microphone` that is open, or an `AudioFile`.
@@ -199,7 +199,7 @@ def listen(source: Source, model: EmotionModel, *, seconds: float | None = None)
 async def listen_async(
     source: Source, model: EmotionModel, *, seconds: float | None = None
 ) -> AsyncIterator[Step]:
-    """`listen` for programs with asyncio: while it waits for audio, and computes, the event loop is free.
+    """`listen` for asyncio programs: the event loop stays free while it waits for audio and while it computes.
 
     Each step is computed in a thread of asyncio's default executor. Cancelling the task stops the source.
 
@@ -233,7 +233,7 @@ async def listen_async(
 
 
 def _steps(source: Source, listener: Listener, left: int | None) -> Iterator[Step]:
-    """The steps of a source, or of its next `left` samples."""
+    """The steps of a source, or of its next `left` samples only."""
     for block in source.blocks():
         if left is not None:
             block = block[:left]

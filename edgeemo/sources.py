@@ -161,18 +161,18 @@ def list_devices() -> list[InputDevice]:
 class Microphone:
     """A microphone, open while it is entered: at 48 kHz if it takes that, else at its default rate.
 
-    PortAudio's callback only copies a block into a bounded queue. When the queue is full the oldest block
-    goes, and is counted in `drops`, as is every overflow that PortAudio reports.
+    PortAudio's callback only copies each block into a bounded queue. When the queue is full, the oldest block is
+    dropped and counted in `drops`, as is every overflow that PortAudio reports.
 
     Args:
         device: index, name or part of a name; None is the system's default.
         block_s: seconds in a block.
         queue_s: seconds of audio that may wait for the loop before blocks are dropped.
-        stall_s: seconds without a block after which the microphone counts as gone.
+        stall_s: seconds without a block after which the microphone is taken to be gone.
 
     Attributes:
-        device: what was found.
-        channels: captured, then averaged: 1 if the device does that, else all it has.
+        device: the device that was found.
+        channels: how many are captured and averaged: 1 if the device can do that, otherwise all of them.
 
     Raises:
         DeviceError: PortAudio is missing, there is no microphone, or no such one.
@@ -304,7 +304,7 @@ class DropOldestQueue:
             self.closed = False
 
     def put(self, block: npt.NDArray[np.float32]) -> None:
-        """Add a block, at the cost of the oldest if there is no room. Never waits for room."""
+        """Add a block; if there is no room, drop the oldest. Never waits."""
         with self._changed:
             if len(self._blocks) == self._capacity:
                 self._blocks.popleft()
@@ -313,7 +313,7 @@ class DropOldestQueue:
             self._changed.notify()
 
     def close(self) -> None:
-        """Say that nothing more will come."""
+        """Announce that nothing more will come."""
         with self._changed:
             self.closed = True
             self._changed.notify()
@@ -349,7 +349,7 @@ def _import_sounddevice() -> Any:
 def _capture_settings(device: InputDevice) -> tuple[int, int]:
     """The first sample rate and number of channels that the device takes.
 
-    If it takes none of them now, they are its default rate and all channels: opening will then say why.
+    If it takes none of them now, return its default rate and all its channels: opening it will then say why.
     """
     sounddevice = _import_sounddevice()
     # 48 kHz before the default rate: nearly every USB microphone and sound server runs at it, and it is three times

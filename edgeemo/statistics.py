@@ -22,7 +22,7 @@ class LoopStatistics:
         source_rate: as given.
         n_steps: inferences so far.
         stream_s: seconds of audio up to the end of the last step.
-        label_steps: label -> how many steps in utterances it was, of the labels that were any.
+        label_steps: label -> in how many steps it was the most probable; only labels that were so at least once.
         drops: blocks lost so far.
     """
 
@@ -50,7 +50,7 @@ class LoopStatistics:
 
     @property
     def label(self) -> str | None:
-        """The most frequent one, of equals the more probable; None without an utterance."""
+        """The most frequent label; of equally frequent ones, the more probable. None without an utterance."""
         return max(
             self.label_steps,
             key=lambda label: (self.label_steps[label], self._probability_sums[label]),
@@ -70,11 +70,11 @@ class LoopStatistics:
 
     @property
     def real_time_factor(self) -> float:
-        """Processing time / audio time over the whole run, below 1 if the loop keeps up; NaN without a step."""
+        """Processing time / audio time over the whole run: below 1 if the loop keeps up. NaN without a step."""
         return self._total_ms / 1000 / self.stream_s if self.n_steps else float("nan")
 
     def summary(self) -> list[str]:
-        """Everything so far for a person, in at most 3 lines."""
+        """Everything so far, for a person, in at most three lines."""
         if not self.n_steps:
             return [f"no step: the stream ended before the first one was complete; drops {self.drops}"]
         label = self.label

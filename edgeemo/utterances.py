@@ -1,7 +1,7 @@
 """Where utterances begin in a stream, by its level alone.
 
-This is no voice detector: a slammed door is an utterance too. It says where the sound before is over and done
-with, so that a model that carries state may forget it.
+This is not a voice detector: a slammed door is an utterance too. It says when the sound before is over, so that a
+model that carries state can forget it.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ class UtteranceDetector:
 
     The rule, on the level (RMS, in dB re 1) of each step:
 
-    1. The *floor* is what the background is taken to be: the level of the first step; from then on it falls to the
-       level of any quieter step at once, and rises towards that of louder ones by `RISE_DB_PER_S` at most.
-    2. A step is *speech* if it is more than `margin_db` above the floor, and above `minimum_db`. The first step,
-       of which nothing is known, is speech if it is above `minimum_db`.
-    3. A *pause* is a run of steps without speech. Where the floor falls so far that a louder step of the run is
-       speech by it, that step was no pause: the run starts anew with the step that showed it.
+    1. The *floor* is the estimated level of the background. It starts at the level of the first step, drops at once
+       to the level of any quieter step, and rises towards louder ones by `RISE_DB_PER_S` at most.
+    2. A step is *speech* if it is more than `margin_db` above the floor, and above `minimum_db`. The first step has
+       no background to be compared with: it is speech if it is above `minimum_db`.
+    3. A *pause* is a run of steps without speech. If the floor drops so far that an earlier, louder step of the run
+       would have been speech, that step was not part of a pause: the run starts again with the step that showed it.
     4. An *utterance* begins with the first speech of the stream, and with the first speech after a pause of at
        least `pause_s`.
 
-    So a stream that starts amid noise has its first utterance there, and the first voice after a pause's length of
-    that noise is the second. A lasting rise of the noise begins one more, in which the next voices go unnoticed
-    until the floor has come up.
+    So a stream that starts in the middle of noise begins with an utterance, and the first voice after a pause's
+    length of that noise begins the second. If the noise rises for good, one more utterance begins, and voices in it
+    go unnoticed until the floor has caught up.
 
-    A factor on all of the audio changes nothing while every step stays above `minimum_db`. The floor never falls
-    further than `margin_db` below that: after digital silence it need not come up from nowhere.
+    Scaling all of the audio changes nothing as long as every step stays above `minimum_db`. The floor never drops
+    more than `margin_db` below that, so that it does not have to climb out of digital silence.
 
     Args:
         sample_rate: Hz of the audio.
-        pause_s: seconds without speech that part two utterances.
+        pause_s: seconds without speech that separate two utterances.
         margin_db: how far speech is above the floor.
-        minimum_db: a step at or below this is no speech, whatever the floor; dB re 1.
+        minimum_db: a step at or below this is never speech, whatever the floor; dB re 1.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class UtteranceDetector:
     def paused(self) -> bool:
         """Whether the last step pushed is in a pause of at least `pause_s`, or before the first utterance.
 
-        By what is known so far: by rule 3 a pause may turn out to have been none, and ends without an utterance.
+        This is what is known so far: by rule 3, what looked like a pause may turn out not to have been one, and then
+        ends without an utterance.
         """
         return not self._spoken or self._quiet_samples >= self._pause_samples
 
@@ -109,7 +110,7 @@ class UtteranceDetector:
         return level_db > max(self._floor_db + self._margin_db, self._minimum_db)
 
     def _level_db(self, audio: Audio) -> float:
-        """RMS, dB re 1, but not below the lowest floor that makes a difference."""
+        """RMS in dB re 1, limited from below to the lowest floor that makes a difference."""
         lowest_db = self._minimum_db - self._margin_db
         power = float(np.dot(audio, audio)) / len(audio)
         return max(10 * math.log10(power), lowest_db) if power > 0 else lowest_db

@@ -160,7 +160,7 @@ def test_output_that_is_there_is_kept(
 ) -> None:
     (tmp_path / taken).parent.mkdir(exist_ok=True)
     (tmp_path / taken).write_text("kept")
-    with pytest.raises(OutputError, match=r"is there already; give the name of a new folder"):
+    with pytest.raises(OutputError, match=r"already exists; give the name of a new folder"):
         classify_archive(classifier, [archive / "empty.wav"], tmp_path / "scores", address="local")
     assert (tmp_path / taken).read_text() == "kept"
 
@@ -168,7 +168,7 @@ def test_output_that_is_there_is_kept(
 def test_output_that_cannot_be_made(classifier: Classifier, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     output = tmp_path / "file" / "scores"
-    with pytest.raises(OutputError, match=r"cannot be made"):
+    with pytest.raises(OutputError, match=r"cannot be created"):
         classify_archive(classifier, [archive / "empty.wav"], output, address="local")
 
 
@@ -178,6 +178,6 @@ def test_rows_that_went_to_a_folder_of_another_node_are_missed(tmp_path: Path) -
 
     for i, error in enumerate(("no audio", None)):
         pq.write_table(pa.table({"error": pa.array([error, None], pa.string())}), tmp_path / f"{i}.parquet")
-    assert _summary(tmp_path, n_recordings=4) == ArchiveSummary(n_scored=3, n_unreadable=1)
-    with pytest.raises(ClusterError, match=r"4 rows for 5 recordings .* all nodes share"):
-        _summary(tmp_path, n_recordings=5)
+    assert _summary(tmp_path, n_clips=4) == ArchiveSummary(n_scored=3, n_unreadable=1)
+    with pytest.raises(ClusterError, match=r"4 rows for 5 clips .* all nodes share"):
+        _summary(tmp_path, n_clips=5)
