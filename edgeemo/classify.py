@@ -63,7 +63,7 @@ class ClipFailure:
     error: str
 
     def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """What JSON keeps: the same keys as of a `ClipScore`."""
+        """What JSON keeps: the same keys as for a `ClipScore`."""
         del labels
         return {
             "path": str(self.path),
@@ -138,7 +138,7 @@ class Classifier:
         return ClipScore(path, len(audio) / self.sample_rate, label, probabilities, n_windows)
 
     def classify(self, paths: Iterable[Path]) -> Iterator[ClipScore | ClipFailure]:
-        """Score files one after the other, in their order; one that cannot be read does not stop the rest."""
+        """Score files one after another, in order; one that cannot be read does not stop the rest."""
         for path in paths:
             try:
                 yield self.score_clip(path)

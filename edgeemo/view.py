@@ -1,6 +1,6 @@
-"""What a person sees of the live loop: a picture that is redrawn in a terminal, plain lines elsewhere.
+"""What a person sees of the live loop: a display that is redrawn in a terminal, plain lines elsewhere.
 
-A view is shown one `Picture` after another.
+A view shows one `Picture` after another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Picture:
         source: name of the microphone or file, and its rate.
         model: name of the model.
         time_s: position in the stream.
-        label: the current one; None in a pause, when there is none to show.
+        label: the current one; None in a pause.
         probabilities: label -> probability, in the order to show them.
         latency_p50_ms: median latency of a step.
         latency_p99_ms: its 99th percentile.
@@ -96,7 +96,7 @@ class LiveView:
         self._waiting: Picture | None = None
 
     def show(self, picture: Picture) -> None:
-        """Show a picture, or keep it until the next may be drawn."""
+        """Show a picture, or keep it until it is time to redraw."""
         self._waiting = picture
         if time.monotonic() - self._last_s >= _REDRAW_S:
             self._draw()
@@ -120,7 +120,7 @@ class LiveView:
 
 
 class PlainView:
-    """A line for each new label or pause, and for each second of the stream: for pipes and log files."""
+    """Writes a line for each new label or pause, and one for each second of the stream: for pipes and log files."""
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
@@ -128,10 +128,10 @@ class PlainView:
         self._second = -1
 
     def show(self, picture: Picture) -> None:
-        """Write the line of a picture, if it has one.
+        """Write the line of a picture, if it is due one.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: nobody is reading any more.
         """
         second = math.floor(picture.time_s)
         if picture.label == self._label and second == self._second:
@@ -154,9 +154,9 @@ class PlainView:
 
 
 def render(picture: Picture, width: int = WIDTH) -> RenderableType:
-    """A picture for a terminal of at least `width` columns; 9 rows and one for each label.
+    """A picture, `width` columns wide, with 9 rows and one more for each label.
 
-    `benchmarks/listen_picture.py` makes one for the README.
+    `benchmarks/listen_picture.py` makes the one in the README.
     """
     name_width = max(map(len, picture.probabilities))
     bar_width = max(10, width - name_width - 20)

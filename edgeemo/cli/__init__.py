@@ -1,6 +1,6 @@
 """The command line. This module registers the commands, and turns known errors into one line.
 
-The modules of the commands import at their top only what is quick; the rest inside their functions.
+The command modules import only what is quick to load at the top, and the rest inside their functions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgeemo.errors import EdgeEmoError
 
 
 class _Commands(TyperGroup):
-    """One line and exit code 1 for an error that edgeemo raises on purpose; others keep their traceback."""
+    """Prints errors that edgeemo raises on purpose as one line, with exit code 1; others keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -40,7 +40,8 @@ class _Commands(TyperGroup):
         except OSError as error:
             if error.errno == errno.ENOSPC and error.filename is None:  # what stdout goes to
                 print(
-                    "edgeemo: no space left for the output; free some, or send it elsewhere", file=sys.stderr
+                    "edgeemo: no space left for the output; free some space or send it elsewhere",
+                    file=sys.stderr,
                 )
                 raise typer.Exit(1) from error
             if not isinstance(error, BrokenPipeError):

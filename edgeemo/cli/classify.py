@@ -78,7 +78,7 @@ def classify_command(
 ) -> None:
     """Score whole clips of any length and rate: the mean probabilities over each clip's windows.
 
-    A file that cannot be read is named and counted, and the rest goes on; the exit code is then 1.
+    A file that cannot be read is named and counted, and the others are scored all the same; the exit code is then 1.
     """
     import edgeemo
     from edgeemo.classify import Classifier
@@ -108,7 +108,7 @@ def _classify_here(
     found = _find(files)
     columns = (TextColumn("classify"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     results: list[ClipScore | ClipFailure] = []
-    with quiet_libraries():  # what MP3 decoding says of damaged files, in lines of C source
+    with quiet_libraries():  # MP3 decoders write about damaged files what edgeemo says itself
         console = Console(stderr=True)
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(found))
@@ -141,7 +141,7 @@ def _classify_archive(classifier: Classifier, files: Sequence[Path], output: Pat
     from edgeemo.archive import classify_archive
     from edgeemo.classify import ClipFailure
 
-    # A path with nothing behind it becomes a row too: no node can read it.
+    # A path that leads nowhere becomes a row too: no node can read it.
     found = [item.path if isinstance(item, ClipFailure) else item for item in _find(files)]
     with extras(), quiet_libraries():
         done = classify_archive(classifier, found, output, address=address, progress_bar=sys.stderr.isatty())
@@ -200,7 +200,7 @@ def _table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) 
 
 
 def _find(arguments: Sequence[Path]) -> list[Path | ClipFailure]:
-    """The files behind each argument, each once; what has none behind it, or cannot be searched, fails instead."""
+    """The files behind each argument, each once; an argument without any, or that cannot be searched, is a failure."""
     from edgeemo.audio import find_audio
     from edgeemo.classify import ClipFailure
 

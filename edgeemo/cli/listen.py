@@ -50,8 +50,8 @@ def listen_command(
 ) -> None:
     """Listen to a microphone (or a file, in real time) and show the emotion in the voice, step by step.
 
-    Ctrl-C ends with a summary. Into a pipe or a file: a line for each new label, and for each second. Where nothing
-    has been louder than the background for 0.64 s, no label is shown.
+    Ctrl-C ends it with a summary. Piped or redirected, it prints a line for each new label and one for each second.
+    It shows no label once nothing has been louder than the background for 0.64 s.
     """
     if show_devices:
         if sample or fast or any(value is not None for value in (file, device, seconds)):
@@ -72,7 +72,7 @@ def listen_command(
     from edgeemo.statistics import LoopStatistics
 
     loaded = edgeemo.load(model)
-    # PortAudio, ALSA and MP3 decoding report there, in lines of C source, what edgeemo says in one of its own.
+    # PortAudio, ALSA and MP3 decoders write to stderr what edgeemo reports in one line of its own.
     with quiet_libraries():
         source = _source(clip, device, fast)
         statistics = LoopStatistics(source.sample_rate)
@@ -92,7 +92,7 @@ def listen_command(
 def _shown(
     source: Source, model: EmotionModel, statistics: LoopStatistics, as_json: bool
 ) -> Iterator[Callable[[Step], None]]:
-    """What shows a step that `statistics` has counted: a JSON line, or the view, which is there meanwhile."""
+    """Give a function that shows a step which `statistics` has counted: as a JSON line, or in the view."""
     if as_json:
         yield lambda step: _write_json(step, statistics.drops)
         return
@@ -151,7 +151,7 @@ def _show_devices(as_json: bool) -> None:
 
 @contextmanager
 def _stopped_by_signals(source: Source) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the source, which ends the loop; a second one ends the program as usual."""
+    """Have Ctrl-C and SIGTERM stop the source, which ends the loop; a second one ends the program as usual."""
 
     def receive(_number: int, _frame: FrameType | None) -> None:
         source.stop()
