@@ -200,7 +200,7 @@ def _table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) 
 
 
 def _find(arguments: Sequence[Path]) -> list[Path | ClipFailure]:
-    """The files behind each argument, each once; an argument without any, or that cannot be searched, is a failure."""
+    """The files behind each argument, each once; an argument without any, or one that cannot be searched, fails."""
     from edgeemo.audio import find_audio
     from edgeemo.classify import ClipFailure
 
