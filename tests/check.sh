@@ -1,31 +1,46 @@
 #!/usr/bin/env bash
-# The one check command: `bash tests/check.sh`. Sets up what it needs, then stops at the first step that fails.
-# Needs Python 3.11 or newer, git and the package registries; microphone tests need apt-get as root, or PulseAudio.
+# The one check command.
+#
+#   bash tests/check.sh          checks everything
+#   bash tests/check.sh --fast   leaves out what takes minutes: slow tests, tests that need corpora, a microphone or a
+#                                cluster, the coverage, and the wheel
+#
+# Sets up what it needs, then stops at the first step that fails. Needs Python 3.11 or newer, git and the package
+# registries; microphone tests need apt-get as root, or PulseAudio.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
 MAX_BASE_MB=250
+
+case "$*" in
+    "") fast=false ;;
+    --fast) fast=true ;;
+    *) echo "check.sh: got '$*'; expected --fast, or nothing to check everything" >&2; exit 2 ;;
+esac
 work=$(mktemp -d)
 what=start
 trap 'rm -rf "$work"' EXIT
 trap 'echo "check.sh: FAILED at: $what" >&2' ERR
 step() { what=$1; printf '\n=== %s (%d s)\n' "$what" "$SECONDS"; }
 
-step "system packages"
-if ! [ -x "$(command -v apt-get)" ]; then
-    echo "no apt-get here: without PortAudio and PulseAudio the microphone tests will be skipped"
-else
-    missing=()
+install_system_packages() {
+    if ! [ -x "$(command -v apt-get)" ]; then
+        echo "no apt-get here: without PortAudio and PulseAudio the microphone tests will be skipped"
+        return
+    fi
+    local package missing=() sudo=""
     for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins; do
         dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
-    sudo=""; [ "$(id -u)" = 0 ] || sudo="sudo -n"
+    [ "$(id -u)" = 0 ] || sudo="sudo -n"
     if [ ${#missing[@]} -gt 0 ] && ! { $sudo apt-get update && DEBIAN_FRONTEND=noninteractive $sudo \
         apt-get install -y --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1; then
         tail -n 3 "$work/apt.log"
         echo "cannot install ${missing[*]}: the microphone tests will be skipped"
     fi
-fi
+}
+
+$fast || { step "system packages"; install_system_packages; }
 
 step "uv sync"
 if ! [ -x "$(command -v uv)" ]; then
@@ -36,11 +51,24 @@ fi
 uv sync --quiet --locked --all-extras --python '>=3.11,<3.14' # what TensorFlow has wheels for
 run() { uv run --no-sync "$@"; }
 
+# Files of tests side by side: each worker pays for TensorFlow once, and models are made once per file.
+parallel=(-n auto --maxprocesses 4 --dist loadfile)
+
 step "ruff check";          run ruff check
 step "ruff format --check"; run ruff format --check
 step "mypy";                run mypy
 step "lint-imports";        run lint-imports
-step "pytest";              run pytest
+
+if $fast; then
+    step "pytest: fast tests"
+    run pytest "${parallel[@]}" -m "not (slow or corpora or microphone or cluster)"
+    exit
+fi
+
+step "pytest"
+export COVERAGE_FILE="$work/coverage"
+run pytest "${parallel[@]}" --cov --cov-report=
+echo "coverage: $(run coverage report --format=total) % of the lines of edgeemo (what other processes run is not counted)"
 
 step "the base wheel alone: install"
 uv build --quiet --wheel --out-dir "$work/dist"
@@ -53,10 +81,10 @@ echo "the base environment (the wheel and its dependencies) is $base_mb MB; at m
 [ "$base_mb" -le "$MAX_BASE_MB" ]
 
 step "the base wheel alone: tests/device"
-pip pytest hypothesis
+pip pytest pytest-xdist hypothesis
 mkdir "$work/tests"
 cp -r tests/conftest.py tests/support tests/device "$work/tests/"
 cp pyproject.toml "$work/" # pytest's settings; no edgeemo beside it, so what is tested is the wheel
 cd "$work"
 venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"
-venv/bin/python -m pytest tests/device
+venv/bin/python -m pytest "${parallel[@]}" -m "not cluster" tests/device # a cluster needs its extra

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ os.environ |= {
     "RAY_raylet_start_wait_time_s": "180",
 }
 
-REQUIRABLE = ("corpora", "microphone")
-"""Markers; with EDGEEMO_REQUIRE_CORPORA=1 a skip of a test marked `corpora` is a failure, and so on."""
+REQUIRABLE = ("corpora", "microphone", "cluster")
+"""Marks of tests that not every machine can run; with EDGEEMO_REQUIRE_CORPORA=1, and so on, a skip is a failure."""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,11 @@ def corpora_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"corpora absent: set EDGEEMO_CORPORA to the folder that holds them (looked at {folder})")
     return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cluster") and find_spec("ray") is None:
+        pytest.skip("the extra `cluster` is not installed")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,7 +22,7 @@ from edgeemo.cluster import connected
 from edgeemo.errors import ClusterError, OutputError
 from edgeemo.model import EmotionModel
 
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+pytestmark = pytest.mark.cluster
 
 N_CLIPS = 20
 STORE_BYTES = 100 * 2**20

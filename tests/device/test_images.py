@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_model import patched
 from typer.testing import CliRunner, Result
 
 from edgeemo import places
@@ -22,6 +21,7 @@ from edgeemo.errors import ModelError
 from edgeemo.images import ImageModel, load_model
 from edgeemo.metadata import ImageMetadata, Metadata, read_metadata
 from edgeemo.model import EmotionModel
+from support.models import patched
 
 IMAGE = Path(__file__).parent / "tiny.image.onnx"
 STEPS = 30

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,8 @@ def test_a_microphone(
     monkeypatch.setattr(portaudio.InputStream, "start", capture_and_vanish(50))
     result = listen("--device", "usb", "--json", "--seconds", "1")
     assert result.exit_code == 0
-    assert json.loads(result.stdout.splitlines()[-1])["time_s"] <= 1
+    times_s = [json.loads(line)["time_s"] for line in result.stdout.splitlines()]
+    assert times_s == pytest.approx([0.16 * k for k in range(1, 7)]), "all steps of a second, and no more"
 
 
 @pytest.mark.parametrize("mode", [["--json"], []])
@@ -376,16 +378,9 @@ def test_the_root_is_quick(tmp_path: Path) -> None:
 # --- The root
 
 
-def test_the_root_knows_its_commands() -> None:
-    result = CliRunner().invoke(app, ["--help"])
-    assert result.exit_code == 0
-    for command in ("data", "train", "export", "listen", "classify", "bench", "models", "info"):
-        assert f" {command} " in result.stdout
-
-
 def test_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
-    assert (result.exit_code, result.stdout.split()[0]) == (0, "edgeemo")
+    assert (result.exit_code, result.stdout) == (0, f"edgeemo {version('edgeemo')}\n")
 
 
 def test_a_missing_extra_is_one_line() -> None:

@@ -151,16 +151,16 @@ def test_a_closed_pipe_ends_quietly(arguments: list[str], edgeemo: list[str]) ->
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")
-def test_closed_streams_are_like_no_reader(edgeemo: list[str]) -> None:
+def test_closed_streams_are_like_no_reader(edgeemo: list[str], tiny_model_path: Path) -> None:
+    command = [*edgeemo, "listen", "--sample", "--fast", "--json", "--model", str(tiny_model_path)]
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         done = subprocess.run(
-            ["sh", "-c", f'"$@" {closed}', "sh", *edgeemo, "listen", "--sample", "--fast", "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
+            ["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert all("time_s" in json.loads(line) for line in done.stdout.splitlines())
+        lines = done.stdout.splitlines()
+        assert all("time_s" in json.loads(line) for line in lines)
+        assert (len(lines) > 50) == (closed == "2>&-"), "what is open must be written to"
         assert "Traceback" not in done.stderr
 
 

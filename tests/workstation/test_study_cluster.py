@@ -18,7 +18,7 @@ from edgeemo.workstation.study.study import study
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
 
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
