@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgeemo.errors import CorpusError
+from edgeemo.workstation.corpora.images import LabelledImage
 from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.manifest import Clip
-from edgeemo.workstation.corpora.pictures import Picture
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Protocol
 
@@ -347,13 +347,15 @@ def test_every_session_is_split_8_to_2(n_sessions: int) -> None:
         assert 0.05 < len(fold.validation) / len(clips) < 0.12
 
 
-def pictures(n: int, *, n_test: int, repeated: int = 0) -> list[Picture]:
+def pictures(n: int, *, n_test: int, repeated: int = 0) -> list[LabelledImage]:
     """The first `repeated` test pictures are training pictures, too."""
     made = []
     for i in range(n + n_test):
         part, content = ("train", i) if i < n else ("test", i if i - n >= repeated else i - n)
         label = FASHION_MNIST_CLASSES[i % 10]
-        made.append(Picture("fashion_mnist", part, label, f"{part}-{i:05d}", str(content), np.zeros((2, 2))))
+        made.append(
+            LabelledImage("fashion_mnist", part, label, f"{part}-{i:05d}", str(content), np.zeros((2, 2)))
+        )
     return made
 
 
