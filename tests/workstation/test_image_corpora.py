@@ -294,9 +294,9 @@ def test_two_copies_of_the_files_are_refused(tmp_path):
     noisy_fashion(tmp_path / "FashionMNIST")
     noisy_fashion(tmp_path / "MNIST")
     message = message_of(tmp_path, "fashion_mnist")
-    assert "train-images-idx3-ubyte of Fashion-MNIST is there 2 times" in message
+    assert "train-images-idx3-ubyte of Fashion-MNIST was found 2 times" in message
     assert repr(str(tmp_path / "MNIST")) in message
-    assert "give a folder that holds one" in message
+    assert "give a folder that holds it once" in message
     assert len(read_images(tmp_path / "FashionMNIST", ["fashion_mnist"])) == 5
 
 
@@ -510,7 +510,7 @@ def test_two_copies_of_the_folders_are_refused(tmp_path, place):
     root = place(tmp_path, {f"{copy}/{name}": PNG for copy in ("images", "copy") for name in FACE_FILES})
     message = message_of(tmp_path, "fer2013")
     assert (
-        f"FER-2013 is there 2 times: {str(root / 'copy')!r}, {str(root / 'images')!r}; give a folder"
+        f"FER-2013 was found 2 times: {str(root / 'copy')!r}, {str(root / 'images')!r}; give a folder"
         in message
     )
 
@@ -518,7 +518,7 @@ def test_two_copies_of_the_folders_are_refused(tmp_path, place):
 def test_two_archives_are_refused(tmp_path):
     write_zip(tmp_path / "archive.zip")
     write_zip(tmp_path / "archive (1).zip")
-    assert "FER-2013 is there 2 times" in message_of(tmp_path, "fer2013")
+    assert "FER-2013 was found 2 times" in message_of(tmp_path, "fer2013")
 
 
 def test_other_archives_are_left_alone(tmp_path):
@@ -635,7 +635,7 @@ def test_the_table_comes_before_folders_and_folders_before_archives(tmp_path):
 def test_two_tables_are_refused(tmp_path):
     for place in ("a", "b"):
         write_table(tmp_path / place / "fer2013.csv", [row(), TEST_ROW])
-    assert "FER-2013 is there 2 times" in message_of(tmp_path, "fer2013")
+    assert "FER-2013 was found 2 times" in message_of(tmp_path, "fer2013")
 
 
 WHOLE = row()[1]

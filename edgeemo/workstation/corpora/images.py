@@ -46,7 +46,7 @@ class LabelledImage:
 
     @property
     def place(self) -> str:
-        """Where it is: the order in which splits keep images."""
+        """What splits sort images by."""
         return self.name
 
 
@@ -124,9 +124,7 @@ def read_images(folder: Path, corpora: Sequence[str]) -> tuple[LabelledImage, ..
     if unknown := [name for name in corpora if name not in IMAGE_CORPORA]:
         raise CorpusError(f"no image corpus {unknown[0]!r}; known: {', '.join(IMAGE_CORPORA)}")
     if not Path(folder).is_dir():
-        raise CorpusError(
-            f"no folder at {str(folder)!r}; give the folder that the image corpora were put into"
-        )
+        raise CorpusError(f"no folder at {str(folder)!r}; give the folder that holds the image corpora")
     files = _files(Path(folder))
     readers = {"fashion_mnist": _read_fashion_mnist, "fer2013": _read_fer2013}
     images: list[LabelledImage] = []
@@ -234,7 +232,7 @@ def _read_fer2013(folder: Path, files: list[Path]) -> list[LabelledImage]:
                     if _trees(_members(archive, path)):
                         archives.append(path)
             except _READ_ERRORS as error:
-                # Whose archive it was cannot be said: it only matters where FER-2013 is in no other.
+                # It may be anything: an error only if no other archive holds FER-2013.
                 broken = broken or _broken(_FER2013, path, f"cannot be read: {_cause(error)}")
     if not archives:
         raise broken or _absent(_FER2013, folder)
@@ -354,7 +352,7 @@ def _files(folder: Path) -> list[Path]:
     def stop(error: OSError) -> None:
         # Going on could leave out a part of a corpus without a word.
         raise CorpusError(
-            f"cannot list the folder {error.filename!r}: {_cause(error)}; allow it, or give a folder without it"
+            f"cannot list the folder {error.filename!r}: {_cause(error)}; allow it, or give another folder"
         ) from error
 
     for name, folders, files in os.walk(folder, onerror=stop, followlinks=True):
@@ -369,18 +367,20 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _labelled(corpus: ImageCorpus, part: str, label: str, name: str, pixels: npt.NDArray[np.uint8]) -> LabelledImage:
+def _labelled(
+    corpus: ImageCorpus, part: str, label: str, name: str, pixels: npt.NDArray[np.uint8]
+) -> LabelledImage:
     content = f"{pixels.shape[0]} x {pixels.shape[1]}\n".encode() + pixels.tobytes()
     return LabelledImage(corpus.name, part, label, name, hashlib.sha256(content).hexdigest(), pixels)
 
 
 def _only(corpus: ImageCorpus, places: Iterable[Path], *, what: str = "") -> Path:
-    """The one place of a corpus, or of `what` of it; of two, one would be the wrong one, or count twice."""
+    """The one place of a corpus, or of a part of it, `what`: of two, one may be wrong, or every image count twice."""
     different = sorted(set(places))
     if len(different) > 1:
         shown = ", ".join(repr(str(place)) for place in different)
         raise CorpusError(
-            f"{what or corpus.title} is there {len(different)} times: {shown}; give a folder that holds one"
+            f"{what or corpus.title} was found {len(different)} times: {shown}; give a folder that holds it once"
         )
     return different[0]
 

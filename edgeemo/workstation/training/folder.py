@@ -52,10 +52,10 @@ def seeds_of(run: Path) -> set[int]:
 
 
 def claim_run(run: Path, recipe: Recipe) -> None:
-    """Make a run folder this recipe's, or check that it is.
+    """Make a run folder this recipe's, or check that it is this recipe's already.
 
     Raises:
-        TrainingError: it is another's.
+        TrainingError: it belongs to another.
     """
     path = run / RECIPE_FILE
     if path.is_file():
@@ -87,7 +87,7 @@ def load_run(run: Path) -> tuple[Recipe, RunMetrics]:
     except OSError as error:
         raise TrainingError(f"{run}: no finished run here ({error.strerror}: {error.filename})") from error
     except _UNREADABLE as error:
-        raise TrainingError(f"{run}: a damaged run ({error!r}); train it again") from error
+        raise TrainingError(f"{run}: the run is damaged ({error!r}); train it again") from error
     return recipe, metrics
 
 
@@ -101,10 +101,10 @@ def best_cell(run: Path, cells: Sequence[CellMetrics]) -> tuple[Path, CellMetric
 
 
 def claim_cell(cell: Path, split: Split[Any]) -> None:
-    """Make a cell's folder this split's, or check that it is.
+    """Make a cell's folder this split's, or check that it is this split's already.
 
     Raises:
-        TrainingError: it is another's.
+        TrainingError: it belongs to another.
     """
     path = cell / _SPLIT_FILE
     if path.is_file():
@@ -148,8 +148,8 @@ def finished(cell: Path, split: Split[Any]) -> CellMetrics | None:
 def _check_split(cell: Path, digest: str, split: Split[Any]) -> None:
     if digest != split.digest:
         raise TrainingError(
-            f"{cell} was trained on other clips than the data have for {split.name} now, so that test speakers may "
-            "be among them; give the same --data, another --output, or delete that folder"
+            f"{cell} was trained on other clips than {split.name} of these data has, so test speakers may be among "
+            "them; give the same --data, another --output, or delete that folder"
         )
 
 

@@ -166,7 +166,7 @@ def _holdout(
     if without := sorted({item.corpus for item in items if not item.part}):
         raise CorpusError(
             f"{', '.join(without)} has no test part of its own, which the holdout protocol tests on; "
-            "choose another, such as protocol.kind=speaker"
+            "choose another protocol, such as protocol.kind=speaker"
         )
     test = [item for item in items if item.part == "test"]
     tested = {item.sha256 for item in test}

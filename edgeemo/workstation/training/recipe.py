@@ -249,14 +249,14 @@ class Recipe:
 
     @property
     def trained_by(self) -> dict[str, Any]:
-        """What makes the weights of a given seed: `to_dict` without what is only said of them, and without the seeds,
-        so that a finished run can be given more of them.
+        """What determines the weights of a given seed: `to_dict` without what only describes them, and without the
+        seeds, so that a finished run can be given more of them.
         """
         values = {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
         return values | {"training": {k: v for k, v in values["training"].items() if k != "seeds"}}
 
     def to_dict(self) -> dict[str, Any]:
-        """The tables of the file as plain values; what a file need not have is left out."""
+        """The tables of the file as plain values; optional ones that it does not have are left out."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         if self.image is not None:
             for table in _AUDIO_TABLES:
@@ -313,13 +313,16 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     if not isinstance(architecture, dict) or "builder" not in architecture:
         raise RecipeError('[architecture] builder is missing; name one, such as builder = "cnn_lstm"')
     settings = {k: v for k, v in architecture.items() if k != "builder"}
-    try:
-        json.dumps(settings)
-    except TypeError as error:
-        raise RecipeError(f"[architecture] {error}; expected numbers, text and lists") from error
+    for key, value in settings.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise RecipeError(
+                f"[architecture] {key} is {value!r}, expected numbers, text and lists"
+            ) from error
     values["architecture"] = {"builder": architecture["builder"], "settings": settings}
     if "image" in values and (given := [name for name in _AUDIO_TABLES if name in values]):
-        raise RecipeError(f"[{given[0]}] is of audio, and [image] of images; leave one of them out")
+        raise RecipeError(f"[{given[0]}] is for audio and [image] for images; leave one of them out")
     recipe = _checked(Recipe, values, "")
     _check_ranges(recipe)
     return recipe
