@@ -248,7 +248,7 @@ def operators(name: str) -> dict[str, int]:
 
     from edgeemo.workstation.graphs.network import network_graph
     from edgeemo.workstation.graphs.simplify import simplify
-    from edgeemo.workstation.training.run import load_run
+    from edgeemo.workstation.training.folder import load_run
 
     recipe, _ = load_run(EXPORT_DIR / name)
     (weights,) = (EXPORT_DIR / name).glob("*/model.keras")

@@ -3,7 +3,7 @@
     python benchmarks/studies.py fer_activations --data ../shared/data
 
 runs the command of that name in `STUDIES` (a second call goes on where the first stopped) and writes
-`results/NAME.md`, `.csv`, `.png` and `NAME_curves.png` beside this file. Pictures of the corpora stay in `runs/`.
+`results/NAME.md`, `.csv`, `.png` and `NAME_curves.png` beside this file. Images of the corpora stay in `runs/`.
 """
 
 from __future__ import annotations

@@ -2,35 +2,44 @@
 
     python benchmarks/three_models.py --data ../shared/data
 
-is three studies (`edgeemo study pure_cnn cnn_lstm pure_lstm` with the `--set` values below; hours on two cores, and a
-second call goes on where the first stopped):
+runs three studies (`edgeemo study pure_cnn cnn_lstm pure_lstm` with the `--set` values below; hours on two cores, and
+a second call goes on where the first stopped):
 
 - `random`: RAVDESS + TESS, the published 7 classes, a stratified random split, as published;
 - `speaker`: RAVDESS alone, its 8 classes, 5 folds over actors with separate validation actors, 2 seeds;
 - `shipped`: RAVDESS + TESS, 7 classes, the recipe as it stands: `edgeemo export` makes the shipped models of it.
 
 It writes `results/three_models.md`, `.json` and `.png` beside this file; a cell without a run keeps the figures that
-are in the JSON file. `--only SETTING` does one study.
+are in the JSON file. `--only STUDY` runs one study.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from edgeemo.files import replacing, write_text
 from edgeemo.places import recipe_path
+from edgeemo.workstation.corpora.labels import LABEL_MAPS
+from edgeemo.workstation.training.folder import cell_folders, read_cell
+from edgeemo.workstation.training.metrics import CellMetrics
+from edgeemo.workstation.training.recipe import Published, load_recipe
+from edgeemo.workstation.training.scores import Scores, scores
 
 MODELS = {"pure_cnn": "Pure CNN", "cnn_lstm": "CNN-LSTM", "pure_lstm": "Pure LSTM"}
 CORPORA = 'data.corpora=["ravdess", "tess"]'
-SETTINGS: dict[str, list[str]] = {
+STUDIES: dict[str, list[str]] = {
     "shipped": [CORPORA],
     # The same voices and rooms are in training and test, so that what makes the shipped models hold elsewhere (gain,
     # noise, very different voices) only costs here.
@@ -50,8 +59,34 @@ SETTINGS: dict[str, list[str]] = {
 }
 FOLDS = {"shipped": [1]}
 RESULTS = Path(__file__).parent / "results"
-Cells = dict[str, list[dict[str, Any]]]
-"""Model -> the metrics of its cells."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the tables need of one training.
+
+    Attributes:
+        metrics: without answers.
+        test_7: of 8-class cells: the test scores with neutral and calm as one class.
+    """
+
+    metrics: CellMetrics
+    test_7: Scores | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the JSON file."""
+        values = self.metrics.to_dict()
+        return values if self.test_7 is None else values | {"test_7": self.test_7.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Cell:
+        """What `to_dict` gave."""
+        test_7 = Scores.from_dict(values["test_7"]) if "test_7" in values else None
+        return cls(CellMetrics.from_dict(values), test_7)
+
+
+Cells = dict[str, list[Cell]]
+"""The cells of each model."""
 
 
 def main() -> None:
@@ -61,30 +96,34 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with RAVDESS and TESS")
     parser.add_argument("--runs", type=Path, default=Path("runs/three_models"), help="folder of the studies")
-    parser.add_argument("--only", action="append", choices=SETTINGS, help="repeatable")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, a core each")
-    parser.add_argument("--tables", action="store_true", help="train nothing: write what is finished")
+    parser.add_argument("--only", action="append", choices=STUDIES, help="run only this study; repeatable")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="trainings at a time, on a core each"
+    )
+    parser.add_argument(
+        "--tables", action="store_true", help="train nothing: write the tables of what is finished"
+    )
     arguments = parser.parse_args()
 
     if not arguments.tables:
-        for setting in arguments.only or SETTINGS:
-            train(setting, arguments)
+        for name in arguments.only or STUDIES:
+            train(name, arguments)
     write_results(arguments.runs)
 
 
-def train(setting: str, arguments: argparse.Namespace) -> None:
-    """One study: all models under one setting."""
+def train(name: str, arguments: argparse.Namespace) -> None:
+    """Run one study: all models with the same values."""
     from edgeemo.workstation.study.engines import local_processes
-    from edgeemo.workstation.study.grid import variants
+    from edgeemo.workstation.study.grid import settings
     from edgeemo.workstation.study.study import study
 
     study(
-        variants([recipe_path(model) for model in MODELS], (), SETTINGS[setting]),
+        settings([recipe_path(model) for model in MODELS], (), STUDIES[name]),
         arguments.data,
-        arguments.runs / setting,
+        arguments.runs / name,
         local_processes(arguments.jobs),
-        folds=FOLDS.get(setting, ()),
-        progress=lambda done, total, last: print(f"{setting}: {done} of {total}. {last}", file=sys.stderr),
+        folds=FOLDS.get(name, ()),
+        progress=lambda done, total, last: print(f"{name}: {done} of {total}. {last}", file=sys.stderr),
     )
 
 
@@ -92,11 +131,14 @@ def write_results(runs: Path) -> None:
     """Make the tables and the plot of finished runs."""
     path = RESULTS / "three_models.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    figures = {
-        setting: joined(before.get(setting, {}), load(runs / setting))
-        for setting in ("random", "speaker", "shipped")
+    found = {
+        study: joined(
+            {model: list(map(Cell.from_dict, cells)) for model, cells in before.get(study, {}).items()},
+            load(runs / study),
+        )
+        for study in ("random", "speaker", "shipped")
     }
-    random, speaker, shipped = (figures[setting] for setting in ("random", "speaker", "shipped"))
+    random, speaker, shipped = found["random"], found["speaker"], found["shipped"]
     speaker = {model: whole_seeds(cells) for model, cells in speaker.items()}
     text = "\n".join(
         [
@@ -142,24 +184,23 @@ def write_results(runs: Path) -> None:
         ]
     )
     write_text(RESULTS / "three_models.md", text)
-    write_text(path, json.dumps(figures, indent=1) + "\n")
-    plot(random, speaker, RESULTS / "three_models.png")
+    values = {
+        study: {model: [cell.to_dict() for cell in cells] for model, cells in models.items()}
+        for study, models in found.items()
+    }
+    write_text(path, json.dumps(values, indent=1) + "\n")
+    with replacing(RESULTS / "three_models.png") as temporary:
+        figure(random, speaker).savefig(temporary, dpi=120)
     print(text)
 
 
 def load(study: Path) -> Cells:
-    """The metrics of every finished cell of each model, folds and seeds in order, without single clips."""
+    """Every finished cell of each model, folds and seeds in order."""
     found = {}
     for model in MODELS:
-        cells = [
-            json.loads(p.read_text(encoding="utf-8")) for p in sorted(study.glob(f"{model}/*/metrics.json"))
-        ]
-        for cell in cells:
-            if len(cell["test"]["recall"]) == 8:
-                cell["test_7"] = merged(cell)
-            del cell["test_probabilities"], cell["test_truth"]
+        cells = [cell for folder in cell_folders(study / model) if (cell := read_cell(folder))]
         if cells:
-            found[model] = cells
+            found[model] = [Cell(dataclasses.replace(c, test_answers=None), merged(c)) for c in cells]
     return found
 
 
@@ -167,58 +208,82 @@ def joined(before: Cells, found: Cells) -> Cells:
     """What was written before, with the cells that were found in place of their former selves."""
     return {
         model: sorted(
-            {(c["fold"], c["seed"]): c for c in [*before.get(model, []), *found.get(model, [])]}.values(),
-            key=lambda cell: (cell["seed"], cell["fold"]),
+            {
+                (cell.metrics.fold, cell.metrics.seed): cell
+                for cell in [*before.get(model, []), *found.get(model, [])]
+            }.values(),
+            key=lambda cell: (cell.metrics.seed, cell.metrics.fold),
         )
         for model in MODELS
         if model in before or model in found
     }
 
 
-def whole_seeds(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def whole_seeds(cells: Sequence[Cell]) -> list[Cell]:
     """The cells of seeds that every fold is trained with: a mean over others would weigh some actors more."""
-    folds = {cell["fold"] for cell in cells}
-    trained = Counter(cell["seed"] for cell in cells)
-    return [cell for cell in cells if trained[cell["seed"]] == len(folds)]
+    folds = {cell.metrics.fold for cell in cells}
+    trained = Counter(cell.metrics.seed for cell in cells)
+    return [cell for cell in cells if trained[cell.metrics.seed] == len(folds)]
 
 
-def merged(cell: dict[str, Any]) -> dict[str, Any]:
-    """Test scores of an 8-class RAVDESS cell with neutral and calm as one class."""
-    from edgeemo.workstation.corpora.labels import LABEL_MAPS
-    from edgeemo.workstation.training.scores import scores
-
+def merged(cell: CellMetrics) -> Scores | None:
+    """Test scores of an 8-class RAVDESS cell with neutral and calm as one class; None of others."""
     eight, seven = LABEL_MAPS["ravdess8"].labels, LABEL_MAPS["published7"]
+    if cell.test_answers is None or tuple(cell.test.scores.recall) != eight:
+        return None
     index = np.array([seven.index(label) for label in eight])
-    probabilities = np.zeros((len(cell["test_truth"]), len(seven.labels)))
+    of_eight = np.array(cell.test_answers.probabilities)
+    probabilities = np.zeros((len(of_eight), len(seven.labels)))
     for i, j in enumerate(index):
-        probabilities[:, j] += np.array(cell["test_probabilities"])[:, i]
-    return scores(index[np.array(cell["test_truth"])], probabilities, seven.labels)
+        probabilities[:, j] += of_eight[:, i]
+    return scores(index[np.array(cell.test_answers.truth)], probabilities, seven.labels)
+
+
+def published(model: str) -> Published:
+    """The figures that others published of a model."""
+    found = load_recipe(recipe_path(model)).published
+    if found is None:
+        raise ValueError(f"{model}: its recipe has no [published]")
+    return found
 
 
 def random_table(runs: Cells) -> list[str]:
     """A row per model for both corpora together, then one per corpus."""
-    from edgeemo.workstation.training.recipe import load_recipe
-
     lines = [
         "| model | parameters | clips of | val loss | val accuracy | test loss | test accuracy | test UAR "
         "| published val loss, accuracy |",
         "|---|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
     for model, cells in runs.items():
-        published = load_recipe(recipe_path(model)).published
-        rows = {"both": [(c["validation"], c["test"]) for c in cells]}
+        all_metrics = [cell.metrics for cell in cells]
+        rows = {"both": [(m.validation.scores, m.test.scores) for m in all_metrics]}
         for corpus in ("ravdess", "tess"):
-            rows[corpus] = [(c["validation_by_corpus"][corpus], c["test_by_corpus"][corpus]) for c in cells]
+            rows[corpus] = [(m.validation.by_corpus[corpus], m.test.by_corpus[corpus]) for m in all_metrics]
+        of_others = published(model)
         for corpus, parts in rows.items():
-            val, test = zip(*parts, strict=True)
+            val, test = [v for v, _ in parts], [t for _, t in parts]
             first = corpus == "both"
             lines.append(
-                f"| {MODELS[model] if first else ''} | {format(cells[0]['n_parameters'], ',') if first else ''} "
-                f"| {corpus} | {mean(val, 'loss'):.3f} | {mean(val, 'war'):.1%} | {mean(test, 'loss'):.3f} "
-                f"| {mean(test, 'war'):.1%} | {mean(test, 'uar'):.3f} "
-                f"| {f'{published.loss:.3f}, {published.accuracy:.1%}' if first else ''} |"
+                f"| {MODELS[model] if first else ''} "
+                f"| {format(all_metrics[0].n_parameters, ',') if first else ''} "
+                f"| {corpus} | {mean(s.loss for s in val):.3f} | {mean(s.war for s in val):.1%} "
+                f"| {mean(s.loss for s in test):.3f} | {mean(s.war for s in test):.1%} "
+                f"| {mean(s.uar for s in test):.3f} "
+                f"| {f'{of_others.loss:.3f}, {of_others.accuracy:.1%}' if first else ''} |"
             )
     return lines
+
+
+def eight_classes(cell: Cell) -> Scores:
+    """Test scores as the network was trained."""
+    return cell.metrics.test.scores
+
+
+def seven_classes(cell: Cell) -> Scores:
+    """Test scores with neutral and calm as one class."""
+    if cell.test_7 is None:
+        raise ValueError(f"{cell.metrics.fold}, seed {cell.metrics.seed} has no 7-class scores")
+    return cell.test_7
 
 
 def speaker_table(runs: Cells) -> list[str]:
@@ -228,15 +293,16 @@ def speaker_table(runs: Cells) -> list[str]:
         "| seeds | test clips |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for classes, key in ((8, "test"), (7, "test_7")):
+    for classes, test in ((8, eight_classes), (7, seven_classes)):
         for model, cells in runs.items():
-            tests = [cell[key] for cell in cells]
-            validation = f"{mean([c['validation'] for c in cells], 'uar'):.3f}" if key == "test" else ""
+            tests = [test(cell) for cell in cells]
+            validation = f"{mean(c.metrics.validation.scores.uar for c in cells):.3f}" if classes == 8 else ""
             lines.append(
-                f"| {MODELS[model]} | {classes} | {mean(tests, 'uar'):.3f} | {deviation(cells, key, 'fold')} "
-                f"| {deviation(cells, key, 'seed')} | {mean(tests, 'war'):.3f} | {mean(tests, 'macro_f1'):.3f} "
+                f"| {MODELS[model]} | {classes} | {mean(t.uar for t in tests):.3f} "
+                f"| {deviation(by_fold(cells, test))} | {deviation(by_seed(cells, test))} "
+                f"| {mean(t.war for t in tests):.3f} | {mean(t.macro_f1 for t in tests):.3f} "
                 f"| {validation} | {seeds(cells)} "
-                f"| {sum(t['n_clips'] for t in tests) // len({cell['seed'] for cell in cells})} |"
+                f"| {sum(t.n_clips for t in tests) // len({cell.metrics.seed for cell in cells})} |"
             )
     return lines
 
@@ -248,43 +314,40 @@ def shipped_table(runs: Cells) -> list[str]:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for model, (cell,) in runs.items():
+        m = cell.metrics
         lines.append(
-            f"| {MODELS[model]} | {cell['n_parameters']:,} | {cell['test']['uar']:.3f} | {cell['test']['war']:.3f} "
-            f"| {cell['validation']['uar']:.3f} | {len(cell['test_speakers'])} | {cell['best_epoch']} |"
+            f"| {MODELS[model]} | {m.n_parameters:,} | {m.test.scores.uar:.3f} | {m.test.scores.war:.3f} "
+            f"| {m.validation.scores.uar:.3f} | {len(m.test.speakers)} | {m.best_epoch} |"
         )
     return lines
 
 
-def plot(random: Cells, speaker: Cells, path: Path) -> None:
+def figure(random: Cells, speaker: Cells) -> Figure:
     """Two groups of bars: what the random split says, and what speakers never heard say."""
-    from matplotlib.figure import Figure
-
-    from edgeemo.workstation.training.recipe import load_recipe
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    drawn = Figure(figsize=(8, 4), layout="constrained")
+    left, right = drawn.subplots(1, 2, sharey=True)
     x = np.arange(len(random))
     left.bar(
         x - 0.2,
-        [load_recipe(recipe_path(m)).published.accuracy for m in random],
+        [published(model).accuracy for model in random],
         0.4,
         color="lightgrey",
         label="published (+ SAVEE)",
     )
-    ours = [mean([c["validation"] for c in cells], "war") for cells in random.values()]
+    ours = [mean(c.metrics.validation.scores.war for c in cells) for cells in random.values()]
     left.bar(x + 0.2, ours, 0.4, color="tab:blue", label="edgeemo")
     left.set_title("random split: validation accuracy,\n7 classes, RAVDESS + TESS", fontsize=10)
     left.legend(loc="lower right")
-    for offset, key, colour, name in (
-        (-0.2, "test", "tab:orange", "8 classes"),
-        (0.2, "test_7", "tab:green", "7 classes"),
+    for offset, test, colour, name in (
+        (-0.2, eight_classes, "tab:orange", "8 classes"),
+        (0.2, seven_classes, "tab:green", "7 classes"),
     ):
-        values = [means(cells, key, "fold") for cells in speaker.values()]
+        values = [by_fold(cells, test) for cells in speaker.values()]
         right.bar(
             np.arange(len(speaker)) + offset,
-            [np.mean(v) for v in values],
+            [mean(v) for v in values],
             0.4,
-            yerr=[np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values],
+            yerr=[float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in values],
             color=colour,
             label=name,
             capsize=3,
@@ -295,32 +358,39 @@ def plot(random: Cells, speaker: Cells, path: Path) -> None:
         axis.set_xticks(range(len(models)), [MODELS[m] for m in models])
         axis.set_ylim(0, 1)
         axis.grid(axis="y", alpha=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return drawn
 
 
-def seeds(*models: list[dict[str, Any]]) -> str:
+def seeds(*models: Sequence[Cell]) -> str:
     """The seeds of cells, such as `0, 1`."""
-    return ", ".join(map(str, sorted({cell["seed"] for cells in models for cell in cells})))
+    return ", ".join(map(str, sorted({cell.metrics.seed for cells in models for cell in cells})))
 
 
-def mean(rows: Any, key: str) -> float:
-    """Mean of a score over cells."""
-    return float(np.mean([row[key] for row in rows]))
+def mean(values: Iterable[float]) -> float:
+    """The mean of some values."""
+    return float(np.mean(list(values)))
 
 
-def deviation(cells: list[dict[str, Any]], key: str, by: str) -> str:
-    """Standard deviation of the UAR over the means by `fold` or `seed`; empty where there is one."""
-    values = means(cells, key, by)
+def deviation(values: Sequence[float]) -> str:
+    """Standard deviation as text; of a single value, nothing."""
     return f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
 
 
-def means(cells: list[dict[str, Any]], key: str, by: str) -> list[float]:
-    """Mean UAR of each `fold` or `seed`."""
-    groups: dict[Any, list[float]] = {}
-    for cell in cells:
-        groups.setdefault(cell[by], []).append(cell[key]["uar"])
-    return [float(np.mean(values)) for values in groups.values()]
+def by_fold(cells: Sequence[Cell], test: Callable[[Cell], Scores]) -> list[float]:
+    """Mean UAR of each fold."""
+    return _means((cell.metrics.fold, test(cell).uar) for cell in cells)
+
+
+def by_seed(cells: Sequence[Cell], test: Callable[[Cell], Scores]) -> list[float]:
+    """Mean UAR of each seed."""
+    return _means((cell.metrics.seed, test(cell).uar) for cell in cells)
+
+
+def _means(values: Iterable[tuple[str | int, float]]) -> list[float]:
+    groups: dict[str | int, list[float]] = {}
+    for group, value in values:
+        groups.setdefault(group, []).append(value)
+    return [mean(group) for group in groups.values()]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeemo.workstation.export.build import Source
     from edgeemo.workstation.export.gate import Verdict
     from edgeemo.workstation.export.variants import Evaluation
+    from edgeemo.workstation.training.metrics import CellMetrics, RunMetrics
     from edgeemo.workstation.training.recipe import Recipe
 
 _N_CLIPS = 32
@@ -103,8 +104,9 @@ def export_command(
         from edgeemo.workstation.export.build import load_keras, prepare, write
         from edgeemo.workstation.export.card import image_card
         from edgeemo.workstation.export.variants import export_variants
+        from edgeemo.workstation.training.folder import load_run
+        from edgeemo.workstation.training.metrics import score_rows, training_facts
         from edgeemo.workstation.training.recipe import load_recipe, with_step
-        from edgeemo.workstation.training.run import load_run, score_rows, training_facts
 
     facts: dict[str, Any] = {}
     scores: list[dict[str, Any]] = []
@@ -169,15 +171,15 @@ def _check_choice(option: str, values: list[str] | None, known: Sequence[str]) -
             raise typer.BadParameter(f"{option} is {value!r}; known: {', '.join(known)}")
 
 
-def _cell(run: Path, metrics: dict[str, Any], fold: str | None) -> tuple[Path, dict[str, Any]]:
+def _cell(run: Path, metrics: RunMetrics, fold: str | None) -> tuple[Path, CellMetrics]:
     """Folder and metrics of the run's best cell, or of the best one of a fold."""
-    from edgeemo.workstation.training.run import best_cell
+    from edgeemo.workstation.training.folder import best_cell
 
-    cells = [cell for cell in metrics["cells"] if fold is None or cell["fold"] in (fold, f"fold-{fold}")]
+    cells = [cell for cell in metrics.cells if fold is None or cell.fold in (fold, f"fold-{fold}")]
     if not cells:
-        known = ", ".join(dict.fromkeys(cell["fold"] for cell in metrics["cells"]))
+        known = ", ".join(dict.fromkeys(cell.fold for cell in metrics.cells))
         raise ExportError(f"{run} has no fold {fold!r}; it has {known}")
-    best: tuple[Path, dict[str, Any]] = best_cell(run, {"cells": cells})
+    best: tuple[Path, CellMetrics] = best_cell(run, cells)
     return best
 
 

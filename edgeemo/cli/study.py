@@ -1,4 +1,4 @@
-"""`edgeemo study`: a comparison of recipes and of values of theirs, over folds and seeds."""
+"""`edgeemo study`: compare recipes, and values in them, over folds and seeds."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def study_command(
         Path, typer.Option("--data", "-d", help="Folder of corpora, or a manifest of `edgeemo data`.")
     ] = Path("data"),
     folds: Annotated[
-        int | None, typer.Option(min=2, help="How many the protocol makes.  \\[default: the recipe's]")
+        int | None, typer.Option(min=2, help="How many folds.  \\[default: the recipe's]")
     ] = None,
     fold: Annotated[
-        list[int] | None, typer.Option(help="Run only this one, from 1; repeatable.  \\[default: all]")
+        list[int] | None, typer.Option(help="Run only this fold, from 1; repeatable.  \\[default: all]")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many: 0, 1, 2, ...  \\[default: the recipe's]")
+        int | None, typer.Option(min=1, help="How many seeds: 0, 1, 2, ...  \\[default: the recipe's]")
     ] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A value of all recipes; repeatable."),
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A value for all recipes; repeatable."),
     ] = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Start from ImageNet weights (resnet50_lstm; fetched once).")
@@ -55,8 +55,10 @@ def study_command(
         Path | None,
         typer.Option("--output", "-o", help="Folder of the study.  \\[default: runs/study-RECIPE-...]"),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time on this machine.")] = os.cpu_count() or 1,
-    threads: Annotated[int, typer.Option(min=1, help="TensorFlow's, of each cell.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="How many cells run at a time on this machine.")
+    ] = os.cpu_count() or 1,
+    threads: Annotated[int, typer.Option(min=1, help="TensorFlow's threads in each cell.")] = 1,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -65,14 +67,14 @@ def study_command(
         ),
     ] = None,
 ) -> None:
-    """Train and compare: every recipe, every combination of varied values, in every fold and with every seed.
+    """Train and compare every recipe and every combination of varied values, in every fold and with every seed.
 
-    Goes on where an interrupted study stopped: finished cells are not run again, failed ones are.
+    An interrupted study goes on where it stopped: finished cells are not run again, failed ones are.
     """
     with workstation():
         from edgeemo.places import recipe_path
         from edgeemo.workstation.study.engines import local_processes, ray_cluster
-        from edgeemo.workstation.study.grid import variants, with_folds
+        from edgeemo.workstation.study.grid import settings, with_folds
         from edgeemo.workstation.study.study import study as run_study
 
     paths = [recipe_path(name) for name in recipes]
@@ -83,7 +85,7 @@ def study_command(
         overrides.append(f"training.seeds={list(range(seeds))}")
     if folds is not None:
         overrides = with_folds(overrides, paths, folds)
-    compared = variants(paths, vary or (), overrides)
+    compared = settings(paths, vary or (), overrides)
     folder = output or Path("runs") / "-".join(["study", *(path.stem for path in paths)])
     with extras():
         engine = local_processes(jobs) if ray is None else ray_cluster(ray)
@@ -95,7 +97,7 @@ def study_command(
 
 
 class _Bar:
-    """A progress bar over the cells, and a line for each that ends, on stderr."""
+    """A progress bar over the cells on stderr, and a line for each cell that ends."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -135,11 +137,11 @@ def _report(results: Sequence[Result], folder: Path) -> None:
     """The table on the screen; failed cells make the exit code 1."""
     from edgeemo.workstation.study.report import table_rows
 
-    stdout_console(_PIPE_COLUMNS).print(screen_table(table_rows(results), left=["variant"]))
+    stdout_console(_PIPE_COLUMNS).print(screen_table(table_rows(results), left=["setting"]))
     for result in results:
         if result.error:
             typer.echo(
-                f"failed: {result.variant.name}, {result.fold}, seed {result.seed}: {result.error}", err=True
+                f"failed: {result.setting.name}, {result.fold}, seed {result.seed}: {result.error}", err=True
             )
     typer.echo(f"results.csv, results.md and plots: {folder}")
     if any(result.error for result in results):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeemo.cli.extras import workstation
+
+if TYPE_CHECKING:
+    from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics
+    from edgeemo.workstation.training.run import Cell
 
 
 def train_command(
@@ -21,14 +25,14 @@ def train_command(
         Path | None, typer.Option("--output", "-o", help="Run folder.  \\[default: runs/MODEL-PROTOCOL]")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="random, speaker, corpus, session or holdout instead of the recipe's.")
+        str | None, typer.Option(help="random, speaker, corpus, session or holdout, instead of the recipe's.")
     ] = None,
-    corpora: Annotated[str | None, typer.Option(help="Comma-separated, instead of the recipe's.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Label map instead of the recipe's.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most, instead of the recipe's.")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="The seeds, such as 0,1,2, instead of the recipe's.")
+    corpora: Annotated[
+        str | None, typer.Option(help="Corpora, comma-separated, instead of the recipe's.")
     ] = None,
+    labels: Annotated[str | None, typer.Option(help="Label map, instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at most, instead of the recipe's.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2, instead of the recipe's.")] = None,
     fold: Annotated[
         list[int] | None, typer.Option(help="Only this fold, from 1; repeatable.  \\[default: all]")
     ] = None,
@@ -40,10 +44,10 @@ def train_command(
         bool, typer.Option("--pretrained", help="Start from ImageNet weights (resnet50_lstm; fetched once).")
     ] = False,
     threads: Annotated[
-        int, typer.Option(min=0, max=1024, help="Threads of TensorFlow; 0: as many as cores.")
+        int, typer.Option(min=0, max=1024, help="TensorFlow's threads; 0: one for each core.")
     ] = 0,
 ) -> None:
-    """Train a model; going on where an interrupted run of the same recipe stopped."""
+    """Train a model. An interrupted run of the same recipe goes on where it stopped."""
     overrides = list(override or [])
     for key, value in (
         ("protocol.kind", protocol),
@@ -68,8 +72,8 @@ def train_command(
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
     cells = planned_cells(recipe, dataset, folder, fold or ())
     with _Bar(len(cells), recipe.training.epochs) as bar:
-        summary = run_training(recipe, dataset, folder, folds=fold or (), progress=bar.epoch)
-    _report(summary, folder)
+        metrics = run_training(recipe, dataset, folder, folds=fold or (), progress=bar.epoch)
+    _report(metrics, folder)
 
 
 def _words(text: str) -> str:
@@ -84,7 +88,7 @@ class _Bar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self._n_epochs = n_epochs
-        self._cells: list[Any] = []
+        self._cells: list[Path] = []
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -102,47 +106,36 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def epoch(self, cell: Any, epoch: int, row: dict[str, float]) -> None:
+    def epoch(self, cell: Cell[Any], row: HistoryRow) -> None:
         if cell.folder not in self._cells:
             self._cells.append(cell.folder)
-        text = f"{cell.name}: loss {row['loss']:.3f}, validation loss {row['val_loss']:.3f}"
-        text += f" UAR {row['val_uar']:.3f}"
-        done = (len(self._cells) - 1) * self._n_epochs + epoch
+        text = f"{cell.name}: loss {row.loss:.3f}, validation loss {row.val_loss:.3f} UAR {row.val_uar:.3f}"
+        done = (len(self._cells) - 1) * self._n_epochs + row.epoch
         self._progress.update(self._task, completed=done, description=text)
         if not self._progress.console.is_terminal:
-            self._progress.console.print(f"epoch {epoch}, {text}", highlight=False)
+            self._progress.console.print(f"epoch {row.epoch}, {text}", highlight=False)
 
 
-def _report(summary: dict[str, Any], folder: Path) -> None:
+def _report(metrics: RunMetrics, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    seeds = ", ".join(str(seed) for seed in summary["seeds"])
-    speakers = f", {summary['n_test_speakers']} test speakers" if summary["n_test_speakers"] else ""
+    seeds = ", ".join(map(str, metrics.seeds))
+    speakers = f", {metrics.n_test_speakers} test speakers" if metrics.n_test_speakers else ""
     table = Table(
-        title=f"{summary['name']}: {summary['protocol']} protocol, {' + '.join(summary['corpora'])}, "
-        f"{len(summary['labels'])} classes, seeds {seeds}{speakers}"
+        title=f"{metrics.name}: {metrics.protocol} protocol, {' + '.join(metrics.corpora)}, "
+        f"{len(metrics.labels)} classes, seeds {seeds}{speakers}"
     )
-    for title in (
-        "fold",
-        "seed",
-        "epoch",
-        "val UAR",
-        "val loss",
-        "test UAR",
-        "test WAR",
-        "test F1",
-        "test loss",
-    ):
-        table.add_column(title, justify="left" if title == "fold" else "right")
-    for cell in summary["cells"]:
-        v, t = cell["validation"], cell["test"]
-        numbers = (v["uar"], v["loss"], t["uar"], t["war"], t["macro_f1"], t["loss"])
-        table.add_row(
-            cell["fold"], str(cell["seed"]), str(cell["best_epoch"]), *(f"{n:.3f}" for n in numbers)
-        )
+    table.add_column("fold")
+    for title in ("seed", "epoch", "val UAR", "val loss", "test UAR", "test WAR", "test F1", "test loss"):
+        table.add_column(title, justify="right")
+    for cell in metrics.cells:
+        val, test = cell.validation.scores, cell.test.scores
+        numbers = (val.uar, val.loss, test.uar, test.war, test.macro_f1, test.loss)
+        table.add_row(cell.fold, str(cell.seed), str(cell.best_epoch), *(f"{n:.3f}" for n in numbers))
     table.add_section()
-    keys = ("validation_uar", "validation_loss", "test_uar", "test_war", "test_macro_f1", "test_loss")
-    table.add_row("mean", "", "", *(f"{summary[key]['mean']:.3f}" for key in keys))
+    v, t = metrics.validation, metrics.test
+    means = (v.uar, v.loss, t.uar, t.war, t.macro_f1, t.loss)
+    table.add_row("mean", "", "", *(f"{score.mean:.3f}" for score in means))
     Console().print(table)
     typer.echo(f"curves, confusion matrices, scores and models: {folder}")

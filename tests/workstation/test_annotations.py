@@ -224,7 +224,9 @@ def test_a_clip_without_annotation(kemdy19):
 
 
 def test_clips_without_any_table(kemdy19):
-    with pytest.raises(CorpusError, match="4 x in no annotation table: scan a folder that holds") as caught:
+    with pytest.raises(
+        CorpusError, match="4 x in no annotation table: scan a folder that also holds"
+    ) as caught:
         scan(kemdy19 / "wav")
     assert "KEMDy19" in str(caught.value)
 

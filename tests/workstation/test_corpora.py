@@ -311,7 +311,7 @@ def test_the_name_of_the_scanned_folder_counts(tmp_path, monkeypatch):
 
 def test_folders_above_the_scanned_one_do_not_count(tmp_path):
     write_noise(tmp_path / "JE" / "mine" / "h07.wav", 1)
-    with pytest.raises(CorpusError, match="1 x name of no known corpus"):
+    with pytest.raises(CorpusError, match="1 x not named like a clip of a known corpus"):
         scan(tmp_path / "JE" / "mine")
 
 
@@ -449,7 +449,7 @@ def test_files_that_are_no_clips_are_counted_but_never_stop_a_run(tmp_path):
     assert len(manifest.clips) == 1
     assert not any(item.broken for item in manifest.skipped)
     assert reasons(manifest) == {
-        "speech.wav": "name of no known corpus",
+        "speech.wav": "not named like a clip of a known corpus",
         "03-02-06-01-02-01-12.wav": "RAVDESS song: only its speech (channel 01) is used",
         "1001_DFA_ANG_XX.MP3": ".mp3 is not read: convert it to .wav or .flac",
         "x.ogg": ".ogg is not read: convert it to .wav or .flac",
@@ -470,7 +470,7 @@ def test_a_folder_without_a_clip_says_what_is_known(tmp_path):
     assert "\n" not in message
 
     write_noise(tmp_path / "speech.wav", 1)
-    with pytest.raises(CorpusError, match="1 x name of no known corpus"):
+    with pytest.raises(CorpusError, match="1 x not named like a clip of a known corpus"):
         scan(tmp_path)
 
 
@@ -629,8 +629,8 @@ def test_csv_with_an_impossible_value_names_the_line(tmp_path, column, value, me
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no manifest: its first line is 'nothing'"),
-        ("path;corpus\n", "is no manifest: its first line is 'path;corpus', expected 'path,corpus,"),
+        ("", "is not a manifest: its first line is 'nothing'"),
+        ("path;corpus\n", "is not a manifest: its first line is 'path;corpus', expected 'path,corpus,"),
         (",".join(COLUMNS), "has no rows"),
         (",".join(COLUMNS) + "\na,b\n", "line 2: 2 values, expected 11"),
         (",".join(COLUMNS) + '\n"a"b,c\n', "line 2: not CSV"),
@@ -647,7 +647,7 @@ def test_csv_that_is_no_manifest(tmp_path, content, message):
 def test_csv_with_a_clip_twice(tmp_path):
     path = tmp_path / "manifest.csv"
     Manifest((CLIP, CLIP)).write_csv(path)
-    with pytest.raises(CorpusError, match=r"line 3: path .* second time"):
+    with pytest.raises(CorpusError, match=r"line 3: path .* occurs twice"):
         read_csv(path)
 
 

@@ -78,7 +78,7 @@ def test_what_is_printed(corpora, tmp_path):
         "skipped: 13, of which 1 broken",
         "1 x empty file",
         "  crema/1090_DFA_ANG_XX.wav",
-        "12 x name of no known corpus",
+        "12 x not named like a clip of a known corpus",
         "  others/recording 00.wav",
     ]
     assert "  others/recording 09.wav" in lines

@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,11 +19,14 @@ from edgeemo.cli import app
 from edgeemo.errors import ExportError, ParityError
 from edgeemo.images import ImageModel
 from edgeemo.workstation.architectures import build as build_network
-from edgeemo.workstation.corpora.pictures import read_pictures
+from edgeemo.workstation.corpora.images import read_images
 from edgeemo.workstation.export.build import Source, build, export, prepare, write
+from edgeemo.workstation.training.folder import claim_run, write_run_metrics
+from edgeemo.workstation.training.metrics import CellMetrics, summarise
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 from support.corpora import write_fashion
 from support.networks import randomise
+from support.runs import make_cell, make_scores
 
 LABELS = ("yes", "no", "peut-être")
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 8, 6), np.uint8)
@@ -149,21 +151,10 @@ def test_labels_that_do_not_fit(labels: tuple[str, ...], words: str, recipe: Rec
 VALIDATION_UAR = {("fold-1", 0): 0.5, ("fold-1", 1): 0.6, ("fold-2", 0): 0.9}
 
 
-def cell(fold: str, seed: int) -> dict[str, Any]:
-    """What `metrics.json` says of one training."""
-    by_corpus = {
-        "fashion_mnist": {"n_clips": 10, "uar": 0.4 + seed, "war": 0.4, "macro_f1": 0.4, "recall": {}}
-    }
-    return {
-        "fold": fold,
-        "seed": seed,
-        "n_train": 7,
-        "best_epoch": 2,
-        "validation": {"uar": VALIDATION_UAR[fold, seed]},
-        "validation_by_corpus": by_corpus,
-        "test_by_corpus": by_corpus,
-        **{f"{part}_speakers": [] for part in ("train", "validation", "test")},
-    }
+def cell(fold: str, seed: int) -> CellMetrics:
+    """One training."""
+    validation = make_scores(VALIDATION_UAR[fold, seed])
+    return make_cell(fold, seed, test=make_scores(0.4 + seed), validation=validation, corpus="fashion_mnist")
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +178,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"corpora": ["fashion_mnist"], "labels": "fashion10"},
         "protocol": {"kind": "holdout", "folds": 2},
     }
-    (folder / "run").mkdir()
-    (folder / "run" / "recipe.json").write_text(json.dumps(recipe_from_dict(values).to_dict()))
-    (folder / "run" / "metrics.json").write_text(json.dumps({"cells": [cell(*of) for of in VALIDATION_UAR]}))
+    recipe = recipe_from_dict(values)
+    claim_run(folder / "run", recipe)
+    write_run_metrics(folder / "run", summarise(recipe, [cell(*of) for of in VALIDATION_UAR]))
     for seed, name in enumerate(("fold-1_seed-1", "fold-2_seed-0")):
         sizes = {"n_frames": 28, "n_mels": 28, "n_labels": 10}
         model = randomise(build_network("fashion_lstm", {"units": (3,)}, **sizes), seed=seed)
@@ -230,7 +221,7 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
     for shown in (f"wrote {path}", f"{path.stat().st_size:,} bytes", "on 10 pictures", "same label for 100"):
         assert shown in result.stdout
 
-    of_corpus = [p.pixels for p in read_pictures(trained / "data", ["fashion_mnist"])][:3]
+    of_corpus = [p.pixels for p in read_images(trained / "data", ["fashion_mnist"])][:3]
     kept = keras.saving.load_model(trained / "run" / f"{fold}_seed-{seed}" / "model.keras")
     expected = kept.predict(np.stack(of_corpus).astype(np.float32), verbose=0)
     np.testing.assert_allclose([model.predict(x) for x in of_corpus], expected, rtol=0, atol=1e-5)

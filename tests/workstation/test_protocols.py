@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgeemo.errors import CorpusError
+from edgeemo.workstation.corpora.images import LabelledImage
 from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.manifest import Clip
-from edgeemo.workstation.corpora.pictures import Picture
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Protocol
 
@@ -25,7 +25,7 @@ LABELS = LABEL_MAPS["published7"]
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 
-def make_clip(corpus: str, speaker: int, number: int, emotion: str, recording: str = "") -> Clip:
+def make_clip(corpus: str, speaker: int, number: int, emotion: str, sound: str = "") -> Clip:
     name = f"{corpus}/{speaker:02d}/{number:03d}.wav"
     return Clip(
         path=Path("/data", name),
@@ -37,7 +37,7 @@ def make_clip(corpus: str, speaker: int, number: int, emotion: str, recording: s
         sample_rate=16000,
         n_samples=16000,
         n_channels=1,
-        sha256=hashlib.sha256((recording or name).encode()).hexdigest(),
+        sha256=hashlib.sha256((sound or name).encode()).hexdigest(),
     )
 
 
@@ -61,12 +61,12 @@ def clip_lists(draw: st.DrawFn) -> list[Clip]:
                 emotion = draw(st.sampled_from(EMOTIONS))
                 copy_of = draw(
                     st.integers(0, number)
-                )  # another file of the same speaker holds the same recording
+                )  # another file of the same speaker holds the same sound
                 clips.append(make_clip(name, speaker, number, emotion, f"{name} {speaker} {copy_of}"))
     return draw(st.permutations(clips))
 
 
-def parts(fold: Split) -> tuple[tuple[Clip, ...], ...]:
+def parts(fold: Split[Clip]) -> tuple[tuple[Clip, ...], ...]:
     return fold.train, fold.validation, fold.test
 
 
@@ -74,13 +74,13 @@ def speakers(clips: tuple[Clip, ...] | list[Clip]) -> set[str]:
     return {clip.speaker for clip in clips}
 
 
-def assert_partition(fold: Split, clips: list[Clip]) -> None:
+def assert_partition(fold: Split[Clip], clips: list[Clip]) -> None:
     """Every clip is in exactly one part, and no part is empty."""
     assert all(parts(fold))
     assert Counter(clip.path for part in parts(fold) for clip in part) == Counter(clip.path for clip in clips)
 
 
-def assert_disjoint_speakers(fold: Split) -> None:
+def assert_disjoint_speakers(fold: Split[Clip]) -> None:
     train, validation, test = map(speakers, parts(fold))
     assert not train & validation
     assert not train & test
@@ -136,7 +136,7 @@ def test_speaker_protocol_of_the_shipped_recipes() -> None:
     assert max(validated.values()) <= 2, "over the folds, every speaker validates about as often"
 
 
-def test_a_recording_under_two_speakers_names_is_in_one_part_only() -> None:
+def test_a_sound_under_two_speakers_names_is_in_one_part_only() -> None:
     clips = corpus_of("ravdess", 6, 8)
     copies = [
         make_clip("ravdess", 5, 100 + i, c.emotion, str(c.path.relative_to("/data")))
@@ -150,15 +150,45 @@ def test_a_recording_under_two_speakers_names_is_in_one_part_only() -> None:
         assert_disjoint_speakers(fold)
 
 
-@settings(deadline=None, max_examples=30)
-@given(clips=clip_lists(), seed=st.integers(0, 99))
-def test_a_digest_is_of_the_split(clips: list[Clip], seed: int) -> None:
-    folds = split(clips, Protocol(kind="session", folds=2, seed=seed), LABELS) if len(clips) > 40 else []
-    assert len({fold.digest for fold in folds}) == len(folds)
-    for fold in folds:
-        moved = Split("x", fold.train[::-1], fold.validation, fold.test)
-        assert moved.digest == fold.digest
-        assert Split("x", fold.train[1:], fold.validation, fold.test).digest != fold.digest
+contents = st.lists(st.text("abc", min_size=1), unique=True, min_size=3)
+
+
+@settings(deadline=None)
+@given(contents=contents, data=st.data())
+def test_a_digest_is_of_the_content_of_each_part(contents: list[str], data: st.DataObject) -> None:
+    """At least one clip in each part; no order, no folder and no name of the fold counts."""
+    first, second = sorted(data.draw(st.sets(st.integers(1, len(contents) - 1), min_size=2, max_size=2)))
+    in_parts = [contents[:first], contents[first:second], contents[second:]]
+
+    def fold(of_parts: list[list[str]], *, name: str = "fold-1", folder: str = "/data") -> Split[Clip]:
+        clips = (
+            tuple(
+                dataclasses.replace(make_clip("ravdess", 1, i, "sad", content), path=Path(folder, content))
+                for i, content in enumerate(part)
+            )
+            for part in of_parts
+        )
+        return Split(name, *clips)
+
+    digest = fold(in_parts).digest
+    reordered = [data.draw(st.permutations(part)) for part in in_parts]
+    assert fold(reordered, name="x", folder="/elsewhere").digest == digest
+
+    giver = data.draw(st.integers(0, 2))
+    receiver = (giver + data.draw(st.integers(1, 2))) % 3
+    lost = data.draw(st.sampled_from(in_parts[giver]))
+    fewer = [[content for content in part if content != lost] for part in in_parts]
+    moved = [[*part, lost] if i == receiver else part for i, part in enumerate(fewer)]
+    replaced = [[*part, "another"] if i == giver else part for i, part in enumerate(fewer)]
+    digests = {digest, *(fold(parts).digest for parts in (fewer, moved, replaced))}
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("kind", ["speaker", "session", "corpus"])
+def test_each_fold_has_a_digest_of_its_own(kind: str) -> None:
+    clips = corpus_of("ravdess", 6, 8) + corpus_of("tess", 6, 8)
+    folds = split(clips, Protocol(kind=kind, folds=3), LABELS)
+    assert len({fold.digest for fold in folds}) == len(folds) > 1
 
 
 def test_two_speakers_never_test_by_speaker() -> None:
@@ -216,7 +246,7 @@ def test_random_protocol(clips: list[Clip], test_share: float, validation_share:
     for i, part in enumerate(parts(fold)):
         for clip in part:
             where[clip.sha256].add(i)
-    assert all(len(found) == 1 for found in where.values()), "copies of a recording stay together"
+    assert all(len(found) == 1 for found in where.values()), "copies of a clip stay together"
 
 
 @pytest.mark.parametrize("n_clips", [8, 40, 80])
@@ -316,9 +346,9 @@ def test_session_folds_hold_each_clip_once_as_test(clips: list[Clip], folds: int
     assert Counter(c.path for fold in found for c in fold.test) == Counter(c.path for c in clips)
     for fold in found:
         assert_partition(fold, clips)
-        recordings = [{c.sha256 for c in part} for part in parts(fold)]
-        assert not recordings[0] & recordings[2], "a recording is in training and test"
-        assert not recordings[0] & recordings[1]
+        sounds = [{c.sha256 for c in part} for part in parts(fold)]
+        assert not sounds[0] & sounds[2], "a sound is in training and test"
+        assert not sounds[0] & sounds[1]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.4, 0.45])
@@ -347,18 +377,20 @@ def test_every_session_is_split_8_to_2(n_sessions: int) -> None:
         assert 0.05 < len(fold.validation) / len(clips) < 0.12
 
 
-def pictures(n: int, *, n_test: int, repeated: int = 0) -> list[Picture]:
-    """The first `repeated` test pictures are training pictures, too."""
+def images(n: int, *, n_test: int, repeated: int = 0) -> list[LabelledImage]:
+    """The first `repeated` test images are training images, too."""
     made = []
     for i in range(n + n_test):
         part, content = ("train", i) if i < n else ("test", i if i - n >= repeated else i - n)
         label = FASHION_MNIST_CLASSES[i % 10]
-        made.append(Picture("fashion_mnist", part, label, f"{part}-{i:05d}", str(content), np.zeros((2, 2))))
+        made.append(
+            LabelledImage("fashion_mnist", part, label, f"{part}-{i:05d}", str(content), np.zeros((2, 2)))
+        )
     return made
 
 
 def test_holdout_tests_on_the_corpus_own_part() -> None:
-    items = pictures(600, n_test=100, repeated=30)
+    items = images(600, n_test=100, repeated=30)
     found = split(items, Protocol(kind="holdout", folds=6), LABEL_MAPS["fashion10"])
     validated = Counter(p.name for fold in found for p in fold.validation)
     assert [fold.name for fold in found] == [f"fold-{i}" for i in range(1, 7)]
@@ -369,7 +401,7 @@ def test_holdout_tests_on_the_corpus_own_part() -> None:
         assert len(fold.validation) == 95
         assert len(fold.train) == 475
         tested = {p.sha256 for p in fold.test}
-        assert not tested & {p.sha256 for p in fold.train + fold.validation}, "a test picture was trained on"
+        assert not tested & {p.sha256 for p in fold.train + fold.validation}, "a test image was trained on"
         counts = Counter(p.label for p in fold.validation)
         assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -378,8 +410,8 @@ def test_holdout_tests_on_the_corpus_own_part() -> None:
     ("kind", "items", "labels", "words"),
     [
         ("holdout", corpus_of("ravdess", 6, 8), "published7", "ravdess has no test part of its own"),
-        ("speaker", pictures(20, n_test=10), "fashion10", "fashion_mnist has no speakers"),
-        ("holdout", pictures(20, n_test=0), "fashion10", "leaves no items for test"),
+        ("speaker", images(20, n_test=10), "fashion10", "fashion_mnist has no speakers"),
+        ("holdout", images(20, n_test=0), "fashion10", "leaves no items for test"),
     ],
 )
 def test_protocol_that_does_not_fit_the_corpus(kind: str, items: list[Any], labels: str, words: str) -> None:

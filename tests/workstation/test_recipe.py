@@ -105,7 +105,7 @@ WRONG = [
     ("protocol", "folds", 1, ["1", "2 or more"]),
     ("protocol", "validation_share", 0.5, ["0.5", "(0, 0.5)"]),
     ("protocol", "test_share", 0.0, ["0.0", "(0, 0.5)"]),
-    ("protocol", "validation_speakers", 0, ["0", ">= 1"]),
+    ("protocol", "validation_speakers", 0, ["0", "1 or more"]),
     ("protocol", "seed", -1, ["-1", "0 or more"]),
     ("training", "epochs", 0, ["0", "1 or more"]),
     ("training", "patience", 0, ["0", "1 or more"]),
@@ -141,10 +141,10 @@ WRONG = [
     ("training", "seeds", 3, ["3", "a list"]),
     ("training", "seeds", ["a"], ["'a'", "a whole number"]),
     ("data", "corpora", "ravdess", ["'ravdess'", "a list"]),
-    ("data", "labels", 7, ["7", "a text"]),
+    ("data", "labels", 7, ["7", "expected text"]),
     ("augmentation", "noise_snr_db", [1.0], ["[1.0]", "2 values"]),
-    ("export", "licence", [], ["[]", "a text"]),
-    ("architecture", "builder", 3, ["3", "a text"]),
+    ("export", "licence", [], ["[]", "expected text"]),
+    ("architecture", "builder", 3, ["3", "expected text"]),
     ("export", "quantized_tolerance", -0.1, ["-0.1", "positive"]),
 ]
 
@@ -156,7 +156,9 @@ def test_a_name_is_a_files_name(name: str) -> None:
 
 
 def test_a_date_is_no_setting() -> None:
-    with pytest.raises(RecipeError, match=r"\[architecture\] .*date.*expected numbers, texts and lists"):
+    with pytest.raises(
+        RecipeError, match=r"\[architecture\] filters is .*date.*, expected numbers, text and lists"
+    ):
         recipe_from_dict(with_value("architecture", "filters", datetime.date(2020, 1, 1)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from edgeemo.errors import EdgeEmoError
 from edgeemo.workstation.study.engines import ray_cluster
-from edgeemo.workstation.study.grid import variants
+from edgeemo.workstation.study.grid import settings
 from edgeemo.workstation.study.study import study
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
@@ -37,9 +36,9 @@ def test_a_node_is_killed_and_every_cell_is_there_once(cluster: Any, tmp_path: P
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY_RECIPE)
     corpus = write_corpus(tmp_path / "corpus", n_actors=3)
-    # The second variant fails in each of its cells, on whatever node.
+    # The second setting fails in each of its cells, on whatever node.
     overrides = ["training.epochs=1", "protocol.folds=3"]
-    compared = variants([recipe], ["pools=[[2, 2], [2, 2]],[[5, 2], [2, 2]]"], overrides)
+    compared = settings([recipe], ["pools=[[2, 2], [2, 2]],[[5, 2], [2, 2]]"], overrides)
     told: list[str] = []
 
     def kill_after_the_first(done: int, total: int, last: str) -> None:
@@ -57,10 +56,10 @@ def test_a_node_is_killed_and_every_cell_is_there_once(cluster: Any, tmp_path: P
     assert len(told) == 1 + 6, "told of a cell twice, or not"
     with (tmp_path / "study" / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    cells = Counter((row["variant"], row["fold"], row["seed"]) for row in rows)
+    cells = Counter((row["setting"], row["fold"], row["seed"]) for row in rows)
     assert len(cells) == 6
     assert set(cells.values()) == {1}
-    good = [row for row in rows if "2, 2], [2" in row["variant"]]
+    good = [row for row in rows if "2, 2], [2" in row["setting"]]
     assert [(row["state"], row["error"]) for row in good] == [("finished", "")] * 3
     assert [row["state"] for row in rows if row not in good] == ["failed"] * 3
     assert all("cannot be pooled by 5" in row["error"] for row in rows if row not in good)
@@ -68,7 +67,7 @@ def test_a_node_is_killed_and_every_cell_is_there_once(cluster: Any, tmp_path: P
         if result.metrics:
             files = {path.name for path in result.folder.iterdir()}
             assert {"model.keras", "history.csv", "history.png", "confusion.png", "metrics.json"} <= files
-            assert json.loads((result.folder / "metrics.json").read_text())["seed"] == result.seed
+            assert (result.metrics.fold, result.metrics.seed) == (result.fold, result.seed)
 
 
 def test_no_cluster_there(tmp_path: Path) -> None:
@@ -76,4 +75,4 @@ def test_no_cluster_there(tmp_path: Path) -> None:
     recipe.write_text(TINY_RECIPE)
     corpus = write_corpus(tmp_path / "corpus", n_actors=3)
     with pytest.raises(EdgeEmoError, match=r"127\.0\.0\.1:1"):
-        study(variants([recipe]), corpus, tmp_path / "study", ray_cluster("127.0.0.1:1"))
+        study(settings([recipe]), corpus, tmp_path / "study", ray_cluster("127.0.0.1:1"))

@@ -1,8 +1,7 @@
-"""Training: scores, augmentation, batches, and whole runs on a little made-up audio, interrupted and resumed."""
+"""Training: augmentation, batches, and whole runs on a little made-up audio, interrupted and resumed."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -16,81 +15,44 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as sk
 from typer.testing import CliRunner
 
 from edgeemo.audio import read_audio
 from edgeemo.classify import Classifier
 from edgeemo.cli import app
-from edgeemo.errors import CorpusError, EdgeEmoError, RecipeError, TrainingError
+from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.corpora.manifest import Clip, Manifest, scan
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training import fit as fit_module
+from edgeemo.workstation.training import run as run_module
 from edgeemo.workstation.training import speech
 from edgeemo.workstation.training.dataset import FixedExamples
-from edgeemo.workstation.training.fit import predict
+from edgeemo.workstation.training.fit import compile_model, predict
+from edgeemo.workstation.training.folder import (
+    claim_cell,
+    finish_cell,
+    load_run,
+    read_cell,
+    read_history,
+)
+from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow, RunMetrics
 from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import Augmentation, Data, Recipe, load_recipe
-from edgeemo.workstation.training.run import best_cell, load_run, planned_cells, summarise, train
+from edgeemo.workstation.training.run import Cell, planned_cells, train
 from edgeemo.workstation.training.scores import scores
 from edgeemo.workstation.training.speech import (
     AudioCache,
+    SpeechBatches,
     SpeechDataset,
-    TrainingExamples,
     augmented_window,
     mask,
 )
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
+from support.runs import make_cell, make_scores
 from support.signals import noise, speech_like
-
-# --- scores --------------------------------------------------------------------------------------------
-
-
-def test_scores_by_hand() -> None:
-    """Classes a (3 clips, 2 right), b (1 clip, right), c (never), d (2 clips, none right)."""
-    truth = np.array([0, 0, 0, 1, 3, 3])
-    predicted = [0, 0, 1, 1, 0, 2]
-    probabilities = np.full((6, 4), 0.1)
-    probabilities[np.arange(6), predicted] = 0.7
-    found = scores(truth, probabilities, ("a", "b", "c", "d"))
-    assert found["recall"] == {"a": pytest.approx(2 / 3), "b": 1.0, "c": None, "d": 0.0}
-    assert found["uar"] == pytest.approx((2 / 3 + 1 + 0) / 3)
-    assert found["war"] == pytest.approx(3 / 6)
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)  # a: 2·2/(3+3), b: 2·1/(2+1)
-    assert found["loss"] == pytest.approx(-(3 * np.log(0.7) + 3 * np.log(0.1)) / 6)
-    assert found["confusion"] == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0]]
-    assert found["n_clips"] == 6
-    assert json.loads(json.dumps(found)) == found
-
-
-@settings(max_examples=50, deadline=None)
-@given(n=st.integers(1, 40), n_labels=st.integers(2, 8), seed=st.integers(0, 999))
-@pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label", "ignore:invalid value")
-def test_scores_equal_scikit_learn(n: int, n_labels: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(n_labels, size=n)
-    probabilities = rng.dirichlet(np.ones(n_labels), n)
-    found = scores(truth, probabilities, tuple("abcdefgh"[:n_labels]))
-    predicted = probabilities.argmax(axis=1)
-    occurs = np.unique(truth)
-    assert found["uar"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
-    assert found["war"] == pytest.approx(sk.accuracy_score(truth, predicted))
-    assert found["macro_f1"] == pytest.approx(
-        sk.f1_score(truth, predicted, labels=occurs, average="macro", zero_division=0)
-    )
-    assert found["loss"] == pytest.approx(
-        sk.log_loss(truth, probabilities, labels=np.arange(n_labels)), rel=1e-4
-    )
-    recalls = sk.recall_score(truth, predicted, labels=occurs, average=None, zero_division=0)
-    np.testing.assert_allclose([found["recall"]["abcdefgh"[i]] for i in occurs], recalls)
-
-
-def test_certain_and_wrong_has_a_finite_loss() -> None:
-    assert np.isfinite(scores(np.array([0]), np.array([[0.0, 1.0]]), ("a", "b"))["loss"])
-
 
 # --- augmentation --------------------------------------------------------------------------------------
 
@@ -265,26 +227,26 @@ ALL_ON = {
     "mixup": 0.3,
 }
 
-Make = Callable[..., TrainingExamples]
+Make = Callable[..., SpeechBatches]
 
 
 @pytest.fixture
 def make_examples(manifest: Manifest, cache: AudioCache, frontend: FrontEnd, small_recipe: Recipe) -> Make:
     def make(
         seed: int = 0, clips: tuple[Clip, ...] | None = None, training: Any = None, **augmentation: float
-    ) -> TrainingExamples:
+    ) -> SpeechBatches:
         recipe = dataclasses.replace(
             small_recipe,
             training=dataclasses.replace(small_recipe.training, **({"batch_size": 8} | (training or {}))),
             augmentation=dataclasses.replace(small_recipe.augmentation, **augmentation),
         )
         mask_db = np.full(8, -50, np.float32)
-        return TrainingExamples(clips or manifest.clips, cache, frontend, recipe, mask_db=mask_db, seed=seed)
+        return SpeechBatches(clips or manifest.clips, cache, frontend, recipe, mask_db=mask_db, seed=seed)
 
     return make
 
 
-def batches(examples: TrainingExamples, epoch: int) -> list[tuple[np.ndarray, ...]]:
+def batches(examples: SpeechBatches, epoch: int) -> list[tuple[np.ndarray, ...]]:
     examples.start_epoch(epoch)
     return [examples[i] for i in range(len(examples))]
 
@@ -397,7 +359,7 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
     np.testing.assert_allclose(fixed.clip_probabilities(probabilities), [[0.75, 0.25], [0.2, 0.8]])
 
 
-def test_cache_reads_each_recording_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_reads_each_sound_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr(speech, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
     fresh, clip = AudioCache(8000), manifest.clips[0]
@@ -413,12 +375,18 @@ def test_cache_reads_each_recording_once(manifest: Manifest, monkeypatch: pytest
 class Run(NamedTuple):
     recipe: Recipe
     folder: Path
-    summary: dict[str, Any]
-    split: Split
+    summary: RunMetrics
+    split: Split[Clip]
 
     @property
     def cell(self) -> Path:
         return self.folder / "fold-1_seed-0"
+
+    @property
+    def metrics(self) -> CellMetrics:
+        found = read_cell(self.cell)
+        assert found is not None
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -438,7 +406,7 @@ def run(recipe_file: Path, manifest: Manifest, tmp_path_factory: pytest.TempPath
         SpeechDataset(recipe, manifest),
         folder,
         folds=[1],
-        progress=lambda cell, epoch, row: epochs.append(epoch),
+        progress=lambda cell, row: epochs.append(row.epoch),
     )
     assert epochs == [1, 2, 3]
     (cell,) = planned_cells(recipe, SpeechDataset(recipe, manifest), folder, [1])
@@ -457,45 +425,47 @@ def test_run_folder(run: Run) -> None:
         "checkpoints are gone, nothing temporary is left"
     )
     for plot in ("confusion.png", "history.png"):
-        content = (run.cell / plot).read_bytes()
-        assert content.startswith(b"\x89PNG")
-        assert len(content) > 5000
-    assert json.loads((run.folder / "metrics.json").read_text()) == run.summary
-    recipe, metrics = load_run(run.folder)
-    assert (recipe, metrics) == (run.recipe, run.summary)
+        assert (run.cell / plot).read_bytes().startswith(b"\x89PNG")
+    assert load_run(run.folder) == (run.recipe, run.summary)
+    assert run.summary.cells == (dataclasses.replace(run.metrics, test_answers=None),)
 
 
 def test_history(run: Run) -> None:
-    with (run.cell / "history.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
-    rates = [float(row["learning_rate"]) for row in rows]
+    history = read_history(run.cell)
+    assert [row.epoch for row in history] == [1, 2, 3]
+    assert all(np.isfinite(value) for row in history for value in row.to_dict().values())
+    rates = [row.learning_rate for row in history]
     assert 0.01 > rates[0] > rates[1] > rates[2] == pytest.approx(0.0002, rel=0.01)
-    best = min(rows, key=lambda row: float(row["val_loss"]))
-    cell = json.loads((run.cell / "metrics.json").read_text())
-    assert cell["best_epoch"] == int(best["epoch"])
-    assert cell["validation"]["loss"] == pytest.approx(float(best["val_loss"]), rel=1e-4), "of the kept epoch"
-    assert cell["validation"]["uar"] == pytest.approx(float(best["val_uar"]), rel=1e-4)
+    best = min(history, key=lambda row: row.val_loss)
+    assert (run.metrics.best_epoch, run.metrics.epochs) == (best.epoch, 3)
+    validation = run.metrics.validation.scores
+    assert validation.loss == pytest.approx(best.val_loss, rel=1e-4), "of the kept epoch"
+    assert validation.uar == pytest.approx(best.val_uar, rel=1e-4)
 
 
 def test_metrics_are_of_the_kept_model_on_plain_test_clips(run: Run, kept: keras.Model) -> None:
     frontend = FrontEnd(run.recipe.features)
-    cell = json.loads((run.cell / "metrics.json").read_text())
-    for part, clips in (("test", run.split.test), ("validation", run.split.validation)):
+    cell = run.metrics
+    for part, clips in ((cell.test, run.split.test), (cell.validation, run.split.validation)):
         probabilities = np.stack(
             [clip_probabilities(kept, frontend, run.recipe, clip.path) for clip in clips]
         )
         truth = np.array([run.recipe.label_map.index(clip.emotion) for clip in clips])
         expected = scores(truth, probabilities, run.recipe.label_map.labels)
-        assert cell[part]["confusion"] == expected["confusion"]
-        assert cell[part]["loss"] == pytest.approx(expected["loss"], abs=1e-3)
-        if part == "test":
-            np.testing.assert_allclose(cell["test_probabilities"], probabilities, rtol=0, atol=1e-3)
-            assert cell["test_truth"] == truth.tolist()
-    for part in ("train", "validation", "test"):
-        assert cell[f"{part}_speakers"] == sorted({clip.speaker for clip in getattr(run.split, part)})
-    assert not set(cell["train_speakers"]) & {*cell["validation_speakers"], *cell["test_speakers"]}
+        assert part.scores.confusion == expected.confusion
+        assert part.scores.loss == pytest.approx(expected.loss, abs=1e-3)
+        assert part.by_corpus == {"ravdess": part.scores}
+        assert part.speakers == tuple(sorted({clip.speaker for clip in clips}))
+        if part is cell.test:
+            assert cell.test_answers is not None
+            np.testing.assert_allclose(cell.test_answers.probabilities, probabilities, rtol=0, atol=1e-3)
+            assert cell.test_answers.truth == tuple(truth)
+    assert cell.train_speakers == tuple(sorted({clip.speaker for clip in run.split.train}))
+    assert not set(cell.train_speakers) & {*cell.validation.speakers, *cell.test.speakers}
+    assert (cell.fold, cell.seed, cell.split) == ("fold-1", 0, run.split.digest)
+    assert cell.n_train == len(run.split.train)
+    # Convolutions with their normalisation, LSTMs, dense layers.
+    assert cell.n_parameters == (40 + 16 + 148 + 16) + (360 + 312) + (896 + 8256 + 455)
 
 
 def clip_probabilities(model: keras.Model, frontend: FrontEnd, recipe: Recipe, path: Path) -> np.ndarray:
@@ -537,7 +507,7 @@ def test_second_call_by_command_trains_nothing(run: Run, recipe_file: Path, corp
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert "fold-1" in result.output
-    assert f"{run.summary['test_uar']['mean']:.3f}" in result.output
+    assert f"{run.summary.test.uar.mean:.3f}" in result.output
     assert {p: p.stat().st_mtime_ns for p in run.cell.iterdir()} == before
 
 
@@ -550,29 +520,29 @@ def test_interrupted_run_ends_the_same(
 ) -> None:
     """Once between two epochs, once in the middle of one."""
 
-    def stop_after(cell: Any, epoch: int, row: dict[str, float]) -> None:
-        if epoch == 1:
+    def stop_after(cell: Cell[Clip], row: HistoryRow) -> None:
+        if row.epoch == 1:
             raise Stop
 
     with pytest.raises(Stop):
         train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1], progress=stop_after)
     cell = tmp_path / "fold-1_seed-0"
     assert not (cell / "metrics.json").exists()
-    assert len((cell / "history.csv").read_text().splitlines()) == 2
+    assert len(read_history(cell)) == 1
     assert [p.name for p in cell.glob("epoch-*")] == ["epoch-001.keras"]
 
-    plain = TrainingExamples.__getitem__
+    plain = SpeechBatches.__getitem__
 
-    def stop_in_batch(self: TrainingExamples, index: int) -> Any:
+    def stop_in_batch(self: SpeechBatches, index: int) -> Any:
         if index == 1:
             raise Stop
         return plain(self, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingExamples, "__getitem__", stop_in_batch)
+        patch.setattr(SpeechBatches, "__getitem__", stop_in_batch)
         with pytest.raises(Stop):
             train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1])
-    assert len((cell / "history.csv").read_text().splitlines()) == 2
+    assert len(read_history(cell)) == 1
 
     epochs: list[int] = []
     summary = train(
@@ -580,61 +550,99 @@ def test_interrupted_run_ends_the_same(
         SpeechDataset(run.recipe, manifest),
         tmp_path,
         folds=[1],
-        progress=lambda c, epoch, r: epochs.append(epoch),
+        progress=lambda cell, row: epochs.append(row.epoch),
     )
     assert epochs == [2, 3], "began anew"
-    assert (cell / "history.csv").read_text() == (run.cell / "history.csv").read_text()
+    assert read_history(cell) == read_history(run.cell)
     resumed = keras.saving.load_model(cell / "model.keras", compile=False)
     uninterrupted = keras.saving.load_model(run.cell / "model.keras", compile=False)
     for a, b in zip(resumed.weights, uninterrupted.weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6, err_msg=a.path)
     assert [p.name for p in cell.glob("epoch-*")] == []
-    assert summary["test_uar"] == run.summary["test_uar"]
-    assert summary["cells"][0]["best_epoch"] == run.summary["cells"][0]["best_epoch"]
+    assert summary.test.uar == run.summary.test.uar
+    assert summary.cells[0].best_epoch == run.summary.cells[0].best_epoch
 
 
 def test_other_data_are_refused(run: Run, manifest: Manifest, tmp_path: Path) -> None:
     """With other speakers the folds are others: what was trained on would be tested on."""
-    fewer = dataclasses.replace(
-        manifest, clips=tuple(c for c in manifest.clips if not c.speaker.endswith("06"))
-    )
+    clips = tuple(clip for clip in manifest.clips if not clip.speaker.endswith("06"))
+    fewer = SpeechDataset(run.recipe, dataclasses.replace(manifest, clips=clips))
     with pytest.raises(TrainingError, match="was trained on other clips"):
-        train(run.recipe, SpeechDataset(run.recipe, fewer), run.folder, folds=[1])
-
-    def stop(cell: Any, epoch: int, row: dict[str, float]) -> None:
-        raise Stop
-
-    with pytest.raises(Stop):
-        train(run.recipe, SpeechDataset(run.recipe, fewer), tmp_path, folds=[1], progress=stop)
+        train(run.recipe, fewer, run.folder, folds=[1])
+    # The other way round, and interrupted before it was finished.
+    claim_cell(tmp_path / "fold-1_seed-0", fewer.splits()[0])
     with pytest.raises(TrainingError, match="was trained on other clips"):
         train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1])
 
 
-def test_what_an_earlier_call_finished_stays(run: Run, manifest: Manifest, tmp_path: Path) -> None:
-    shutil.copytree(run.folder, tmp_path, dirs_exist_ok=True)
+def test_what_an_earlier_call_finished_stays(
+    run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cells are made up: what is looked at is which are trained, and which are in the summary."""
+    trained = []
+
+    def pretend(recipe: Recipe, split: Split[Clip], *, seed: int, folder: Path, **_: object) -> None:
+        trained.append((split.name, seed))
+        finish_cell(folder, make_cell(split.name, seed, split=split.digest))
+
+    monkeypatch.setattr(run_module, "fit", pretend)
     dataset = SpeechDataset(run.recipe, manifest)
-    summary = train(run.recipe, dataset, tmp_path, folds=[2, 2])
-    assert [cell["fold"] for cell in summary["cells"]] == ["fold-1", "fold-2"]
-    again = dataclasses.replace(run.recipe, training=dataclasses.replace(run.recipe.training, seeds=(1,)))
-    summary = train(again, dataset, tmp_path, folds=[2])
-    assert [(cell["fold"], cell["seed"]) for cell in summary["cells"]] == [
-        ("fold-1", 0),
-        ("fold-2", 0),
-        ("fold-2", 1),
-    ]
+    for folds, seeds in (([1], (0,)), ([2, 2], (0,)), ([2], (1,))):
+        training = dataclasses.replace(run.recipe.training, seeds=seeds)
+        summary = train(dataclasses.replace(run.recipe, training=training), dataset, tmp_path, folds=folds)
+    expected = [("fold-1", 0), ("fold-2", 0), ("fold-2", 1)]
+    assert trained == expected
+    assert [(cell.fold, cell.seed) for cell in summary.cells] == expected
+    assert load_run(tmp_path)[1] == summary
 
 
 @pytest.mark.parametrize("patience", [1, 2])
 def test_patience_is_epochs_without_a_lower_loss(
     patience: int, run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rising = {"val_accuracy": 0.5, "val_uar": 0.5}
-    n = iter(range(100))
-    monkeypatch.setattr(fit_module, "_validate", lambda *_: {"val_loss": float(next(n)), **rising})
-    training = dataclasses.replace(run.recipe.training, patience=patience)
+    """Of the second epoch, which is the best; nothing is trained."""
+
+    def pretend(*_: object, epoch: int, **__: object) -> HistoryRow:
+        loss = abs(epoch - 2.0)
+        rest = dict.fromkeys(("loss", "accuracy", "val_accuracy", "val_uar", "learning_rate"), 0.5)
+        return HistoryRow(epoch=epoch, val_loss=loss, **rest)
+
+    monkeypatch.setattr(fit_module, "_train_epoch", pretend)
+    training = dataclasses.replace(run.recipe.training, patience=patience, epochs=10)
     recipe = dataclasses.replace(run.recipe, training=training)
-    summary = train(recipe, SpeechDataset(recipe, manifest), tmp_path, folds=[1])
-    assert (summary["cells"][0]["best_epoch"], summary["cells"][0]["epochs"]) == (1, 1 + patience)
+    cell = train(recipe, SpeechDataset(recipe, manifest), tmp_path, folds=[1]).cells[0]
+    assert (cell.best_epoch, cell.epochs) == (2, 2 + patience)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(
+    run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "_validate", lambda *_: make_scores(loss=1.0))
+    monkeypatch.setattr(
+        keras.Model, "train_on_batch", lambda *_, **__: {"loss": np.nan, "accuracy": np.float32(0.5)}
+    )
+    with pytest.raises(TrainingError, match="the loss became nan in epoch 1; lower learning_rate"):
+        train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1])
+    assert read_history(tmp_path / "fold-1_seed-0") == []
+
+
+@pytest.mark.parametrize(("optimizer", "clip_norm"), [("adam", 1.0), ("rmsprop", 0.0), ("sgd", 2.0)])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_optimizers(optimizer: str, clip_norm: float, schedule: str, run: Run, kept: keras.Model) -> None:
+    training = dataclasses.replace(
+        run.recipe.training, optimizer=optimizer, clip_norm=clip_norm, schedule=schedule
+    )
+    model = keras.models.clone_model(kept)
+    compile_model(model, dataclasses.replace(run.recipe, training=training), n_batches=5)
+    found = model.optimizer
+    assert type(found).__name__.lower() == optimizer
+    assert found.clipnorm == (clip_norm or None)
+    rates = []
+    for step in (0, 5 * training.epochs):
+        found.iterations.assign(step)
+        rates.append(float(found.learning_rate))
+    last = 0.02 if schedule == "cosine" else 1
+    assert rates == pytest.approx([training.learning_rate, last * training.learning_rate])
 
 
 def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
@@ -680,43 +688,6 @@ def test_no_such_fold(run: Run, manifest: Manifest, tmp_path: Path) -> None:
             train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path / "run", folds=[number])
 
 
-@pytest.mark.parametrize("content", [None, "recipe"])
-def test_no_finished_run(content: str | None, run: Run, tmp_path: Path) -> None:
-    if content:
-        (tmp_path / "recipe.json").write_bytes((run.folder / "recipe.json").read_bytes())
-    with pytest.raises(TrainingError, match="no finished run here"):
-        load_run(tmp_path)
-
-
-@pytest.mark.parametrize("file", ["recipe.json", "metrics.json"])
-@pytest.mark.parametrize("content", ["", "{}", "[1"])
-def test_a_damaged_run(file: str, content: str, run: Run, tmp_path: Path) -> None:
-    shutil.copytree(run.folder, tmp_path, dirs_exist_ok=True)
-    (tmp_path / file).write_text(content)
-    with pytest.raises(EdgeEmoError) as caught:
-        load_run(tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_summary_pools_folds_before_seeds(run: Run) -> None:
-    cell = json.loads((run.cell / "metrics.json").read_text())
-    uar = {(0, "fold-1"): 0.2, (0, "fold-2"): 0.6, (1, "fold-1"): 0.4, (1, "fold-2"): 0.8}
-    cells = [cell | {"seed": s, "fold": f, "test": cell["test"] | {"uar": u}} for (s, f), u in uar.items()]
-    found = summarise(run.recipe, cells)["test_uar"]
-    assert found["mean"] == pytest.approx(0.5)
-    assert found["std_over_seeds"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
-    assert found["std_over_folds"] == pytest.approx(np.std([0.2, 0.6, 0.4, 0.8], ddof=1))
-    assert summarise(run.recipe, [cell])["test_uar"]["std_over_seeds"] is None
-
-
-def test_validation_chooses_what_ships(run: Run, tmp_path: Path) -> None:
-    cells = [
-        {"fold": "fold-1", "seed": 0, "validation": {"uar": 0.5}, "test": {"uar": 0.9}},
-        {"fold": "fold-2", "seed": 1, "validation": {"uar": 0.6}, "test": {"uar": 0.1}},
-    ]
-    assert best_cell(tmp_path, {"cells": cells}) == (tmp_path / "fold-2_seed-1", cells[1])
-
-
 # --- from the run to the device ------------------------------------------------------------------------
 
 
@@ -745,9 +716,9 @@ def test_exported_run_classifies_as_keras_does(
     assert verdict["recognition"]["n_clips"] == len(run.split.test)
     assert verdict["recognition"]["n_speakers"] == len({clip.speaker for clip in run.split.test})
 
-    model, cell = EmotionModel(output), json.loads((run.cell / "metrics.json").read_text())
+    model, cell = EmotionModel(output), run.metrics
     assert model.metadata.name == "tiny", "the run's recipe, not that of --model"
-    assert model.metadata.training["test_speakers"] == cell["test_speakers"]
+    assert model.metadata.training["test_speakers"] == list(cell.test.speakers)
     assert model.metadata.training["recipe"] == json.loads((run.folder / "recipe.json").read_text())
     row = model.metadata.scores[0]
     assert (row["part"], row["protocol"], row["corpus"], row["fold"]) == (
@@ -756,8 +727,8 @@ def test_exported_run_classifies_as_keras_does(
         "ravdess",
         "fold-1",
     )
-    assert (row["uar"], row["n_clips"]) == (cell["test"]["uar"], cell["test"]["n_clips"])
-    assert row["n_speakers"] == len(cell["test_speakers"])
+    assert (row["uar"], row["n_clips"]) == (cell.test.scores.uar, cell.test.scores.n_clips)
+    assert row["n_speakers"] == len(cell.test.speakers)
 
     frontend = FrontEnd(run.recipe.features)
     clips = run.split.test[:4]
@@ -812,7 +783,7 @@ def test_export_of_own_weights_is_scored_by_the_names_of_its_labels(
         result = CliRunner().invoke(app, list(map(str, arguments)))
         assert result.exit_code == 0, result.output
         found = EmotionModel(tmp_path / name / "tiny.window.onnx").metadata.verdict["recognition"]
-        assert found["uar"] == pytest.approx(run.summary["cells"][0]["test"]["uar"])
+        assert found["uar"] == pytest.approx(run.summary.cells[0].test.scores.uar)
         card = (tmp_path / name / "tiny.md").read_text()
         assert "which may have been in the weights' training" in card
         assert "held-out speakers" not in card

@@ -1,1 +1,1 @@
-"""Corpora as they are downloaded: of speech, by file names or annotation tables; of pictures; and label maps."""
+"""Corpora as they are downloaded: speech, known by file names or annotation tables; images; and label maps."""

@@ -54,19 +54,19 @@ class Annotation:
     reason: str = ""
     """Why the segment is left out."""
     broken: bool = False
-    """True: it is left out because of a fault in the tables."""
+    """Whether a fault in the tables is the reason."""
 
 
 Table = dict[str, set[str]]
-"""Segment ID in lower case -> what a table says about it: emotions in alphabetical order with ";" between them, or
-an empty text. More than one such text if the segment is listed again with others."""
+"""Segment ID in lower case -> what a table says about it: emotions in alphabetical order, joined by ";", or an empty
+string. More than one such string if the table lists the segment again with other emotions."""
 
 
 def read_table(path: Path) -> Table | None:
     """Read an annotation table: UTF-8 or CP949, one or two header rows.
 
     Returns:
-        what it says about each segment; None if the file has no column of segment IDs, and so is no such table.
+        what it says about each segment; None if the file has no column of segment IDs: it is another kind of table.
 
     Raises:
         CorpusError: what is wrong with the table, without its name.

@@ -43,7 +43,7 @@ COLUMNS = (
 _COLUMNS_WITHOUT_SESSION = COLUMNS[:-1]
 
 _NOT_ANNOTATED = Annotation(
-    reason="in no annotation table: scan a folder that holds the corpus' annotation folder too"
+    reason="in no annotation table: scan a folder that also holds the corpus' annotation folder"
 )
 _BLOCK_SAMPLES = 1 << 16
 _LFS_POINTER = b"version https://git-lfs"
@@ -52,7 +52,7 @@ _SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording of emotional speech: where it is, what its name or annotation says, what its audio is."""
+    """One clip of emotional speech: where it is, what its name or annotation says of it, and its audio in numbers."""
 
     path: Path
     """Absolute."""
@@ -84,12 +84,12 @@ class Clip:
 
     @property
     def place(self) -> Path:
-        """Where it is: the order in which splits keep clips."""
+        """What splits sort clips by."""
         return self.path
 
     @property
     def part(self) -> str:
-        """Speech corpora come without a training and a test part."""
+        """Empty: corpora of speech have no training and test part of their own."""
         return ""
 
 
@@ -178,22 +178,22 @@ def scan(
     paths, so that the same folder gives the same manifest everywhere.
 
     `Clip.sha256` is taken over the sample rate and the mean of the channels as little-endian float32, not
-    over the bytes of the file: the WAV and the FLAC file of a recording, or a mono one and its copy on two
-    channels, are then the same. float32 holds 8- to 24-bit PCM exactly; int16 would cut the one and clip
-    float files. The same sound at another sample rate counts as another recording.
+    over the bytes of the file: a clip as WAV and as FLAC, or in mono and on two equal channels, then has one
+    digest. float32 holds 8- to 24-bit PCM exactly; int16 would cut 24-bit files off and clip float files. The
+    same sound at another sample rate counts as another.
 
     Args:
         folder: the folder, with any nesting below it.
-        on_error: what to do at a file whose name is that of a clip and whose content is not (empty, corrupt,
-            not audio, unreadable, outside 8 to 48 kHz or mono/stereo, NaN), at an annotation table that cannot
-            be read, and at a clip whose tables contradict each other: skip it, or stop.
+        on_error: what to do at a file that is named like a clip and does not hold one (empty, corrupt, not audio,
+            unreadable, outside 8 to 48 kHz or mono/stereo, NaN), at an annotation table that cannot be read, and at
+            a clip whose tables contradict each other: skip it, or stop.
         progress: called as `progress(n_done, n_files)` after every file.
 
     Raises:
         CorpusError: the folder does not exist or holds no clip; with "stop", at the first broken file.
     """
     if not Path(folder).is_dir():
-        raise CorpusError(f"no folder at {str(folder)!r}; give the folder that a corpus was unpacked in")
+        raise CorpusError(f"no folder at {str(folder)!r}; give the folder that a corpus was unpacked into")
     root = Path(folder).resolve()
     paths, csv_files, skipped = _find(root)
     tables, unread = _read_tables(csv_files)
@@ -222,7 +222,7 @@ def scan(
 def read_csv(path: Path) -> Manifest:
     """Read a manifest that `Manifest.write_csv` wrote. The audio files are not opened.
 
-    The column `session` may be absent: manifests did not always have it.
+    The column `session` may be absent: older manifests do not have it.
 
     Raises:
         CorpusError: no such file, other columns, or a row with an impossible value (with its line number).
@@ -238,7 +238,7 @@ def read_csv(path: Path) -> Manifest:
             if header not in (COLUMNS, _COLUMNS_WITHOUT_SESSION):
                 got = ",".join(header) or "nothing"
                 raise CorpusError(
-                    f"{str(path)!r} is no manifest: its first line is {got!r}, "
+                    f"{str(path)!r} is not a manifest: its first line is {got!r}, "
                     f"expected {','.join(COLUMNS)!r}; write one with `edgeemo data`"
                 )
             for row in reader:
@@ -247,7 +247,7 @@ def read_csv(path: Path) -> Manifest:
                 try:
                     clip = _clip_of(row, header, folder)
                     if clip.path in clips:
-                        raise ValueError(f"path {row[0]!r} is there a second time")
+                        raise ValueError(f"path {row[0]!r} occurs twice")
                 except ValueError as error:
                     raise CorpusError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
                 clips[clip.path] = clip
@@ -361,7 +361,7 @@ def _examine(path: Path, root: Path, annotations: Mapping[str, Annotation]) -> C
     # The name of the root counts (`edgeemo data SAVEE/DC`), the folders above it do not.
     parsed = recognise(Path(root.name) / path.relative_to(root))
     if parsed is None:
-        return Skipped(path, "name of no known corpus")
+        return Skipped(path, "not named like a clip of a known corpus")
     if isinstance(parsed, Unwanted):
         return Skipped(path, parsed.reason)
     emotion = parsed.emotion

@@ -35,7 +35,7 @@ class ClipName:
 
 @dataclass(frozen=True)
 class Unwanted:
-    """A name that is of a corpus, but of a part of it that is not emotional speech."""
+    """The name of a file that belongs to a corpus, but not to its emotional speech."""
 
     corpus: str
     reason: str
@@ -285,7 +285,7 @@ CORPORA: Mapping[str, Corpus] = MappingProxyType({corpus.name: corpus for corpus
 def recognise(path: PurePath) -> Parsed:
     """What the name of a file says, in the first corpus that knows it; None if no corpus does.
 
-    No name is of two corpora: a test holds that.
+    No name fits two corpora; a test makes sure of it.
     """
     for corpus in CORPORA.values():
         parsed = corpus.parse(path)

@@ -7,8 +7,8 @@ from typing import Any
 
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Metadata
+from edgeemo.workstation.corpora.images import IMAGE_CORPORA
 from edgeemo.workstation.corpora.names import CORPORA
-from edgeemo.workstation.corpora.pictures import IMAGE_CORPORA
 
 
 def model_card(variants: Sequence[Metadata], *, listen: str) -> str:

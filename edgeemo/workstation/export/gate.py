@@ -211,13 +211,13 @@ def compare_recognition(
     found = scores(truth, answers, labels)
     before = scores(truth, reference, labels)
     return {
-        "uar": found["uar"],
+        "uar": found.uar,
         "uar_interval": _interval(uar),
-        "uar_change": found["uar"] - before["uar"],
+        "uar_change": found.uar - before.uar,
         "uar_change_interval": _interval(change),
         "recall_change": {
-            label: None if recall is None else recall - before["recall"][label]
-            for label, recall in found["recall"].items()
+            label: None if recall is None else recall - before.recall[label]
+            for label, recall in found.recall.items()
         },
         "n_speakers": len(speakers),
         "n_clips": len(clips),

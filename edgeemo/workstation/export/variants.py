@@ -19,6 +19,7 @@ from edgeemo.files import replacing, write_text
 from edgeemo.metadata import MODES, PRECISIONS, Metadata
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
+from edgeemo.workstation.corpora.manifest import Clip
 from edgeemo.workstation.export.build import Progress, Source, annotate, build
 from edgeemo.workstation.export.card import model_card
 from edgeemo.workstation.export.gate import N_STEPS, HeldOut, Verdict, judge
@@ -73,7 +74,7 @@ def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
     )
 
 
-def _same_split(split: Split, training: dict[str, Any]) -> bool:
+def _same_split(split: Split[Clip], training: dict[str, Any]) -> bool:
     """Whether a split is that of the weights: of older ones only their speakers are known."""
     if training.get("split"):
         return bool(split.digest == training["split"])

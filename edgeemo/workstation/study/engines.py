@@ -1,6 +1,7 @@
 """Where the cells of a study run: in local processes, or on a Ray cluster.
 
-An engine takes jobs and says of each, as it ends, why it failed, or None. A job's files are then in its folder.
+An engine takes jobs and yields each one as it ends, with the reason why it failed, or None. By then the job's files
+are in its folder.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from edgeemo.cluster import connected, reason
 from edgeemo.errors import EdgeEmoError
 from edgeemo.files import replacing
 from edgeemo.workstation.study.job import Job, command, limit_threads, train_job
+from edgeemo.workstation.training.folder import METRICS_FILE
 
 Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, str | None]]]
 
 
 def local_processes(n_processes: int) -> Engine:
-    """So many processes of this machine at a time, a fresh one for each job: one that dies takes no other along."""
+    """So many processes of this machine at a time, a fresh one for each job: one that dies takes no other with it."""
 
     def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, str | None]]:
         with ThreadPoolExecutor(n_processes) as pool:
@@ -57,9 +59,9 @@ def _in_process(job: Job) -> str | None:
 
 
 def ray_cluster(address: str) -> Engine:
-    """A Ray cluster, which places the jobs, and places them again when a node dies.
+    """A Ray cluster, which places the jobs, and places them again if a node dies.
 
-    Its nodes need edgeemo with the extras `train` and `cluster`, and the corpora at the same path.
+    Its nodes need edgeemo with the extras `train` and `cluster`, and the corpora under the same path.
 
     Args:
         address: as `edgeemo.cluster.connected` takes it.
@@ -98,7 +100,11 @@ def _manifest(job: Job) -> bytes | None:
 
 
 def _on_node(job: Job, manifest: bytes | None) -> tuple[str | None, dict[str, bytes]]:
-    """Train a job in a temporary folder of the node: why it failed, and its files by name, the metrics last."""
+    """Train a job in a temporary folder of the node.
+
+    Returns:
+        why it failed, or None; its files by name, the metrics last, because they say that the cell is finished.
+    """
     with tempfile.TemporaryDirectory(prefix="edgeemo-job-") as name:
         folder = Path(name)
         changes: dict[str, Any] = {"folder": str(folder / "job")}
@@ -110,5 +116,5 @@ def _on_node(job: Job, manifest: bytes | None) -> tuple[str | None, dict[str, by
             train_job(dataclasses.replace(job, **changes))
         except EdgeEmoError as error:
             return str(error), {}
-        files = sorted((folder / "job").iterdir(), key=lambda path: path.name == "metrics.json")
+        files = sorted((folder / "job").iterdir(), key=lambda path: path.name == METRICS_FILE)
         return None, {path.name: path.read_bytes() for path in files}

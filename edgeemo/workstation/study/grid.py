@@ -18,21 +18,21 @@ _TABLES = ("architecture", "features", "window", "image", "data", "protocol", "t
 
 
 @dataclass(frozen=True)
-class Variant:
+class Setting:
     """One recipe with one value of everything that is varied.
 
     Attributes:
         recipe: as it is trained.
-        settings: what is varied, `table.key` -> its value as text, in the order of the command.
+        values: what is varied, `table.key` -> its value as text, in the order of the command.
     """
 
     recipe: Recipe
-    settings: dict[str, str]
+    values: dict[str, str]
 
     @property
     def name(self) -> str:
         """Such as `fer_mlp, activation = relu, batch_size = 16`."""
-        varied = [f"{key.partition('.')[2]} = {value}" for key, value in self.settings.items()]
+        varied = [f"{key.partition('.')[2]} = {value}" for key, value in self.values.items()]
         return ", ".join([self.recipe.name, *varied])
 
     @property
@@ -41,20 +41,20 @@ class Variant:
         return re.sub(r"[^\w.=-]+", "_", self.name.replace(" = ", "=")).strip("_")
 
 
-def variants(
+def settings(
     recipes: Sequence[Path], vary: Sequence[str] = (), overrides: Sequence[str] = ()
-) -> list[Variant]:
+) -> list[Setting]:
     """Every recipe with every combination of the varied values.
 
     Args:
         recipes: TOML files.
         vary: `key=value,value,...` each; the key of any table, or `table.key` where two tables have it; values as in
-            TOML (a bare word is a text).
-        overrides: `table.key=value` each, of all.
+            TOML (a bare word counts as a string).
+        overrides: `table.key=value` each, for all recipes.
 
     Raises:
-        RecipeError: a key that a recipe does not have or that is not one table's, the same key twice, a value that
-            it does not take, or two variants that are the same.
+        RecipeError: a key that a recipe does not have or that two of its tables have, the same key twice, a value
+            that the recipe does not take, or the same setting twice.
     """
     axes = [_axis(argument) for argument in vary]
     found = []
@@ -65,15 +65,15 @@ def variants(
         if repeated := [key for key in keys if keys.count(key) > 1]:
             raise RecipeError(f"{repeated[0]} is varied twice; give all its values in one --vary")
         for values in itertools.product(*(values for _, values in axes)):
-            settings = dict(zip(keys, values, strict=True))
-            varied = load_recipe(path, [*overrides, *(f"{key}={value}" for key, value in settings.items())])
+            chosen = dict(zip(keys, values, strict=True))
+            varied = load_recipe(path, [*overrides, *(f"{key}={value}" for key, value in chosen.items())])
             check_settings(varied.architecture.builder, varied.architecture.settings)
-            found.append(Variant(varied, settings))
-    folders = [variant.folder for variant in found]
-    trained = [variant.recipe.trained_by for variant in found]
-    for variant in found:
-        if folders.count(variant.folder) > 1 or trained.count(variant.recipe.trained_by) > 1:
-            raise RecipeError(f"{variant.name} occurs twice; give each recipe and each value once")
+            found.append(Setting(varied, chosen))
+    folders = [setting.folder for setting in found]
+    trained = [setting.recipe.trained_by for setting in found]
+    for setting in found:
+        if folders.count(setting.folder) > 1 or trained.count(setting.recipe.trained_by) > 1:
+            raise RecipeError(f"{setting.name} occurs twice; give each recipe and each value once")
     return found
 
 
@@ -86,7 +86,7 @@ def _axis(argument: str) -> tuple[str, list[str]]:
 
 
 def _split(text: str) -> list[str]:
-    """At commas that are in no bracket or quotation marks: `[64],[64,64]` are two values."""
+    """Split at commas outside brackets and quotation marks: `[64],[64,64]` are two values."""
     values, depth, quote = [""], 0, ""
     for character in text:
         if quote:
@@ -108,10 +108,10 @@ def _full_key(key: str, recipe: Recipe) -> str:
         return key
     found = [f"{table}.{key}" for table in _TABLES if key in _keys(recipe, table)]
     if not found:
-        raise RecipeError(f"--vary {key}: neither {recipe.name} nor its builder has such a key")
+        raise RecipeError(f"--vary {key}: neither {recipe.name} nor its builder has this key")
     if len(found) > 1:
         raise RecipeError(
-            f"--vary {key}: {recipe.name} has {len(found)} such keys; give one of {', '.join(found)}"
+            f"--vary {key}: {len(found)} tables of {recipe.name} have this key; give one of {', '.join(found)}"
         )
     return found[0]
 
@@ -126,16 +126,16 @@ def _keys(recipe: Recipe, table: str) -> list[str]:
 
 
 def with_folds(overrides: Sequence[str], recipes: Sequence[Path], folds: int) -> list[str]:
-    """Overrides that make the protocol of every recipe one of so many folds.
+    """Overrides that also set the number of folds of every recipe's protocol.
 
     Raises:
-        RecipeError: a protocol has no number of folds.
+        RecipeError: the number of a protocol's folds cannot be chosen.
     """
     for path in recipes:
         kind = load_recipe(path, overrides).protocol.kind
         if kind not in FOLDED_PROTOCOLS:
             raise RecipeError(
-                f"{path}: the {kind} protocol has no number of folds; leave out --folds, or choose another with "
-                f"--set protocol.kind={FOLDED_PROTOCOLS[0]}"
+                f"{path}: the number of folds of the {kind} protocol cannot be chosen; leave out --folds, or choose "
+                f"another protocol with --set protocol.kind={FOLDED_PROTOCOLS[0]}"
             )
     return [*overrides, f"protocol.folds={folds}"]

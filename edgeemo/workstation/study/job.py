@@ -15,7 +15,7 @@ from edgeemo.errors import EdgeEmoError
 
 @dataclass(frozen=True)
 class Job:
-    """What one training is of; plain values, so that it can travel to another process or machine.
+    """One training to run, as plain values, so that it can travel to another process or machine.
 
     Attributes:
         recipe: as `Recipe.to_dict` gives it.
@@ -40,7 +40,7 @@ class Job:
 
 
 def limit_threads(job: Job) -> None:
-    """Give a process that is the job's alone its threads, before TensorFlow's first operation."""
+    """Before TensorFlow's first operation: give this process, which is the job's alone, its threads."""
     from edgeemo.workstation.training import run
 
     run.limit_threads(job.threads)
@@ -50,9 +50,9 @@ def train_job(job: Job) -> None:
     """Train a job in this process; see `edgeemo.workstation.training.fit` for what its folder then holds.
 
     Raises:
-        EdgeEmoError: the data are not there, the recipe cannot be built, or the training failed.
+        EdgeEmoError: the data are missing, the recipe cannot be built, or the training failed.
     """
-    # Here, not above: who only plans jobs or sends them elsewhere needs no TensorFlow.
+    # Here, not above: what only plans jobs or sends them elsewhere needs no TensorFlow.
     from edgeemo.workstation.training.fit import fit
     from edgeemo.workstation.training.recipe import recipe_from_dict
     from edgeemo.workstation.training.run import open_dataset
@@ -66,15 +66,15 @@ def train_job(job: Job) -> None:
         seed=job.seed,
         folder=Path(job.folder),
         dataset=dataset,
-        progress=lambda epoch, row: None,
+        progress=lambda row: None,
     )
 
 
 def command(job: Job) -> list[str]:
     """The command line that trains a job in a fresh interpreter.
 
-    Its standard input is to stay open as long as whoever wants the job is there: the process ends with it, so that no
-    training outlives its study. Its last line on stderr says why it failed.
+    Whoever wants the job keeps its standard input open: the process ends when that closes, so that no training
+    outlives its study. Its last line on stderr says why it failed.
     """
     return [sys.executable, "-m", __spec__.name, json.dumps(asdict(job))]
 

@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from edgeemo.files import write_text
 from edgeemo.markdown import markdown_table
-from edgeemo.workstation.study.grid import Variant
+from edgeemo.workstation.study.grid import Setting
+from edgeemo.workstation.training.folder import read_history
+from edgeemo.workstation.training.metrics import CellMetrics, PartMetrics
 from edgeemo.workstation.training.plots import save_figure
+from edgeemo.workstation.training.scores import Scores
 
 CSV_FILE, TABLE_FILE = "results.csv", "results.md"
 SCORES_PLOT, CURVES_PLOT = "results.png", "curves.png"
-_SCORES = ("uar", "macro_f1", "war", "loss")
+
+
+class _Score(NamedTuple):
+    name: str
+    title: str
+    of: Callable[[Scores], float]
+
+
+class _Part(NamedTuple):
+    name: str
+    title: str
+    of: Callable[[CellMetrics], PartMetrics]
+
+
+_SCORES = (
+    _Score("uar", "UAR", lambda scores: scores.uar),
+    _Score("macro_f1", "macro-F1", lambda scores: scores.macro_f1),
+    _Score("war", "accuracy", lambda scores: scores.war),
+    _Score("loss", "loss", lambda scores: scores.loss),
+)
+_PARTS = (
+    _Part("test", "test", lambda cell: cell.test),
+    _Part("validation", "val", lambda cell: cell.validation),
+)
 
 
 @dataclass(frozen=True)
@@ -27,18 +53,18 @@ class Result:
     """What is known of one cell.
 
     Attributes:
-        variant: what was trained.
+        setting: what was trained.
         fold: name of the split.
         seed: of weights and augmentation.
-        metrics: of the finished training; empty before.
+        metrics: of the finished training; None before.
         error: why it failed; empty if it did not.
         folder: its files.
     """
 
-    variant: Variant
+    setting: Setting
     fold: str
     seed: int
-    metrics: dict[str, Any]
+    metrics: CellMetrics | None
     error: str
     folder: Path
 
@@ -47,58 +73,65 @@ class Result:
         """`finished`, `failed` or `open`."""
         return "finished" if self.metrics else "failed" if self.error else "open"
 
-    def row(self) -> dict[str, Any]:
-        """A line of the CSV file."""
-        m = self.metrics
-        values = {
-            "model": self.variant.recipe.name,
-            "variant": self.variant.name,
-            **self.variant.settings,
-            "protocol": self.variant.recipe.protocol.kind,
+    def row(self) -> dict[str, str | int | float]:
+        """A line of the CSV file: what is not known yet is left out."""
+        row: dict[str, str | int | float] = {
+            "model": self.setting.recipe.name,
+            "setting": self.setting.name,
+            **self.setting.values,
+            "protocol": self.setting.recipe.protocol.kind,
             "fold": self.fold,
             "seed": self.seed,
             "state": self.state,
             "error": self.error,
         }
-        for name in ("n_parameters", "n_train", "epochs", "best_epoch"):
-            values[name] = m.get(name, "")
-        for part in ("test", "validation"):
-            values |= {f"{part}_{score}": m[part][score] if m else "" for score in _SCORES}
-            values[f"n_{part}"] = m[part]["n_clips"] if m else ""
-        return values
+        if self.metrics is None:
+            return row
+        row |= {
+            "n_parameters": self.metrics.n_parameters,
+            "n_train": self.metrics.n_train,
+            "epochs": self.metrics.epochs,
+            "best_epoch": self.metrics.best_epoch,
+        }
+        for part in _PARTS:
+            scores = part.of(self.metrics).scores
+            row |= {f"{part.name}_{score.name}": score.of(scores) for score in _SCORES}
+            row[f"n_{part.name}"] = scores.n_clips
+        return row
 
 
 def write_report(results: Sequence[Result], folder: Path) -> None:
     """Write the CSV file, the table and the plots of what is known so far."""
-    rows = [result.row() for result in results]
-    # What is varied goes before the scores, also where only a later recipe has it.
-    varied = dict.fromkeys(key for result in results for key in result.variant.settings)
-    columns = [name for name in rows[0] if name not in varied]
-    columns[2:2] = varied
+    # What is varied goes before the scores, even if only a later recipe has it.
+    varied = dict.fromkeys(key for result in results for key in result.setting.values)
+    columns = ["model", "setting", *varied, "protocol", "fold", "seed", "state", "error"]
+    columns += ["n_parameters", "n_train", "epochs", "best_epoch"]
+    for part in _PARTS:
+        columns += [*(f"{part.name}_{score.name}" for score in _SCORES), f"n_{part.name}"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(result.row() for result in results)
     write_text(folder / CSV_FILE, text.getvalue())
     write_text(folder / TABLE_FILE, table(results))
     if any(result.metrics for result in results):
-        _plot_scores(results, folder / SCORES_PLOT)
-        _plot_curves(results, folder / CURVES_PLOT)
+        save_figure(scores_figure(results), folder / SCORES_PLOT)
+        save_figure(curves_figure(results), folder / CURVES_PLOT)
 
 
 def table_rows(results: Sequence[Result]) -> list[dict[str, str]]:
-    """A row per variant, by the columns' titles: mean and standard deviation over its finished cells."""
+    """A row per setting, by the columns' titles: mean and standard deviation over its finished cells."""
     rows = []
-    published = any(result.variant.recipe.published for result in results)
-    for variant, group in _groups(results):
+    published = any(result.setting.recipe.published for result in results)
+    for setting, group in _groups(results):
         cells = [r.metrics for r in group if r.metrics]
-        row = {"variant": variant.name, "parameters": f"{cells[0]['n_parameters']:,}" if cells else ""}
-        for part, title in (("test", "test"), ("validation", "val")):
+        row = {"setting": setting.name, "parameters": f"{cells[0].n_parameters:,}" if cells else ""}
+        for part in _PARTS:
             for score in _SCORES:
-                name = {"uar": "UAR", "macro_f1": "macro-F1", "war": "accuracy"}.get(score, score)
-                row[f"{title} {name}"] = spread([cell[part][score] for cell in cells])
+                values = [score.of(part.of(cell).scores) for cell in cells]
+                row[f"{part.title} {score.title}"] = spread(values)
         if published:
-            row["published"] = _published(variant)
+            row["published"] = _published(setting)
         row["cells"] = f"{len(cells)} of {len(group)}"
         if failed := sum(r.state == "failed" for r in group):
             row["cells"] += f", {failed} failed"
@@ -107,10 +140,10 @@ def table_rows(results: Sequence[Result]) -> list[dict[str, str]]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The table in Markdown, with what the protocol and seeds were, and where figures of others come from."""
+    """The table in Markdown, with the protocol, the seeds, and where published figures come from."""
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
     folds = len({r.fold for r in results})
-    recipes = {r.variant.recipe.name: r.variant.recipe for r in results}
+    recipes = {r.setting.recipe.name: r.setting.recipe for r in results}
     protocols = sorted({f"{r.protocol.kind} ({', '.join(r.data.corpora)})" for r in recipes.values()})
     lines = [
         *markdown_table(table_rows(results)),
@@ -126,67 +159,64 @@ def table(results: Sequence[Result]) -> str:
     lines += [f"Published ({', '.join(names)}): {source}." for source, names in sources.items()]
     for r in results:
         if r.error:
-            lines.append(f"- {r.variant.name}, {r.fold}, seed {r.seed} failed: {r.error}")
+            lines.append(f"- {r.setting.name}, {r.fold}, seed {r.seed} failed: {r.error}")
     return "\n".join(lines) + "\n"
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation as text; of one value, the value; of none, nothing."""
-    if not len(values):
+    """Mean and standard deviation as text; of a single value, that value; of none, nothing."""
+    if not values:
         return ""
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
-def _published(variant: Variant) -> str:
-    p = variant.recipe.published
+def _published(setting: Setting) -> str:
+    p = setting.recipe.published
     if p is None:
         return ""
     found = (("accuracy", p.accuracy), ("loss", p.loss), ("UAR", p.uar))
     return ", ".join(f"{name} {value:.3f}" for name, value in found if value is not None)
 
 
-def _groups(results: Sequence[Result]) -> list[tuple[Variant, list[Result]]]:
-    """The cells of each variant."""
-    groups: dict[str, tuple[Variant, list[Result]]] = {}
+def _groups(results: Sequence[Result]) -> list[tuple[Setting, list[Result]]]:
+    """The cells of each setting."""
+    groups: dict[str, tuple[Setting, list[Result]]] = {}
     for r in results:
-        groups.setdefault(r.variant.name, (r.variant, []))[1].append(r)
+        groups.setdefault(r.setting.name, (r.setting, []))[1].append(r)
     return list(groups.values())
 
 
-def _plot_scores(results: Sequence[Result], path: Path) -> None:
-    """Test UAR and macro-F1 of each variant; whiskers: standard deviation over cells; dotted: UAR by chance."""
+def scores_figure(results: Sequence[Result]) -> Figure:
+    """Test UAR and macro-F1 of each setting; whiskers: standard deviation over cells; dotted: UAR by chance."""
     groups = _groups(results)
     figure = Figure(figsize=(8, 1.2 + 0.45 * len(groups)), layout="constrained")
     axis = figure.subplots()
     y = np.arange(len(groups))
-    for offset, score, colour, name in (
-        (-0.2, "uar", "tab:blue", "UAR"),
-        (0.2, "macro_f1", "tab:orange", "macro-F1"),
-    ):
-        values = [[r.metrics["test"][score] for r in group if r.metrics] for _, group in groups]
+    for offset, colour, score in zip((-0.2, 0.2), ("tab:blue", "tab:orange"), _SCORES[:2], strict=True):
+        values = [[score.of(r.metrics.test.scores) for r in group if r.metrics] for _, group in groups]
         axis.barh(
             y + offset,
-            [np.mean(v) if v else 0 for v in values],
+            [float(np.mean(v)) if v else 0.0 for v in values],
             0.38,
-            xerr=[np.std(v, ddof=1) if len(v) > 1 else 0 for v in values],
+            xerr=[float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in values],
             color=colour,
-            label=f"test {name}",
+            label=f"test {score.title}",
             capsize=2,
         )
-    for n_labels in {len(variant.recipe.label_map.labels) for variant, _ in groups}:
+    for n_labels in {len(setting.recipe.label_map.labels) for setting, _ in groups}:
         axis.axvline(1 / n_labels, color="black", linestyle=":", linewidth=1)
     axis.set_yticks(y, _titles(groups), fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, min(1, 1.05 * axis.get_xlim()[1]))
     axis.grid(axis="x", alpha=0.3)
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
-    save_figure(figure, path)
+    return figure
 
 
-def _plot_curves(results: Sequence[Result], path: Path) -> None:
-    """A panel per variant: over epochs, validation loss on the left axis, UAR on the right, a line per cell."""
+def curves_figure(results: Sequence[Result]) -> Figure:
+    """A panel per setting: over epochs, validation loss on the left axis, UAR on the right, a line per cell."""
     groups = _groups(results)
     n_columns = min(3, len(groups))
     n_rows = -(-len(groups) // n_columns)
@@ -197,14 +227,13 @@ def _plot_curves(results: Sequence[Result], path: Path) -> None:
         other.sharey(others[0])
     for panel, other, (_, group), title in zip(panels, others, groups, _titles(groups), strict=False):
         for r in group:
-            history = r.folder / "history.csv"
-            if not r.metrics or not history.is_file():
+            if r.metrics is None:
                 continue
-            with history.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            epochs = [int(row["epoch"]) for row in rows]
-            for axis, column, colour in ((panel, "val_loss", "tab:blue"), (other, "val_uar", "tab:orange")):
-                axis.plot(epochs, [float(row[column]) for row in rows], color=colour, alpha=0.7, linewidth=1)
+            history = read_history(r.folder)
+            epochs = [row.epoch for row in history]
+            losses, uars = [row.val_loss for row in history], [row.val_uar for row in history]
+            for axis, values, colour in ((panel, losses, "tab:blue"), (other, uars, "tab:orange")):
+                axis.plot(epochs, values, color=colour, alpha=0.7, linewidth=1)
         panel.set_title(title, fontsize=8)
         panel.grid(alpha=0.3)
         panel.tick_params(labelsize=8, labelcolor="tab:blue", axis="y")
@@ -213,13 +242,13 @@ def _plot_curves(results: Sequence[Result], path: Path) -> None:
         unused.set_axis_off()
     figure.supxlabel("epoch", fontsize=9)
     figure.suptitle("validation loss (blue, left) and UAR (orange, right)", fontsize=9)
-    save_figure(figure, path)
+    return figure
 
 
-def _titles(groups: Sequence[tuple[Variant, list[Result]]]) -> list[str]:
-    """The variants' names, without the recipe's where they all have the same."""
-    recipes = {variant.recipe.name for variant, _ in groups}
-    names = [variant.name for variant, _ in groups]
+def _titles(groups: Sequence[tuple[Setting, list[Result]]]) -> list[str]:
+    """The settings' names, without the recipe's if all have the same recipe."""
+    recipes = {setting.recipe.name for setting, _ in groups}
+    names = [setting.name for setting, _ in groups]
     if len(recipes) == 1 and len(groups) > 1:
         (recipe,) = recipes
         return [name.removeprefix(recipe).removeprefix(", ") for name in names]

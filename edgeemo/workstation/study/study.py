@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeemo.files import write_text
+from edgeemo.workstation.corpora.images import read_images
 from edgeemo.workstation.corpora.manifest import find_clips
-from edgeemo.workstation.corpora.pictures import read_pictures
 from edgeemo.workstation.study.engines import Engine
-from edgeemo.workstation.study.grid import Variant
+from edgeemo.workstation.study.grid import Setting
 from edgeemo.workstation.study.job import Job
 from edgeemo.workstation.study.report import Result, write_report
 from edgeemo.workstation.training.dataset import Dataset
-from edgeemo.workstation.training.fit import METRICS_FILE, finished
+from edgeemo.workstation.training.folder import claim_run, finished, write_run_metrics
 from edgeemo.workstation.training.images import ImageDataset
+from edgeemo.workstation.training.metrics import summarise
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.run import Cell, claim, known_cells, planned_cells, summarise
+from edgeemo.workstation.training.run import Cell, known_cells, planned_cells
 from edgeemo.workstation.training.speech import SpeechDataset
 
 ERROR_FILE = "error.txt"
 MANIFEST_FILE = "manifest.csv"
 
 Progress = Callable[[int, int, str], None]
-"""Told how many cells are finished or have failed, how many there are, and of the last one."""
+"""Told how many cells have finished or failed, how many there are, and what became of the last one."""
 
 
 def study(
-    variants: Sequence[Variant],
+    settings: Sequence[Setting],
     data: Path,
     folder: Path,
     engine: Engine,
@@ -39,13 +39,13 @@ def study(
     threads: int = 1,
     progress: Progress = lambda done, total, last: None,
 ) -> list[Result]:
-    """Train every fold and seed of every variant, or go on with a study that was interrupted.
+    """Train every fold and seed of every setting, or go on with a study that was interrupted.
 
-    Each variant has a run folder in `folder`, as `edgeemo train` makes them. A cell that has its metrics is not run
+    Each setting has a run folder in `folder`, as `edgeemo train` makes them. A cell that has its metrics is not run
     again; one that failed is, and its error stands in the results until then.
 
     Args:
-        variants: what is compared.
+        settings: what is compared.
         data: folder of corpora, or a manifest.
         folder: of the study.
         engine: where cells run.
@@ -54,15 +54,15 @@ def study(
         progress: told of every cell that ends.
 
     Returns:
-        what is known of each cell, in order: of those asked for, and of those that an earlier call with other folds
-        or seeds has finished.
+        what is known of each cell, in order: of those asked for, and of those that an earlier call, with other folds
+        or seeds, finished.
 
     Raises:
         CorpusError: the data lack a corpus, or have too few clips for a protocol.
         RecipeError: a network that cannot be built.
         TrainingError: the folder holds a run of another recipe, or on other data.
     """
-    planned = plan(variants, data, folder, folds=folds, threads=threads)
+    planned = plan(settings, data, folder, folds=folds, threads=threads)
     known = [(entry, result(entry)) for entry in planned]
     results = {entry.job.name: of for entry, of in known if entry.wanted or of.metrics}
     todo = {entry.job.name: entry for entry, of in known if entry.wanted and not of.metrics}
@@ -76,34 +76,41 @@ def study(
         else:
             write_text(path, f"{error}\n")
         results[job.name] = result(todo[job.name])
-        # As soon as there is something: a study is long, and may be interrupted.
+        # After each cell: a study is long, and may be interrupted.
         write_report(list(results.values()), folder)
         done += 1
         progress(done, n_wanted, f"{job.name}: {error or 'finished'}")
     write_report(list(results.values()), folder)
-    for variant in variants:
-        cells = [r.metrics for r in results.values() if r.variant is variant]
-        if all(cells):
-            summary = summarise(variant.recipe, cells)
-            write_text(folder / variant.folder / METRICS_FILE, json.dumps(summary, indent=1))
+    for setting in settings:
+        of_setting = [r for r in results.values() if r.setting is setting]
+        cells = [r.metrics for r in of_setting if r.metrics]
+        if len(cells) == len(of_setting):
+            write_run_metrics(folder / setting.folder, summarise(setting.recipe, cells))
     return list(results.values())
 
 
 class Planned(NamedTuple):
-    """A cell of a study: of which variant, as a job, and whether it is to be run; else it may have been before."""
+    """A cell of a study.
 
-    variant: Variant
-    cell: Cell
+    Attributes:
+        setting: what is trained.
+        cell: its fold, seed and folder.
+        job: the cell as a job.
+        wanted: this call asks for it; else it is here because an earlier one may have.
+    """
+
+    setting: Setting
+    cell: Cell[Any]
     job: Job
     wanted: bool
 
 
 def plan(
-    variants: Sequence[Variant], data: Path, folder: Path, *, folds: Sequence[int] = (), threads: int = 1
+    settings: Sequence[Setting], data: Path, folder: Path, *, folds: Sequence[int] = (), threads: int = 1
 ) -> list[Planned]:
-    """The cells of a study, fold by fold and seed by seed, so that early results compare all variants.
+    """The cells of a study, fold by fold and seed by seed, so that early results compare all settings.
 
-    Speech is scanned once: the cells read the manifest in the study's folder.
+    Corpora of speech are scanned once: the cells read the manifest in the study's folder.
     """
 
     @functools.cache
@@ -111,25 +118,25 @@ def plan(
         find_clips(data).write_csv(folder / MANIFEST_FILE)
         return folder / MANIFEST_FILE
 
-    pictures = functools.cache(lambda corpora: read_pictures(data, corpora))
+    images = functools.cache(functools.partial(read_images, data))
 
-    def dataset(recipe: Recipe) -> tuple[Dataset, Path]:
+    def dataset(recipe: Recipe) -> tuple[Dataset[Any], Path]:
         if recipe.image is not None:
-            return ImageDataset(recipe, pictures(recipe.data.corpora)), data
+            return ImageDataset(recipe, images(recipe.data.corpora)), data
         return SpeechDataset(recipe, find_clips(manifest())), manifest()
 
     columns = []
-    for variant in variants:
-        found, where = dataset(variant.recipe)
-        run = folder / variant.folder
-        wanted = {cell.folder for cell in planned_cells(variant.recipe, found, run, folds)}
-        claim(run, variant.recipe)
+    for setting in settings:
+        found, where = dataset(setting.recipe)
+        run = folder / setting.folder
+        wanted = {cell.folder for cell in planned_cells(setting.recipe, found, run, folds)}
+        claim_run(run, setting.recipe)
         columns.append([
             Planned(
-                variant,
+                setting,
                 cell,
                 Job(
-                    recipe=variant.recipe.to_dict(),
+                    recipe=setting.recipe.to_dict(),
                     data=str(where.resolve()),
                     fold=cell.split.name,
                     seed=cell.seed,
@@ -138,7 +145,7 @@ def plan(
                 ),
                 cell.folder in wanted,
             )
-            for cell in known_cells(variant.recipe, found, run)
+            for cell in known_cells(setting.recipe, found, run)
         ])  # fmt: skip
     longest = max(map(len, columns), default=0)
     return [column[i] for i in range(longest) for column in columns if i < len(column)]
@@ -154,4 +161,4 @@ def result(planned: Planned) -> Result:
     metrics, error = finished(folder, planned.cell.split), ""
     if not metrics and (folder / ERROR_FILE).is_file():
         error = (folder / ERROR_FILE).read_text(encoding="utf-8").strip()
-    return Result(planned.variant, planned.job.fold, planned.job.seed, metrics, error, folder)
+    return Result(planned.setting, planned.job.fold, planned.job.seed, metrics, error, folder)

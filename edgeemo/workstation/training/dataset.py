@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeemo.workstation.corpora.labels import LabelMap
-from edgeemo.workstation.training.protocols import Item, Split
+from edgeemo.workstation.training.protocols import Item, ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe
 
 
@@ -24,15 +25,19 @@ class FixedExamples:
         labels: label index of each item, shape `(n_items,)`.
     """
 
-    features: np.ndarray
-    clip_index: np.ndarray
-    labels: np.ndarray
+    features: npt.NDArray[np.float32]
+    clip_index: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
 
-    def clip_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+    def clip_probabilities(self, probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """The mean over each item's windows, as `edgeemo classify` takes it; shape `(n_items, n_labels)`."""
         sums = np.zeros((len(self.labels), probabilities.shape[1]))
         np.add.at(sums, self.clip_index, probabilities)
         return sums / np.bincount(self.clip_index)[:, np.newaxis]
+
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Features `(n, *recipe.input_shape)`, soft labels `(n, n_labels)` and loss weights `(n,)`."""
 
 
 class Batches(Protocol):
@@ -44,24 +49,28 @@ class Batches(Protocol):
     def __len__(self) -> int:
         """Batches in an epoch."""
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Features `(n, *recipe.input_shape)`, soft labels `(n, n_labels)` and loss weights `(n,)` of a batch."""
+    def __getitem__(self, index: int) -> Batch:
+        """A batch by its place in the epoch."""
 
 
-class Dataset(Protocol):
+class Dataset(Protocol[ItemT]):
     """The items that a recipe trains on, and how they become what its network takes."""
 
-    def splits(self) -> list[Split]:
+    @property
+    def items(self) -> tuple[ItemT, ...]:
+        """All items that have a label of the recipe."""
+
+    def splits(self) -> list[Split[ItemT]]:
         """The folds of the recipe's protocol.
 
         Raises:
             CorpusError: too few items, speakers or corpora for it.
         """
 
-    def fixed(self, items: Sequence[Any]) -> FixedExamples:
+    def fixed(self, items: Sequence[ItemT]) -> FixedExamples:
         """Items as they are scored."""
 
-    def batches(self, items: Sequence[Any], *, mask: np.ndarray | None, seed: int) -> Batches:
+    def batches(self, items: Sequence[ItemT], *, mask: npt.NDArray[np.float32] | None, seed: int) -> Batches:
         """Items as they are trained on.
 
         Args:
@@ -70,19 +79,26 @@ class Dataset(Protocol):
             seed: of the training.
         """
 
-    def illustrate(self, items: Sequence[Any], predicted: np.ndarray, folder: Path) -> None:
-        """Write pictures of some items with their predicted label indices, where they are to be looked at."""
+    def illustrate(self, items: Sequence[ItemT], predicted: npt.NDArray[np.int64], folder: Path) -> None:
+        """Write images of some items with their predicted labels, if there is something to look at.
+
+        Args:
+            items: of the test part.
+            predicted: index of each item's predicted label, shape `(n_items,)`.
+            folder: where the images go.
+        """
 
 
-def label_indices(items: Sequence[Item], labels: LabelMap) -> np.ndarray:
+def label_indices(items: Sequence[Item], labels: LabelMap) -> npt.NDArray[np.int64]:
     """Label index of each item, shape `(n_items,)`."""
-    return np.array([labels.index(item.label) for item in items])
+    return np.array([labels.index(item.label) for item in items], np.int64)
 
 
-def label_weights(indices: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Loss weight of each label, shape `(n_labels,)`: against imbalance, where the recipe wants it; else one."""
+def label_weights(indices: npt.NDArray[np.int64], recipe: Recipe) -> npt.NDArray[np.float64]:
+    """Loss weight of each label, shape `(n_labels,)`: against imbalance if the recipe wants it, else one."""
     n_labels = len(recipe.label_map.labels)
     if not recipe.training.class_weights:
         return np.ones(n_labels)
     counts = np.bincount(indices, minlength=n_labels)
-    return len(indices) / n_labels / np.maximum(counts, 1)
+    weights: npt.NDArray[np.float64] = len(indices) / n_labels / np.maximum(counts, 1)
+    return weights

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from edgeemo.errors import TrainingError
-from edgeemo.files import replacing, write_text
+from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
-from edgeemo.workstation.training.plots import plot_confusion, plot_history
-from edgeemo.workstation.training.protocols import Split
+from edgeemo.workstation.training.folder import (
+    MODEL_FILE,
+    claim_cell,
+    finish_cell,
+    read_history,
+    write_history,
+)
+from edgeemo.workstation.training.metrics import Answers, CellMetrics, HistoryRow, PartMetrics
+from edgeemo.workstation.training.plots import confusion_figure, history_figure, save_figure
+from edgeemo.workstation.training.protocols import Item, ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.scores import scores
+from edgeemo.workstation.training.scores import Scores, scores
 
 _log = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.json"
-_SPLIT_FILE = "split.txt"  # the digest of the split, of a training under way
-HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_uar", "learning_rate")
 _FINAL_RATE = 0.02  # of the first learning rate
 _N_NORMALISATION_CLIPS = 400
 _OPTIMIZERS = {
@@ -34,33 +37,38 @@ _OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
 }
 
-Progress = Callable[[int, dict[str, float]], None]
-"""Called after each epoch: its number (from 1) and its row of the history."""
+Progress = Callable[[HistoryRow], None]
+"""Called after each epoch."""
 
 
 def fit(
-    recipe: Recipe, split: Split, *, seed: int, folder: Path, dataset: Dataset, progress: Progress
+    recipe: Recipe,
+    split: Split[ItemT],
+    *,
+    seed: int,
+    folder: Path,
+    dataset: Dataset[ItemT],
+    progress: Progress,
 ) -> None:
     """Train a model and score it.
 
-    Writes into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the lowest
-    validation loss), `history.png`, `confusion.png`, of pictures `samples.png`, and last `metrics.json`: plain
-    values, the fold, seed, epochs, speakers, and the scores of validation and test, also per corpus. While training,
-    `epoch-NNN.keras` holds the state to go on from, and `split.txt` of which split it is.
+    Writes a cell's files into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the
+    lowest validation loss), `history.png`, `confusion.png`, of images `samples.png`, and last `metrics.json`.
+    During training, `epoch-NNN.keras` holds the state to go on from, and `split.txt` says of which split it is.
 
     Args:
         recipe: what to train.
-        split: the clips or pictures.
+        split: the clips or images.
         seed: of weights and augmentation.
         folder: for this training alone.
-        dataset: what they are of.
+        dataset: where the clips or images come from.
         progress: told of every epoch.
 
     Raises:
-        TrainingError: the loss is no number any more, or the folder holds a training on another split.
+        TrainingError: the loss became infinite or NaN, or the folder holds a training on another split.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, split)
+    claim_cell(folder, split)
     labels = recipe.label_map.labels
     validation = dataset.fixed(split.validation)
 
@@ -74,49 +82,46 @@ def fit(
     _log.info("%s seed %d: %d clips, %d epochs done", split.name, seed, len(split.train), len(history))
 
     while len(history) < recipe.training.epochs and len(history) - best < recipe.training.patience:
-        epoch = len(history)
-        examples.start_epoch(epoch)
-        _reseed_dropout(model, seed, epoch)
-        row = _train_epoch(model, examples)
-        row |= _validate(model, validation, labels)
-        if not np.isfinite(row["loss"]):
+        row = _train_epoch(model, examples, validation, labels, seed=seed, epoch=len(history) + 1)
+        if not np.isfinite(row.loss):
             raise TrainingError(
-                f"{folder}: the loss became {row['loss']} in epoch {epoch + 1}; lower learning_rate"
+                f"{folder}: the loss became {row.loss} in epoch {row.epoch}; lower learning_rate"
             )
-        history.append({"epoch": epoch + 1, **row})
-        if _best(history) == len(history):
-            with replacing(folder / "model.keras") as temporary:
-                model.save(temporary)
-        _checkpoint(folder, model, history)
+        history.append(row)
         best = _best(history)
-        progress(len(history), history[-1])
+        if best == row.epoch:
+            _save(model, folder / MODEL_FILE)
+        _checkpoint(folder, model, history)
+        progress(row)
 
     # Kept without its optimiser: a third of the size.
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
-    with replacing(folder / "model.keras") as temporary:
-        model.save(temporary)
-    metrics = _evaluate(model, recipe, split, validation, dataset)
-    metrics |= {
-        "fold": split.name,
-        "seed": seed,
-        "best_epoch": best,
-        "epochs": len(history),
-        "n_parameters": count_parameters(model),
-        "split": split.digest,
-        "n_train": len(split.train),
-        "train_speakers": _speakers(split.train),
-        "validation_speakers": _speakers(split.validation),
-        "test_speakers": _speakers(split.test),
-    }
-    plot_history(history, folder / "history.png", title=f"{recipe.name}, {split.name}, seed {seed}")
-    plot_confusion(
-        metrics["test"], labels, folder / "confusion.png", title=f"{recipe.name}, {split.name}: test"
+    model = keras.saving.load_model(folder / MODEL_FILE, compile=False)
+    _save(model, folder / MODEL_FILE)
+    test = dataset.fixed(split.test)
+    probabilities = _clip_probabilities(model, test)
+    metrics = CellMetrics(
+        fold=split.name,
+        seed=seed,
+        best_epoch=best,
+        epochs=len(history),
+        n_parameters=count_parameters(model),
+        split=split.digest,
+        n_train=len(split.train),
+        train_speakers=_speakers(split.train),
+        validation=_part(split.validation, validation, _clip_probabilities(model, validation), labels),
+        test=_part(split.test, test, probabilities, labels),
+        test_answers=Answers(
+            probabilities=tuple(tuple(row) for row in probabilities.round(5).tolist()),
+            truth=tuple(test.labels.tolist()),
+        ),
     )
-    dataset.illustrate(split.test, np.argmax(metrics["test_probabilities"], axis=1), folder)
-    write_text(folder / METRICS_FILE, json.dumps(metrics))
+    of = f"{recipe.name}, {split.name}"
+    save_figure(history_figure(history, title=f"{of}, seed {seed}"), folder / "history.png")
+    save_figure(confusion_figure(metrics.test.scores, labels, title=f"{of}: test"), folder / "confusion.png")
+    dataset.illustrate(split.test, probabilities.argmax(axis=1), folder)
+    finish_cell(folder, metrics)
     for checkpoint in folder.glob("epoch-*.keras"):
         checkpoint.unlink()
-    (folder / _SPLIT_FILE).unlink()
 
 
 def build_network(recipe: Recipe) -> keras.Model:
@@ -134,59 +139,31 @@ def build_network(recipe: Recipe) -> keras.Model:
     )
 
 
-def finished(folder: Path, split: Split) -> dict[str, Any]:
-    """The metrics of a finished training; empty where there is none.
-
-    Raises:
-        TrainingError: it is of another split, or its metrics cannot be read.
-    """
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        return {}
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TrainingError(f"{path} is damaged ({error}); delete it to train again") from error
-    _same_split(folder, metrics.get("split", split.digest), split)
-    return metrics
-
-
-def _claim(folder: Path, split: Split) -> None:
-    """Make a folder this split's, or check that it is."""
-    path = folder / _SPLIT_FILE
-    if path.is_file():
-        _same_split(folder, path.read_text(encoding="utf-8").strip(), split)
-    write_text(path, f"{split.digest}\n")
-
-
-def _same_split(folder: Path, digest: str, split: Split) -> None:
-    if digest != split.digest:
-        raise TrainingError(
-            f"{folder} was trained on other clips than the data have for {split.name} now, so that test speakers may "
-            "be among them; give the same --data, another --output, or delete that folder"
-        )
-
-
-def predict(model: keras.Model, features: np.ndarray) -> np.ndarray:
+def predict(model: keras.Model, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Probabilities `(n_windows, n_labels)` of what the network takes, `(n_windows, *input_shape)`."""
-    return model.predict(features, batch_size=64, verbose=0)
+    probabilities: npt.NDArray[np.float32] = model.predict(features, batch_size=64, verbose=0)
+    return probabilities
 
 
-def _fit_normalisation(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray | None:
-    """Mean and variance per mel band over training clips (at most some hundreds, evenly chosen); the mean.
+def _fit_normalisation(
+    model: keras.Model, split: Split[ItemT], dataset: Dataset[ItemT]
+) -> npt.NDArray[np.float32] | None:
+    """Fit mean and variance per mel band on training clips: at most some hundreds, evenly chosen.
 
-    A network over pixels, which are scaled by a constant, has no such layer: None.
+    Returns:
+        the mean, shape `(n_mels,)`; None of a network over pixels, which scales them by a constant.
     """
     if not any(isinstance(layer, keras.layers.Normalization) for layer in model.layers):
         return None
     chosen = split.train[:: -(-len(split.train) // _N_NORMALISATION_CLIPS)]
     features = dataset.fixed(chosen).features
     model.get_layer("normalisation").adapt(features)
-    return features.mean(axis=(0, 1))
+    mean: npt.NDArray[np.float32] = features.mean(axis=(0, 1))
+    return mean
 
 
 def compile_model(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
-    """Give a model the optimiser and loss of a recipe; an epoch has `n_batches`."""
+    """Give a model the optimiser and loss of a recipe whose epochs have `n_batches`."""
     t = recipe.training
     rate = t.learning_rate
     if t.schedule == "cosine":
@@ -208,58 +185,77 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign(rng.integers(2**31, size=generator.state.shape))
 
 
-def _train_epoch(model: keras.Model, examples: Batches) -> dict[str, float]:
+def _train_epoch(
+    model: keras.Model,
+    examples: Batches,
+    validation: FixedExamples,
+    labels: tuple[str, ...],
+    *,
+    seed: int,
+    epoch: int,
+) -> HistoryRow:
+    """Train on every batch once, then validate; epochs count from 1."""
+    examples.start_epoch(epoch - 1)
+    _reseed_dropout(model, seed, epoch - 1)
     losses, accuracies, sizes = [], [], []
     for index in range(len(examples)):
-        features, labels, weights = examples[index]
-        values = model.train_on_batch(features, labels, sample_weight=weights, return_dict=True)
+        features, soft_labels, weights = examples[index]
+        values = model.train_on_batch(features, soft_labels, sample_weight=weights, return_dict=True)
         losses.append(values["loss"])
         accuracies.append(values["accuracy"])
-        sizes.append(len(labels))
-    return {
-        "loss": float(np.average(losses, weights=sizes)),
-        "accuracy": float(np.average(accuracies, weights=sizes)),
-        "learning_rate": float(model.optimizer.learning_rate),
-    }
+        sizes.append(len(soft_labels))
+    validated = _validate(model, validation, labels)
+    return HistoryRow(
+        epoch=epoch,
+        loss=float(np.average(losses, weights=sizes)),
+        accuracy=float(np.average(accuracies, weights=sizes)),
+        val_loss=validated.loss,
+        val_accuracy=validated.war,
+        val_uar=validated.uar,
+        learning_rate=float(model.optimizer.learning_rate),
+    )
 
 
-def _validate(model: keras.Model, validation: FixedExamples, labels: tuple[str, ...]) -> dict[str, float]:
-    probabilities = validation.clip_probabilities(predict(model, validation.features))
-    result = scores(validation.labels, probabilities, labels)
-    return {"val_loss": result["loss"], "val_accuracy": result["war"], "val_uar": result["uar"]}
+def _validate(model: keras.Model, validation: FixedExamples, labels: tuple[str, ...]) -> Scores:
+    return scores(validation.labels, _clip_probabilities(model, validation), labels)
 
 
-def _evaluate(
-    model: keras.Model, recipe: Recipe, split: Split, validation: FixedExamples, dataset: Dataset
-) -> dict[str, Any]:
-    labels = recipe.label_map.labels
-    test = dataset.fixed(split.test)
-    results: dict[str, Any] = {}
-    for part, examples in (("test", test), ("validation", validation)):
-        probabilities = examples.clip_probabilities(predict(model, examples.features))
-        corpora = np.array([item.corpus for item in getattr(split, part)])
-        results[part] = scores(examples.labels, probabilities, labels)
-        results[f"{part}_by_corpus"] = {
-            str(c): scores(examples.labels[corpora == c], probabilities[corpora == c], labels)
-            for c in np.unique(corpora)
-        }
-        if part == "test":
-            results["test_probabilities"] = probabilities.round(5).tolist()
-            results["test_truth"] = examples.labels.tolist()
-    return results
+def _clip_probabilities(model: keras.Model, examples: FixedExamples) -> npt.NDArray[np.float64]:
+    """What the model says of each item, shape `(n_items, n_labels)`."""
+    return examples.clip_probabilities(predict(model, examples.features))
 
 
-def _best(history: list[dict[str, float]]) -> int:
+def _part(
+    items: Sequence[Item],
+    examples: FixedExamples,
+    probabilities: npt.NDArray[np.float64],
+    labels: tuple[str, ...],
+) -> PartMetrics:
+    corpora = np.array([item.corpus for item in items])
+    return PartMetrics(
+        scores=scores(examples.labels, probabilities, labels),
+        by_corpus={
+            str(corpus): scores(examples.labels[corpora == corpus], probabilities[corpora == corpus], labels)
+            for corpus in np.unique(corpora)
+        },
+        speakers=_speakers(items),
+    )
+
+
+def _best(history: Sequence[HistoryRow]) -> int:
     """The epoch (from 1) with the lowest validation loss; 0 before the first."""
-    return min(range(len(history)), key=lambda i: history[i]["val_loss"]) + 1 if history else 0
+    return min(history, key=lambda row: row.val_loss).epoch if history else 0
 
 
-def _checkpoint(folder: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
-    """Model and optimiser first, then the history row that says they are there."""
-    with replacing(_checkpoint_path(folder, len(history))) as temporary:
+def _save(model: keras.Model, path: Path) -> None:
+    with replacing(path) as temporary:
         model.save(temporary)
-    rows = [",".join(HISTORY)] + [",".join(repr(row[name]) for name in HISTORY) for row in history]
-    write_text(folder / "history.csv", "\n".join(rows) + "\n")
+
+
+def _checkpoint(folder: Path, model: keras.Model, history: Sequence[HistoryRow]) -> None:
+    """Model and optimiser first, then the history row that says they are there."""
+    _save(model, _checkpoint_path(folder, len(history)))
+    write_history(folder, history)
     _checkpoint_path(folder, len(history) - 1).unlink(missing_ok=True)
 
 
@@ -267,22 +263,15 @@ def _checkpoint_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:03d}.keras"
 
 
-def _resume(folder: Path, model: keras.Model) -> tuple[list[dict[str, float]], keras.Model]:
+def _resume(folder: Path, model: keras.Model) -> tuple[list[HistoryRow], keras.Model]:
     """The history and model that an interrupted training left in `folder`, or the new model."""
-    path = folder / "history.csv"
-    if not path.is_file():
-        return [], model
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [
-            {name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])}
-            for row in csv.DictReader(file)
-        ]
-    checkpoint = _checkpoint_path(folder, len(rows))
+    history = read_history(folder)
+    checkpoint = _checkpoint_path(folder, len(history))
     if not checkpoint.is_file():
         return [], model
-    return rows, keras.saving.load_model(checkpoint)
+    return history, keras.saving.load_model(checkpoint)
 
 
-def _speakers(items: tuple[Any, ...]) -> list[str]:
-    """Of speech; pictures have none."""
-    return sorted({item.speaker for item in items if item.speaker})
+def _speakers(items: Sequence[Item]) -> tuple[str, ...]:
+    """Of speech; images have none."""
+    return tuple(sorted({item.speaker for item in items if item.speaker}))

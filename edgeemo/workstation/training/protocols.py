@@ -1,16 +1,16 @@
 """Protocols: which items train, validate and test in each fold. Every score names the one it was made under.
 
 - `random`: a stratified random split over clips, as in most published tables. The same speakers are in training
-  and test: it says how well a model knows these speakers, not how well it will do on yours. Files that hold the
-  same recording are kept together.
-- `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in nobody else's part, and
-  neither is a recording that occurs under two speakers' names.
+  and test: it says how well a model knows these speakers, not how well it will do on yours. Clips with the same
+  audio are kept together.
+- `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in no other part, and neither
+  is audio that occurs under two speakers' names.
 - `corpus`: leave one corpus out; each is the test once, validation speakers are taken from the others.
 - `session`: k folds inside each recording session (of a corpus without sessions: of each speaker), so that with 5
   folds every session is split 8 : 2 into training and test. The same speakers are in both.
 - `holdout`: the corpus' own test part in every fold; its training part in k stratified parts, one of which
   validates: with 5 folds, training and validation are 8 : 2. What is in the test part too (image corpora repeat
-  pictures) is left out of training and validation.
+  images) is left out of training and validation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -29,13 +29,16 @@ from edgeemo.errors import CorpusError
 from edgeemo.workstation.corpora.labels import LabelMap
 from edgeemo.workstation.training import recipe
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
+
 
 class Item(Protocol):
-    """What a protocol asks of a clip or picture."""
+    """What a protocol asks of a clip or image."""
 
     @property
     def corpus(self) -> str:
-        """Its corpus by name."""
+        """The name of its corpus."""
 
     @property
     def part(self) -> str:
@@ -47,11 +50,11 @@ class Item(Protocol):
 
     @property
     def speaker(self) -> str:
-        """Who speaks; empty for pictures."""
+        """Who speaks; empty for images."""
 
     @property
-    def place(self) -> Any:
-        """Where it is: something to sort by."""
+    def place(self) -> SupportsRichComparison:
+        """Where it is: what items are sorted by."""
 
     @property
     def label(self) -> str:
@@ -62,24 +65,32 @@ class Item(Protocol):
         """Equal for items with the same content."""
 
 
+ItemT = TypeVar("ItemT", bound=Item)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[ItemT]):
     """One fold: its name and the items of its three parts, in the order of their places."""
 
     name: str
-    train: tuple[Any, ...]
-    validation: tuple[Any, ...]
-    test: tuple[Any, ...]
+    train: tuple[ItemT, ...]
+    validation: tuple[ItemT, ...]
+    test: tuple[ItemT, ...]
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of the content of all three parts: equal for equal splits, wherever the files are."""
+        """Of the content of all three parts: the same for the same split, wherever the files are."""
         parts = [sorted(item.sha256 for item in part) for part in (self.train, self.validation, self.test)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def split(items: Sequence[Item], protocol: recipe.Protocol, labels: LabelMap) -> list[Split]:
+def split(items: Sequence[ItemT], protocol: recipe.Protocol, labels: LabelMap) -> list[Split[ItemT]]:
     """Split items into the folds of a protocol.
+
+    Args:
+        items: each with a label in `labels`.
+        protocol: of a recipe.
+        labels: the label map.
 
     Raises:
         CorpusError: too few items, speakers or corpora for it, or no part of the corpus' own.
@@ -104,38 +115,39 @@ def split(items: Sequence[Item], protocol: recipe.Protocol, labels: LabelMap) ->
     return splits
 
 
-def _place(item: Item) -> Any:
+def _place(item: Item) -> SupportsRichComparison:
     return item.place
 
 
-_Parts = dict[str, list[Item]]
+_Parts = dict[str, list[ItemT]]
 """`train`, `validation` and `test`."""
+_Strata = dict[tuple[tuple[str, ...], int], list[list[ItemT]]]
+"""Groups of items with the same content, by what their first says."""
 
 
-def _strata(
-    items: list[Item], by: Callable[[Item], tuple[Hashable, ...]]
-) -> dict[tuple[Any, ...], list[list[Item]]]:
-    """Groups of items with the same content, gathered by what their first says."""
-    contents: dict[str, list[Item]] = defaultdict(list)
+def _strata(items: list[ItemT], labels: LabelMap, by: Callable[[ItemT], tuple[str, ...]]) -> _Strata[ItemT]:
+    """What is stratified by: what `by` says of an item, such as its corpus, and its label."""
+    contents: dict[str, list[ItemT]] = defaultdict(list)
     for item in items:
         contents[item.sha256].append(item)
-    strata: dict[tuple[Any, ...], list[list[Item]]] = defaultdict(list)
+    strata: _Strata[ItemT] = defaultdict(list)
     for group in contents.values():
-        strata[by(group[0])].append(group)
+        first = group[0]
+        strata[by(first), labels.labels.index(labels.of[first.label])].append(group)
     return dict(sorted(strata.items()))
 
 
-def _dealt(strata: dict[tuple[Any, ...], list[list[Item]]], rng: np.random.Generator) -> list[list[Item]]:
+def _dealt(strata: _Strata[ItemT], rng: np.random.Generator) -> list[list[ItemT]]:
     """Groups in an order in which every k-th makes a part with about its share of each stratum."""
     return [groups[i] for groups in strata.values() for i in rng.permutation(len(groups))]
 
 
 def _random(
-    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
-) -> dict[str, _Parts]:
+    items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts[ItemT]]:
     """Stratified by corpus and label."""
-    parts: _Parts = {"train": [], "validation": [], "test": []}
-    for groups in _strata(items, lambda item: (item.corpus, labels.index(item.label))).values():
+    parts: _Parts[ItemT] = {"train": [], "validation": [], "test": []}
+    for groups in _strata(items, labels, lambda item: (item.corpus,)).values():
         order = rng.permutation(len(groups))
         n_test = round(protocol.test_share * len(groups))
         n_validation = round(protocol.validation_share * len(groups))
@@ -148,18 +160,18 @@ def _random(
 
 
 def _holdout(
-    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
-) -> dict[str, _Parts]:
+    items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts[ItemT]]:
     """Stratified by corpus and label."""
     if without := sorted({item.corpus for item in items if not item.part}):
         raise CorpusError(
             f"{', '.join(without)} has no test part of its own, which the holdout protocol tests on; "
-            "choose another, such as protocol.kind=speaker"
+            "choose another protocol, such as protocol.kind=speaker"
         )
     test = [item for item in items if item.part == "test"]
     tested = {item.sha256 for item in test}
     rest = [item for item in items if item.part != "test" and item.sha256 not in tested]
-    dealt = _dealt(_strata(rest, lambda item: (item.corpus, labels.index(item.label))), rng)
+    dealt = _dealt(_strata(rest, labels, lambda item: (item.corpus,)), rng)
     return {
         f"fold-{fold + 1}": {
             "train": [x for i, group in enumerate(dealt) if i % protocol.folds != fold for x in group],
@@ -171,17 +183,14 @@ def _holdout(
 
 
 def _session(
-    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
-) -> dict[str, _Parts]:
+    items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts[ItemT]]:
     """Stratified by session and label."""
-    dealt = _dealt(
-        _strata(items, lambda item: (item.corpus, item.session or item.speaker, labels.index(item.label))),
-        rng,
-    )
+    dealt = _dealt(_strata(items, labels, lambda item: (item.corpus, item.session or item.speaker)), rng)
     share = Fraction(protocol.validation_share).limit_denominator(1000)
     folds = {}
     for fold in range(protocol.folds):
-        parts: _Parts = {"train": [], "validation": []}
+        parts: _Parts[ItemT] = {"train": [], "validation": []}
         rest = [group for i, group in enumerate(dealt) if i % protocol.folds != fold]
         for i, group in enumerate(rest):
             # Evenly, from fold to fold one further.
@@ -193,8 +202,8 @@ def _session(
 
 
 def _speaker(
-    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
-) -> dict[str, _Parts]:
+    items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts[ItemT]]:
     """Every corpus with at least as many speakers as folds is dealt out; smaller ones only train."""
     by_corpus = _speakers(items)
     dealt = {c: s for c, s in by_corpus.items() if len(s) >= max(protocol.folds, 3)}
@@ -222,8 +231,8 @@ def _speaker(
 
 
 def _corpus(
-    items: list[Item], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
-) -> dict[str, _Parts]:
+    items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts[ItemT]]:
     by_corpus = _speakers(items)
     if len(by_corpus) < 2:
         raise CorpusError(f"leaving one corpus out needs at least two; have: {', '.join(by_corpus)}")
@@ -235,7 +244,7 @@ def _corpus(
     return folds
 
 
-def _speakers(items: list[Item]) -> dict[str, list[str]]:
+def _speakers(items: Sequence[Item]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for item in items:
         found[item.corpus].add(item.speaker)
@@ -246,7 +255,7 @@ def _speakers(items: list[Item]) -> dict[str, list[str]]:
     return {corpus: sorted(speakers) for corpus, speakers in sorted(found.items())}
 
 
-def _by_speakers(items: list[Item], validation: set[str], test: set[str]) -> _Parts:
+def _by_speakers(items: list[ItemT], validation: set[str], test: set[str]) -> _Parts[ItemT]:
     tested = {item.sha256 for item in items if item.speaker in test}
     validated = {item.sha256 for item in items if item.speaker in validation}
     held_out = validation | test

@@ -16,11 +16,14 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeemo.errors import RecipeError
 from edgeemo.metadata import Features
 from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PROTOCOLS = ("random", "speaker", "corpus", "session", "holdout")
 FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
@@ -30,6 +33,7 @@ _AUDIO_TABLES = ("features", "window", "augmentation")
 _NAME = re.compile(r"[\w-]+")  # a file's and a folder's too
 _MAX_WINDOW_S = 60
 _MAX_SEED = 2**32 - 1  # of numpy's global generator, which keras seeds
+TableT = TypeVar("TableT", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,14 +249,14 @@ class Recipe:
 
     @property
     def trained_by(self) -> dict[str, Any]:
-        """What makes the weights of a given seed: `to_dict` without what is only said of them, and without the seeds,
-        so that a finished run can be given more of them.
+        """What determines the weights of a given seed: `to_dict` without what only describes them, and without the
+        seeds, so that a finished run can be given more of them.
         """
         values = {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
         return values | {"training": {k: v for k, v in values["training"].items() if k != "seeds"}}
 
     def to_dict(self) -> dict[str, Any]:
-        """The tables of the file as plain values; what a file need not have is left out."""
+        """The tables of the file as plain values; optional ones that it does not have are left out."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         if self.image is not None:
             for table in _AUDIO_TABLES:
@@ -309,13 +313,16 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     if not isinstance(architecture, dict) or "builder" not in architecture:
         raise RecipeError('[architecture] builder is missing; name one, such as builder = "cnn_lstm"')
     settings = {k: v for k, v in architecture.items() if k != "builder"}
-    try:
-        json.dumps(settings)
-    except TypeError as error:
-        raise RecipeError(f"[architecture] {error}; expected numbers, texts and lists") from error
+    for key, value in settings.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise RecipeError(
+                f"[architecture] {key} is {value!r}, expected numbers, text and lists"
+            ) from error
     values["architecture"] = {"builder": architecture["builder"], "settings": settings}
     if "image" in values and (given := [name for name in _AUDIO_TABLES if name in values]):
-        raise RecipeError(f"[{given[0]}] is of audio, and [image] of images; leave one of them out")
+        raise RecipeError(f"[{given[0]}] is for audio and [image] for images; leave one of them out")
     recipe = _checked(Recipe, values, "")
     _check_ranges(recipe)
     return recipe
@@ -336,7 +343,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     table[name] = value
 
 
-def _checked(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+def _checked(cls: type[TableT], values: dict[str, Any], where: str) -> TableT:
     """Make a dataclass of plain values, refusing unknown, missing and wrongly typed ones."""
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -358,7 +365,7 @@ def _checked(cls: type[Any], values: dict[str, Any], where: str) -> Any:
 def _converted(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType):
         hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise RecipeError(f"{where} is {value!r}, expected a table")
         return _checked(hint, value, f"[{where}] ")
@@ -373,7 +380,7 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     if isinstance(hint, types.GenericAlias) or type(value) is not hint:
         raise RecipeError(f"{where} is {value!r}, expected {kinds.get(hint, hint)}")
     if hint is float and not math.isfinite(value):
@@ -407,7 +414,7 @@ def _check_ranges(recipe: Recipe) -> None:
             protocol.validation_speakers >= 1,
             "[protocol] validation_speakers",
             protocol.validation_speakers,
-            ">= 1",
+            "1 or more",
         ),
         (
             0 < protocol.validation_share < 0.5,
@@ -453,13 +460,13 @@ def _check_ranges(recipe: Recipe) -> None:
             not a.mel_masks or 0 <= a.mel_mask_bands <= features.n_mels,
             "[augmentation] mel_mask_bands",
             a.mel_mask_bands,
-            "<= n_mels",
+            "0 to n_mels",
         ),
         (
             not a.time_masks or 0 <= a.time_mask_frames <= recipe.n_frames,
             "[augmentation] time_mask_frames",
             a.time_mask_frames,
-            "<= frames",
+            "0 to the number of frames",
         ),
         *(
             (getattr(a, name) >= 0, f"[augmentation] {name}", getattr(a, name), "0 or more")

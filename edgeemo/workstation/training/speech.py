@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from edgeemo.audio import read_audio
@@ -19,7 +19,7 @@ from edgeemo.places import CACHE_DIR
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.corpora.manifest import Clip, Manifest
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.training.dataset import FixedExamples, label_indices, label_weights
+from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Augmentation, Recipe
 
@@ -29,9 +29,9 @@ class AudioCache:
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
-        self._clips: dict[str, np.ndarray] = {}
+        self._clips: dict[str, npt.NDArray[np.int16]] = {}
 
-    def __getitem__(self, clip: Clip) -> np.ndarray:
+    def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Mono float32 in [-1, 1], shape `(n_samples,)`.
 
         Raises:
@@ -40,7 +40,7 @@ class AudioCache:
         if clip.sha256 not in self._clips:
             audio = read_audio(clip.path, self.sample_rate)
             self._clips[clip.sha256] = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
-        return self._clips[clip.sha256].astype(np.float32) / 32767
+        return self._clips[clip.sha256].astype(np.float32) / np.float32(32767)
 
 
 class FeatureCache:
@@ -58,14 +58,15 @@ class FeatureCache:
         settings = json.dumps([dataclasses.asdict(recipe.features), recipe.window_samples])
         self._folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
-    def __getitem__(self, clip: Clip) -> np.ndarray:
+    def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Features of the windows that a clip is scored by, in dB, shape `(n_windows, n_frames, n_mels)`."""
         path = self._folder / f"{clip.sha256}.npy"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, self._frontend(clip_windows(self._audio[clip], self._window_samples)))
-        return np.load(path, mmap_mode="r")
+        features: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
+        return features
 
 
 class SpeechDataset:
@@ -91,7 +92,7 @@ class SpeechDataset:
             else None
         )
 
-    def splits(self) -> list[Split]:
+    def splits(self) -> list[Split[Clip]]:
         """The folds of the recipe's protocol."""
         return split(self.items, self.recipe.protocol, self.recipe.label_map)
 
@@ -105,22 +106,24 @@ class SpeechDataset:
             label_indices(items, self.recipe.label_map),
         )
 
-    def batches(self, items: Sequence[Clip], *, mask: np.ndarray | None, seed: int) -> TrainingExamples:
+    def batches(
+        self, items: Sequence[Clip], *, mask: npt.NDArray[np.float32] | None, seed: int
+    ) -> SpeechBatches:
         """Clips as they are trained on."""
-        return TrainingExamples(
+        return SpeechBatches(
             items, self.audio, self._frontend, self.recipe, mask_db=mask, seed=seed, cached=self._features
         )
 
-    def illustrate(self, items: Sequence[Clip], predicted: np.ndarray, folder: Path) -> None:
+    def illustrate(self, items: Sequence[Clip], predicted: npt.NDArray[np.int64], folder: Path) -> None:
         """Nothing: speech is not looked at."""
 
-    def _windows(self, clip: Clip) -> np.ndarray:
+    def _windows(self, clip: Clip) -> npt.NDArray[np.float32]:
         if self._features is not None:
             return self._features[clip]
         return self._frontend(clip_windows(self.audio[clip], self.recipe.window_samples))
 
 
-class TrainingExamples(keras.utils.PyDataset):
+class SpeechBatches:
     """Batches of augmented training windows, drawn anew each epoch.
 
     What an epoch draws depends only on `seed` and the epoch's number, so that a resumed run goes on exactly.
@@ -130,7 +133,7 @@ class TrainingExamples(keras.utils.PyDataset):
         cache: their audio.
         frontend: computes the features.
         recipe: window, augmentation and batch size.
-        mask_db: what masked bands are set to, per mel band: shape `(n_mels,)`; not needed without masks.
+        mask_db: what masked bands are set to, per mel band, shape `(n_mels,)`; None: nothing is masked.
         seed: of the training.
         cached: features of each clip's windows, one of which is drawn, instead of augmented audio.
     """
@@ -142,11 +145,10 @@ class TrainingExamples(keras.utils.PyDataset):
         frontend: FrontEnd,
         recipe: Recipe,
         *,
-        mask_db: np.ndarray | None,
+        mask_db: npt.NDArray[np.float32] | None,
         seed: int,
         cached: FeatureCache | None = None,
     ) -> None:
-        super().__init__()
         self._clips = list(clips)
         self._labels = label_indices(clips, recipe.label_map)
         self._speakers = np.array([clip.speaker for clip in clips])
@@ -170,13 +172,14 @@ class TrainingExamples(keras.utils.PyDataset):
         """Batches in an epoch."""
         return math.ceil(len(self._order) / self._recipe.training.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> Batch:
         """Features `(n, n_frames, n_mels)`, soft labels `(n, n_labels)` and loss weights `(n,)` of a batch."""
         size, rng, augmentation = self._recipe.training.batch_size, self._rng, self._recipe.augmentation
         chosen = self._order[index * size : (index + 1) * size]
         features = self._features([self._clips[i] for i in chosen])
-        for window in features:
-            mask(window, augmentation, self._mask_db, rng)
+        if self._mask_db is not None:
+            for window in features:
+                mask(window, augmentation, self._mask_db, rng)
         labels = np.eye(len(self._weights), dtype=np.float32)[self._labels[chosen]]
         if augmentation.mixup:
             share = rng.beta(augmentation.mixup, augmentation.mixup, len(chosen)).astype(np.float32)
@@ -185,7 +188,7 @@ class TrainingExamples(keras.utils.PyDataset):
             labels = _mix(labels, labels[partner], share[:, np.newaxis])
         return features, labels, (labels @ self._weights).astype(np.float32)
 
-    def _features(self, clips: Sequence[Clip]) -> np.ndarray:
+    def _features(self, clips: Sequence[Clip]) -> npt.NDArray[np.float32]:
         """One window of each clip, shape `(n, n_frames, n_mels)`; the caller's own."""
         if self._cached is not None:
             windows = (self._cached[clip] for clip in clips)
@@ -204,12 +207,12 @@ class TrainingExamples(keras.utils.PyDataset):
 
 
 def augmented_window(
-    audio: np.ndarray,
+    audio: npt.NDArray[np.float32],
     window_samples: int,
     sample_rate: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> npt.NDArray[np.float32]:
     """One window of a clip at a random place, with speed, noise and gain changed.
 
     Args:
@@ -237,11 +240,15 @@ def augmented_window(
     if rng.random() < augmentation.noise_share:
         window += _noise(window, augmentation.noise_snr_db, rng)
     gain_db = rng.uniform(-augmentation.gain_db, augmentation.gain_db)
-    return np.clip(window * 10 ** (gain_db / 20), -1, 1).astype(np.float32)
+    heard: npt.NDArray[np.float32] = np.clip(window * 10 ** (gain_db / 20), -1, 1).astype(np.float32)
+    return heard
 
 
 def mask(
-    features: np.ndarray, augmentation: Augmentation, mask_db: np.ndarray, rng: np.random.Generator
+    features: npt.NDArray[np.float32],
+    augmentation: Augmentation,
+    mask_db: npt.NDArray[np.float32],
+    rng: np.random.Generator,
 ) -> None:
     """SpecAugment's masks, in place: spans of frames and of mel bands are set to `mask_db`."""
     n_frames, n_mels = features.shape
@@ -255,15 +262,20 @@ def mask(
         features[:, start : start + length] = mask_db[start : start + length]
 
 
-def _noise(window: np.ndarray, snr_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+def _noise(
+    window: npt.NDArray[np.float32], snr_db: tuple[float, float], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
     """Noise with a spectrum from white to brown (power falling as 1/f^0 to 1/f^2), at a random ratio."""
     spectrum = np.fft.rfft(rng.standard_normal(len(window), dtype=np.float32))
     frequency = np.maximum(np.arange(len(spectrum), dtype=np.float32), 1)
     noise = np.fft.irfft(spectrum / frequency ** np.float32(rng.uniform(0, 1)), len(window))
     ratio = 10 ** (rng.uniform(*snr_db) / 20)
     loudness = np.sqrt(np.mean(window**2)) / max(float(np.sqrt(np.mean(noise**2))), 1e-12)
-    return (noise * loudness / ratio).astype(np.float32)
+    scaled: npt.NDArray[np.float32] = (noise * loudness / ratio).astype(np.float32)
+    return scaled
 
 
-def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
+def _mix(
+    a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], share: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
     return share * a + (1 - share) * b

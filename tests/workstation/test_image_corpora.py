@@ -9,8 +9,8 @@ import os
 import tempfile
 import time
 import zipfile
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgeemo.errors import CorpusError
+from edgeemo.workstation.corpora.images import IMAGE_CORPORA, LabelledImage, read_images
 from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
 from edgeemo.workstation.corpora.names import CORPORA
-from edgeemo.workstation.corpora.pictures import IMAGE_CORPORA, Picture, duplicates, read_pictures
 from support.corpora import IDX_FILES, idx, write_fashion
 
 USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
@@ -35,7 +35,7 @@ def noise(side: int, seed: int) -> np.ndarray:
 def noisy_fashion(
     folder: Path, *, labels: Mapping[str, list[int]] | None = None, zipped: bool = True
 ) -> dict[str, np.ndarray]:
-    """The four files; the pictures of each part, shape `(n, 28, 28)`."""
+    """The four files; the images of each part, shape `(n, 28, 28)`."""
     labels = labels or {"train": [9, 0, 3], "test": [2, 1]}
     images = {
         part: np.stack([noise(28, 100 * len(of) + i) for i in range(len(of))]) for part, of in labels.items()
@@ -97,19 +97,27 @@ def write_table(path: Path, rows: list[list[str]], *, header: list[str] = HEADER
     return path
 
 
-def assert_faces(pictures: tuple[Picture, ...], *, faces: Mapping[str, np.ndarray] = FACES) -> None:
-    assert [picture.name for picture in pictures] == sorted(faces)
-    for picture in pictures:
-        part, label, _ = picture.name.lower().split("/")
-        assert (picture.corpus, picture.part, picture.label) == ("fer2013", part, label)
-        assert picture.pixels.dtype == np.uint8
-        np.testing.assert_array_equal(picture.pixels, faces[picture.name])
+def assert_faces(found: tuple[LabelledImage, ...], *, faces: Mapping[str, np.ndarray] = FACES) -> None:
+    assert [image.name for image in found] == sorted(faces)
+    for image in found:
+        part, label, _ = image.name.lower().split("/")
+        assert (image.corpus, image.part, image.label) == ("fer2013", part, label)
+        assert image.pixels.dtype == np.uint8
+        np.testing.assert_array_equal(image.pixels, faces[image.name])
+
+
+def duplicates(images: Iterable[LabelledImage]) -> list[list[LabelledImage]]:
+    """Groups of two or more images with the same digest, in the order of their first ones."""
+    groups: dict[str, list[LabelledImage]] = defaultdict(list)
+    for image in images:
+        groups[image.sha256].append(image)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def message_of(folder: Path, corpus: str) -> str:
     """What is said of a corpus that cannot be read: one line."""
     with pytest.raises(CorpusError) as caught:
-        read_pictures(folder, [corpus])
+        read_images(folder, [corpus])
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -148,16 +156,16 @@ def test_no_folder_and_no_such_corpus(tmp_path):
         f"no folder at {str(tmp_path / 'gone')!r}; give"
     )
     assert message_of(tmp_path, "ravdess") == "no image corpus 'ravdess'; known: fashion_mnist, fer2013"
-    assert read_pictures(tmp_path, []) == ()
+    assert read_images(tmp_path, []) == ()
 
 
 def test_corpora_come_in_the_order_asked_for_and_once(tmp_path):
     noisy_fashion(tmp_path)
     write_tree(tmp_path)
-    pictures = read_pictures(tmp_path, ["fer2013", "fashion_mnist", "fer2013"])
-    assert [picture.corpus for picture in pictures] == ["fer2013"] * 5 + ["fashion_mnist"] * 5
-    assert len({picture.name for picture in pictures}) == 10
-    assert {(picture.speaker, picture.session) for picture in pictures} == {("", "")}
+    found = read_images(tmp_path, ["fer2013", "fashion_mnist", "fer2013"])
+    assert [image.corpus for image in found] == ["fer2013"] * 5 + ["fashion_mnist"] * 5
+    assert len({image.name for image in found}) == 10
+    assert {(image.speaker, image.session) for image in found} == {("", "")}
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
@@ -167,7 +175,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (root / "one").symlink_to(disc, target_is_directory=True)
     (root / "two").symlink_to(disc, target_is_directory=True)
     (disc / "loop").symlink_to(root, target_is_directory=True)
-    assert_faces(read_pictures(root, ["fer2013"]))
+    assert_faces(read_images(root, ["fer2013"]))
 
 
 def test_a_folder_that_cannot_be_listed_stops(tmp_path, monkeypatch):
@@ -202,19 +210,19 @@ def test_duplicates_have_equal_pixels_whatever_their_part_and_label(tmp_path):
         "test/happy/e.png": noise(48, 3),
     }
     write_tree(tmp_path, {name: encoded(pixels) for name, pixels in faces.items()})
-    [group] = duplicates(read_pictures(tmp_path, ["fer2013"]))
-    assert [picture.name for picture in group] == ["test/happy/d.png", "train/sad/a.png"]
-    assert len({picture.sha256 for picture in group}) == 1
+    [group] = duplicates(read_images(tmp_path, ["fer2013"]))
+    assert [image.name for image in group] == ["test/happy/d.png", "train/sad/a.png"]
+    assert len({image.sha256 for image in group}) == 1
     assert duplicates([]) == []
 
 
-def test_the_same_pixels_are_the_same_picture_in_every_form(tmp_path):
+def test_the_same_pixels_are_the_same_image_in_every_form(tmp_path):
     write_tree(tmp_path / "tree")
     name, pixels = "train/angry/Training_1.png", FACES["train/angry/Training_1.png"]
     write_table(tmp_path / "table" / "fer2013.csv", [row(0, pixels), TEST_ROW])
-    in_tree = {p.name: p for p in read_pictures(tmp_path / "tree", ["fer2013"])}[name]
-    in_table = read_pictures(tmp_path / "table", ["fer2013"])[0]
-    assert duplicates([in_tree, in_table]) == [(in_tree, in_table)]
+    in_tree = {p.name: p for p in read_images(tmp_path / "tree", ["fer2013"])}[name]
+    in_table = read_images(tmp_path / "table", ["fer2013"])[0]
+    assert duplicates([in_tree, in_table]) == [[in_tree, in_table]]
 
 
 # --- Fashion-MNIST -------------------------------------------------------------------------------------
@@ -224,38 +232,38 @@ def test_the_same_pixels_are_the_same_picture_in_every_form(tmp_path):
 @pytest.mark.parametrize("place", [".", "data/fashion-mnist", "a b/FashionMNIST/raw"])
 def test_the_four_files_are_read_wherever_they_are(tmp_path, place, zipped):
     images = noisy_fashion(tmp_path / place, zipped=zipped)
-    pictures = read_pictures(tmp_path, ["fashion_mnist"])
-    assert [(p.part, p.name, p.label) for p in pictures] == [
+    found = read_images(tmp_path, ["fashion_mnist"])
+    assert [(p.part, p.name, p.label) for p in found] == [
         ("train", "train-00000", "ankle boot"),
         ("train", "train-00001", "t-shirt/top"),
         ("train", "train-00002", "dress"),
         ("test", "test-00000", "pullover"),
         ("test", "test-00001", "trouser"),
     ]
-    assert {picture.corpus for picture in pictures} == {"fashion_mnist"}
-    np.testing.assert_array_equal([p.pixels for p in pictures], [*images["train"], *images["test"]])
-    assert pictures[0].pixels.dtype == np.uint8
-    assert len({picture.sha256 for picture in pictures}) == 5
-    assert read_pictures(tmp_path, ["fashion_mnist"]) == pictures
+    assert {image.corpus for image in found} == {"fashion_mnist"}
+    np.testing.assert_array_equal([p.pixels for p in found], [*images["train"], *images["test"]])
+    assert found[0].pixels.dtype == np.uint8
+    assert len({image.sha256 for image in found}) == 5
+    assert read_images(tmp_path, ["fashion_mnist"]) == found
     with pytest.raises(ValueError, match="read-only"):
-        pictures[0].pixels[0, 0] = 0
+        found[0].pixels[0, 0] = 0
 
 
 def test_each_file_may_lie_in_a_folder_of_its_own(tmp_path):
     noisy_fashion(tmp_path)
-    expected = read_pictures(tmp_path, ["fashion_mnist"])
+    expected = read_images(tmp_path, ["fashion_mnist"])
     for name in IDX_FILES:
         (tmp_path / name).mkdir()
         (tmp_path / f"{name}.gz").rename(tmp_path / name / f"{name}.gz")
-    assert read_pictures(tmp_path, ["fashion_mnist"]) == expected
+    assert read_images(tmp_path, ["fashion_mnist"]) == expected
 
 
 def test_the_unzipped_file_beside_the_zipped_one_is_read(tmp_path):
     noisy_fashion(tmp_path, zipped=False)
-    expected = read_pictures(tmp_path, ["fashion_mnist"])
+    expected = read_images(tmp_path, ["fashion_mnist"])
     for name in IDX_FILES:
         (tmp_path / f"{name}.gz").write_bytes(b"not gzip")
-    assert read_pictures(tmp_path, ["fashion_mnist"]) == expected
+    assert read_images(tmp_path, ["fashion_mnist"]) == expected
 
 
 LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
@@ -266,11 +274,11 @@ LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 def test_idx_files_round_trip(train, test, zipped):
     with tempfile.TemporaryDirectory() as name:
         images = noisy_fashion(Path(name), labels={"train": train, "test": test}, zipped=zipped)
-        pictures = read_pictures(Path(name), ["fashion_mnist"])
+        found = read_images(Path(name), ["fashion_mnist"])
     for part, labels in (("train", train), ("test", test)):
-        of_part = [picture for picture in pictures if picture.part == part]
-        assert [picture.label for picture in of_part] == [FASHION_MNIST_CLASSES[label] for label in labels]
-        np.testing.assert_array_equal([picture.pixels for picture in of_part], images[part])
+        of_part = [image for image in found if image.part == part]
+        assert [image.label for image in of_part] == [FASHION_MNIST_CLASSES[label] for label in labels]
+        np.testing.assert_array_equal([image.pixels for image in of_part], images[part])
 
 
 def test_files_that_are_missing_are_named(tmp_path):
@@ -286,10 +294,10 @@ def test_two_copies_of_the_files_are_refused(tmp_path):
     noisy_fashion(tmp_path / "FashionMNIST")
     noisy_fashion(tmp_path / "MNIST")
     message = message_of(tmp_path, "fashion_mnist")
-    assert "train-images-idx3-ubyte of Fashion-MNIST is there 2 times" in message
+    assert "train-images-idx3-ubyte of Fashion-MNIST was found 2 times" in message
     assert repr(str(tmp_path / "MNIST")) in message
-    assert "give a folder that holds one" in message
-    assert len(read_pictures(tmp_path / "FashionMNIST", ["fashion_mnist"])) == 5
+    assert "give a folder that holds it once" in message
+    assert len(read_images(tmp_path / "FashionMNIST", ["fashion_mnist"])) == 5
 
 
 def test_the_digits_of_mnist_are_refused(tmp_path):
@@ -297,11 +305,11 @@ def test_the_digits_of_mnist_are_refused(tmp_path):
     assert "the labels of MNIST's digits" in message_of(tmp_path, "fashion_mnist")
 
 
-def test_no_pictures_of_a_part(tmp_path):
+def test_no_images_of_a_part(tmp_path):
     noisy_fashion(tmp_path)
     for name, shape in (("t10k-images-idx3-ubyte", (0, 28, 28)), ("t10k-labels-idx1-ubyte", (0,))):
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(idx(np.zeros(shape))))
-    assert message_of(tmp_path, "fashion_mnist").startswith("no test pictures of Fashion-MNIST in")
+    assert message_of(tmp_path, "fashion_mnist").startswith("no test images of Fashion-MNIST in")
 
 
 IMAGES = idx(np.stack([noise(28, i) for i in range(3)]))
@@ -334,13 +342,13 @@ BROKEN_IDX = {
     "another size": (
         IDX_FILES[0],
         gzip.compress(idx(np.zeros((3, 32, 30)))),
-        "pictures of 32 x 30, expected 28 x 28",
+        "images of 32 x 30, expected 28 x 28",
     ),
-    "labels missing": (IDX_FILES[1], gzip.compress(idx(np.zeros(2))), "2 labels for the 3 pictures of"),
+    "labels missing": (IDX_FILES[1], gzip.compress(idx(np.zeros(2))), "2 labels for the 3 images of"),
     "label 10": (
         IDX_FILES[3],
         gzip.compress(idx(np.array([9, 10]))),
-        "label 10 at picture 1, expected 0 to 9",
+        "label 10 at image 1, expected 0 to 9",
     ),
 }
 
@@ -383,16 +391,16 @@ in_each = pytest.mark.parametrize("place", [in_a_tree, in_a_zip])
 @in_each
 def test_train_and_test_folders_are_read(tmp_path, place):
     place(tmp_path, FACE_FILES)
-    pictures = read_pictures(tmp_path, ["fer2013"])
-    assert_faces(pictures)
+    found = read_images(tmp_path, ["fer2013"])
+    assert_faces(found)
     with pytest.raises(ValueError, match="read-only"):
-        pictures[0].pixels[0, 0] = 0
+        found[0].pixels[0, 0] = 0
 
 
 def test_an_archive_is_what_is_unpacked_from_it(tmp_path):
     with zipfile.ZipFile(write_zip(tmp_path / "zip" / "archive.zip")) as archive:
         archive.extractall(tmp_path / "tree")
-    assert read_pictures(tmp_path / "zip", ["fer2013"]) == read_pictures(tmp_path / "tree", ["fer2013"])
+    assert read_images(tmp_path / "zip", ["fer2013"]) == read_images(tmp_path / "tree", ["fer2013"])
 
 
 @in_each
@@ -411,7 +419,7 @@ def test_nesting_case_and_other_files_do_not_matter(tmp_path, place):
             "pets/train/cats/1.jpg": b"another data set",
         },
     )
-    assert_faces(read_pictures(tmp_path, ["fer2013"]), faces=faces)
+    assert_faces(read_images(tmp_path, ["fer2013"]), faces=faces)
 
 
 @in_each
@@ -425,12 +433,12 @@ def test_jpeg_and_colour_become_grey(tmp_path, place):
         "test/sad/palette.png": encoded(ramp, mode="P"),
     }
     place(tmp_path, files)
-    pictures = {picture.name: picture for picture in read_pictures(tmp_path, ["fer2013"])}
-    assert set(pictures) == set(files)
-    for name, picture in pictures.items():
-        assert picture.pixels.shape == (48, 48)
+    found = {image.name: image for image in read_images(tmp_path, ["fer2013"])}
+    assert set(found) == set(files)
+    for name, image in found.items():
+        assert image.pixels.shape == (48, 48)
         tolerance = 0 if name.endswith(".png") else 4
-        np.testing.assert_allclose(picture.pixels.astype(int), ramp.astype(int), atol=tolerance)
+        np.testing.assert_allclose(image.pixels.astype(int), ramp.astype(int), atol=tolerance)
 
 
 FACE = "train/angry/Training_1.png"
@@ -473,7 +481,7 @@ def test_any_damage_to_an_image_is_one_line_or_harmless(content, changes, kept):
         write_tree(Path(name), {"test/sad/2.png": PNG})
         try:
             said = ""
-            assert read_pictures(Path(name), ["fer2013"])[-1].pixels.shape == (48, 48)
+            assert read_images(Path(name), ["fer2013"])[-1].pixels.shape == (48, 48)
         except CorpusError as error:
             said = str(error)
         assert not said or said.startswith(repr(str(Path(name, "train/sad/1.png"))))
@@ -494,9 +502,7 @@ def test_a_class_of_another_edition_is_not_left_out(tmp_path, place):
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_a_part_that_is_missing_is_named(tmp_path, place, part):
     place(tmp_path, {name: content for name, content in FACE_FILES.items() if not name.startswith(part)})
-    assert message_of(tmp_path, "fer2013").startswith(
-        f"no {part} pictures of FER-2013 in {str(tmp_path)!r}: "
-    )
+    assert message_of(tmp_path, "fer2013").startswith(f"no {part} images of FER-2013 in {str(tmp_path)!r}: ")
 
 
 @in_each
@@ -504,7 +510,7 @@ def test_two_copies_of_the_folders_are_refused(tmp_path, place):
     root = place(tmp_path, {f"{copy}/{name}": PNG for copy in ("images", "copy") for name in FACE_FILES})
     message = message_of(tmp_path, "fer2013")
     assert (
-        f"FER-2013 is there 2 times: {str(root / 'copy')!r}, {str(root / 'images')!r}; give a folder"
+        f"FER-2013 was found 2 times: {str(root / 'copy')!r}, {str(root / 'images')!r}; give a folder"
         in message
     )
 
@@ -512,7 +518,7 @@ def test_two_copies_of_the_folders_are_refused(tmp_path, place):
 def test_two_archives_are_refused(tmp_path):
     write_zip(tmp_path / "archive.zip")
     write_zip(tmp_path / "archive (1).zip")
-    assert "FER-2013 is there 2 times" in message_of(tmp_path, "fer2013")
+    assert "FER-2013 was found 2 times" in message_of(tmp_path, "fer2013")
 
 
 def test_other_archives_are_left_alone(tmp_path):
@@ -522,7 +528,7 @@ def test_other_archives_are_left_alone(tmp_path):
     assert message_of(tmp_path, "fer2013").startswith("no FER-2013 in")
     (tmp_path / "broken.zip").write_bytes(b"not a zip")
     write_zip(tmp_path / "z.ZIP")
-    assert_faces(read_pictures(tmp_path, ["fer2013"]))
+    assert_faces(read_images(tmp_path, ["fer2013"]))
 
 
 def test_an_archive_that_cannot_be_opened_is_named_where_no_other_is_there(tmp_path):
@@ -573,8 +579,8 @@ def test_the_table_is_read(tmp_path):
         row(number, noise(48, number), usage) for number, usage in enumerate([*USAGES, *USAGES, "Training"])
     ]
     write_table(tmp_path / "fer2013" / "fer2013.csv", rows)
-    pictures = read_pictures(tmp_path, ["fer2013"])
-    assert [(p.corpus, p.part, p.label, p.name) for p in pictures] == [
+    found = read_images(tmp_path, ["fer2013"])
+    assert [(p.corpus, p.part, p.label, p.name) for p in found] == [
         ("fer2013", "train", "angry", "row-00000"),
         ("fer2013", "test", "disgust", "row-00001"),
         ("fer2013", "test", "fear", "row-00002"),
@@ -583,23 +589,23 @@ def test_the_table_is_read(tmp_path):
         ("fer2013", "test", "surprise", "row-00005"),
         ("fer2013", "train", "neutral", "row-00006"),
     ]
-    np.testing.assert_array_equal([p.pixels for p in pictures], [noise(48, number) for number in range(7)])
-    assert pictures[0].pixels.dtype == np.uint8
+    np.testing.assert_array_equal([p.pixels for p in found], [noise(48, number) for number in range(7)])
+    assert found[0].pixels.dtype == np.uint8
     with pytest.raises(ValueError, match="read-only"):
-        pictures[0].pixels[0, 0] = 0
+        found[0].pixels[0, 0] = 0
 
 
 def test_the_table_in_other_dialects_is_read(tmp_path):
     path = write_table(tmp_path / "plain" / "fer2013.csv", [row(), TEST_ROW])
-    expected = read_pictures(path.parent, ["fer2013"])
+    expected = read_images(path.parent, ["fer2013"])
     text = path.read_text()
     (tmp_path / "FER2013.CSV").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     path.unlink()
-    assert read_pictures(tmp_path, ["fer2013"]) == expected
+    assert read_images(tmp_path, ["fer2013"]) == expected
     # As icml_face_data.csv of the challenge: another order, and spaces in the header.
     rows = [[values[0], values[2], values[1]] for values in (row(), TEST_ROW)]
     write_table(tmp_path / "FER2013.CSV", rows, header=["emotion", " Usage", " pixels"])
-    assert read_pictures(tmp_path, ["fer2013"]) == expected
+    assert read_images(tmp_path, ["fer2013"]) == expected
 
 
 @settings(deadline=None, max_examples=25)
@@ -610,26 +616,26 @@ def test_the_table_round_trips(content):
     content = [*content, (0, "Training", 0), (0, "PublicTest", 0)]
     with tempfile.TemporaryDirectory() as name:
         write_table(Path(name, "fer2013.csv"), [row(e, noise(48, seed), usage) for e, usage, seed in content])
-        pictures = read_pictures(Path(name), ["fer2013"])
-    assert [(p.label, p.part) for p in pictures] == [(FER2013_CLASSES[e], USAGES[u]) for e, u, _ in content]
-    np.testing.assert_array_equal([p.pixels for p in pictures], [noise(48, seed) for _, _, seed in content])
+        found = read_images(Path(name), ["fer2013"])
+    assert [(p.label, p.part) for p in found] == [(FER2013_CLASSES[e], USAGES[u]) for e, u, _ in content]
+    np.testing.assert_array_equal([p.pixels for p in found], [noise(48, seed) for _, _, seed in content])
     same = Counter(seed for _, _, seed in content)
-    assert sorted(map(len, duplicates(pictures))) == sorted(n for n in same.values() if n > 1)
+    assert sorted(map(len, duplicates(found))) == sorted(n for n in same.values() if n > 1)
 
 
 def test_the_table_comes_before_folders_and_folders_before_archives(tmp_path):
     write_zip(tmp_path / "archive.zip", {f"{part}/sad/zip.png": PNG for part in ("train", "test")})
-    assert {p.label for p in read_pictures(tmp_path, ["fer2013"])} == {"sad"}
+    assert {p.label for p in read_images(tmp_path, ["fer2013"])} == {"sad"}
     write_tree(tmp_path, {f"{part}/fear/tree.png": PNG for part in ("train", "test")})
-    assert {p.label for p in read_pictures(tmp_path, ["fer2013"])} == {"fear"}
+    assert {p.label for p in read_images(tmp_path, ["fer2013"])} == {"fear"}
     write_table(tmp_path / "fer2013.csv", [row(0), row(0, usage="PrivateTest")])
-    assert {p.label for p in read_pictures(tmp_path, ["fer2013"])} == {"angry"}
+    assert {p.label for p in read_images(tmp_path, ["fer2013"])} == {"angry"}
 
 
 def test_two_tables_are_refused(tmp_path):
     for place in ("a", "b"):
         write_table(tmp_path / place / "fer2013.csv", [row(), TEST_ROW])
-    assert "FER-2013 is there 2 times" in message_of(tmp_path, "fer2013")
+    assert "FER-2013 was found 2 times" in message_of(tmp_path, "fer2013")
 
 
 WHOLE = row()[1]
@@ -680,9 +686,9 @@ def test_a_table_of_something_else_is_named(tmp_path, content, reason):
 
 def test_a_table_without_rows_or_without_a_part(tmp_path):
     path = write_table(tmp_path / "fer2013.csv", [])
-    assert message_of(tmp_path, "fer2013").startswith("no train pictures of FER-2013 in")
+    assert message_of(tmp_path, "fer2013").startswith("no train images of FER-2013 in")
     write_table(path, [row()])
-    assert message_of(tmp_path, "fer2013").startswith("no test pictures of FER-2013 in")
+    assert message_of(tmp_path, "fer2013").startswith("no test images of FER-2013 in")
 
 
 def test_a_table_that_cannot_be_opened_is_named(tmp_path):
@@ -694,59 +700,59 @@ def test_a_table_that_cannot_be_opened_is_named(tmp_path):
 # --- the real corpora ----------------------------------------------------------------------------------
 
 
-def read_real(corpora_dir: Path, corpus: str, folder: str) -> tuple[Picture, ...]:
+def read_real(corpora_dir: Path, corpus: str, folder: str) -> tuple[LabelledImage, ...]:
     if not (corpora_dir / folder).is_dir():
         pytest.skip(f"corpora absent: no {folder} in {corpora_dir}")
     started_s = time.perf_counter()
-    pictures = read_pictures(corpora_dir, [corpus])
+    found = read_images(corpora_dir, [corpus])
     # A second or two; a minute would be an image at a time through something slow.
     assert time.perf_counter() - started_s < 60
-    return pictures
+    return found
 
 
 @pytest.fixture(scope="module")
-def real_fashion(corpora_dir: Path) -> tuple[Picture, ...]:
+def real_fashion(corpora_dir: Path) -> tuple[LabelledImage, ...]:
     return read_real(corpora_dir, "fashion_mnist", "fashion-mnist")
 
 
 @pytest.fixture(scope="module")
-def real_faces(corpora_dir: Path) -> tuple[Picture, ...]:
+def real_faces(corpora_dir: Path) -> tuple[LabelledImage, ...]:
     return read_real(corpora_dir, "fer2013", "fer2013")
 
 
 @pytest.mark.corpora
 def test_real_fashion_mnist(real_fashion):
-    assert Counter((picture.part, picture.label) for picture in real_fashion) == {
+    assert Counter((image.part, image.label) for image in real_fashion) == {
         (part, label): n for part, n in (("train", 6000), ("test", 1000)) for label in FASHION_MNIST_CLASSES
     }
     assert [p.label for p in real_fashion[:3]] == ["ankle boot", "t-shirt/top", "t-shirt/top"]
     assert duplicates(real_fashion) == []
-    pixels = np.stack([picture.pixels for picture in real_fashion if picture.part == "train"])
+    pixels = np.stack([image.pixels for image in real_fashion if image.part == "train"])
     assert pixels.shape == (60_000, 28, 28)
-    # The published mean and standard deviation of the training pictures.
+    # The published mean and standard deviation of the training images.
     assert pixels.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
     assert pixels.std() / 255 == pytest.approx(0.3530, abs=1e-4)
 
 
 @pytest.mark.corpora
 def test_real_fer2013(real_faces):
-    parts = Counter(picture.part for picture in real_faces)
+    parts = Counter(image.part for image in real_faces)
     # The copy in use is a sample; the original has the other numbers.
     assert parts in ({"train": 10_000, "test": 2_000}, {"train": 28_709, "test": 7_178})
-    assert all(picture.pixels.shape == (48, 48) for picture in real_faces)
+    assert all(image.pixels.shape == (48, 48) for image in real_faces)
     for part in parts:
-        labels = [picture.label for picture in real_faces if picture.part == part]
+        labels = [image.label for image in real_faces if image.part == part]
         assert set(labels) == set(FER2013_CLASSES)
         assert Counter(labels).most_common()[0][0] == "happy"
         assert Counter(labels).most_common()[-1][0] == "disgust"
 
 
 @pytest.mark.corpora
-def test_real_fer2013_repeats_pictures_across_its_parts_and_labels(real_faces):
+def test_real_fer2013_repeats_images_across_its_parts_and_labels(real_faces):
     groups = duplicates(real_faces)
-    across = [group for group in groups if len({picture.part for picture in group}) > 1]
-    contradictory = [group for group in groups if len({picture.label for picture in group}) > 1]
-    assert all((group[0].pixels == picture.pixels).all() for group in groups for picture in group)
+    across = [group for group in groups if len({image.part for image in group}) > 1]
+    contradictory = [group for group in groups if len({image.label for image in group}) > 1]
+    assert all((group[0].pixels == image.pixels).all() for group in groups for image in group)
     if len(real_faces) == 12_000:
         assert (len(groups), len(across), len(contradictory)) == (233, 70, 8)
     assert across

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from edgeemo.errors import CorpusError
@@ -24,7 +25,7 @@ from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CL
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledImage:
     """One grey image: where it comes from, what it shows, its pixels."""
 
     corpus: str
@@ -37,15 +38,15 @@ class Picture:
     """Unique in the corpus: part and number (`train-00017`), the file (`train/angry/Training_1021836.jpg`) or the
     row of the CSV file (`row-00017`); numbers count from 0."""
     sha256: str
-    """Of height, width and pixels: equal for two pictures that are the same."""
-    pixels: np.ndarray = field(compare=False, repr=False)
+    """Of height, width and pixels: equal for two images that are the same."""
+    pixels: npt.NDArray[np.uint8] = field(compare=False, repr=False)
     """uint8, 0 is black, shape `(height, width)`; read-only."""
 
     session = speaker = ""
 
     @property
     def place(self) -> str:
-        """Where it is: the order in which splits keep pictures."""
+        """What splits sort images by."""
         return self.name
 
 
@@ -99,8 +100,8 @@ IMAGE_CORPORA: Mapping[str, ImageCorpus] = MappingProxyType(
 """The known image corpora by name."""
 
 
-def read_pictures(folder: Path, corpora: Sequence[str]) -> tuple[Picture, ...]:
-    """Find image corpora in a folder, at any depth and among anything else, and read all their pictures.
+def read_images(folder: Path, corpora: Sequence[str]) -> tuple[LabelledImage, ...]:
+    """Find image corpora in a folder, at any depth and among anything else, and read all their images.
 
     Links to folders are followed, each folder once.
 
@@ -114,7 +115,7 @@ def read_pictures(folder: Path, corpora: Sequence[str]) -> tuple[Picture, ...]:
         corpora: keys of `IMAGE_CORPORA`.
 
     Returns:
-        The pictures of one corpus after the other; of one corpus, always in the same order.
+        The images of one corpus after the other; of one corpus, always in the same order.
 
     Raises:
         CorpusError: no such folder or corpus; a corpus that is not there, not all there, or there more than once;
@@ -123,27 +124,17 @@ def read_pictures(folder: Path, corpora: Sequence[str]) -> tuple[Picture, ...]:
     if unknown := [name for name in corpora if name not in IMAGE_CORPORA]:
         raise CorpusError(f"no image corpus {unknown[0]!r}; known: {', '.join(IMAGE_CORPORA)}")
     if not Path(folder).is_dir():
-        raise CorpusError(
-            f"no folder at {str(folder)!r}; give the folder that the image corpora were put into"
-        )
+        raise CorpusError(f"no folder at {str(folder)!r}; give the folder that holds the image corpora")
     files = _files(Path(folder))
     readers = {"fashion_mnist": _read_fashion_mnist, "fer2013": _read_fer2013}
-    pictures: list[Picture] = []
+    images: list[LabelledImage] = []
     for name in dict.fromkeys(corpora):
         found = readers[name](folder, files)
         for part in _PARTS:
-            if not any(picture.part == part for picture in found):
-                raise _absent(IMAGE_CORPORA[name], folder, missing=f"{part} pictures")
-        pictures += found
-    return tuple(pictures)
-
-
-def duplicates(pictures: Iterable[Picture]) -> list[tuple[Picture, ...]]:
-    """Groups of two or more pictures with the same pixels, in the order of their first pictures."""
-    groups: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        groups[picture.sha256].append(picture)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
+            if not any(image.part == part for image in found):
+                raise _absent(IMAGE_CORPORA[name], folder, missing=f"{part} images")
+        images += found
+    return tuple(images)
 
 
 # --- Fashion-MNIST -------------------------------------------------------------------------------------
@@ -152,8 +143,8 @@ def duplicates(pictures: Iterable[Picture]) -> list[tuple[Picture, ...]]:
 _FIRST_LABELS_OF_MNIST = [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
 
 
-def _read_fashion_mnist(folder: Path, files: list[Path]) -> list[Picture]:
-    """All pictures of the four files, in their order: training pictures first."""
+def _read_fashion_mnist(folder: Path, files: list[Path]) -> list[LabelledImage]:
+    """All images of the four files, in their order: training images first."""
     corpus = _FASHION_MNIST
     places: dict[str, Path] = {}
     for name in (name for names in _IDX_FILES.values() for name in names):
@@ -165,30 +156,30 @@ def _read_fashion_mnist(folder: Path, files: list[Path]) -> list[Picture]:
     if missing := [name for names in _IDX_FILES.values() for name in names if name not in places]:
         raise _absent(corpus, folder, missing=", ".join(missing) if places else "")
 
-    pictures = []
+    images: list[LabelledImage] = []
     for part, (images_name, labels_name) in _IDX_FILES.items():
-        images = _read_idx(places[images_name], n_axes=3)
+        stack = _read_idx(places[images_name], n_axes=3)
         labels = _read_idx(places[labels_name], n_axes=1)
-        if images.shape[1:] != (corpus.side, corpus.side):
-            reason = f"pictures of {images.shape[1]} x {images.shape[2]}"
+        if stack.shape[1:] != (corpus.side, corpus.side):
+            reason = f"images of {stack.shape[1]} x {stack.shape[2]}"
             raise _broken(corpus, places[images_name], f"{reason}, expected {corpus.side} x {corpus.side}")
-        if len(labels) != len(images):
-            reason = f"{len(labels)} labels for the {len(images)} pictures of {str(places[images_name])!r}"
+        if len(labels) != len(stack):
+            reason = f"{len(labels)} labels for the {len(stack)} images of {str(places[images_name])!r}"
             raise _broken(corpus, places[labels_name], reason)
         if len(wrong := np.flatnonzero(labels >= len(corpus.classes))):
             row = wrong[0]
-            reason = f"label {labels[row]} at picture {row}, expected 0 to {len(corpus.classes) - 1}"
+            reason = f"label {labels[row]} at image {row}, expected 0 to {len(corpus.classes) - 1}"
             raise _broken(corpus, places[labels_name], reason)
         if labels[: len(_FIRST_LABELS_OF_MNIST)].tolist() == _FIRST_LABELS_OF_MNIST:
             raise _broken(corpus, places[labels_name], "the labels of MNIST's digits, not of Fashion-MNIST")
-        pictures += [
-            _picture(corpus, part, corpus.classes[label], f"{part}-{row:05}", pixels)
-            for row, (label, pixels) in enumerate(zip(labels, images, strict=True))
+        images += [
+            _labelled(corpus, part, corpus.classes[label], f"{part}-{row:05}", pixels)
+            for row, (label, pixels) in enumerate(zip(labels, stack, strict=True))
         ]
-    return pictures
+    return images
 
 
-def _read_idx(path: Path, *, n_axes: int) -> np.ndarray:
+def _read_idx(path: Path, *, n_axes: int) -> npt.NDArray[np.uint8]:
     """The array of bytes in an idx file, uint8, read-only.
 
     Raises:
@@ -225,8 +216,8 @@ _READ_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError,
 _IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def _read_fer2013(folder: Path, files: list[Path]) -> list[Picture]:
-    """All pictures, in the order of the CSV file's rows, or of their names; see `read_pictures`."""
+def _read_fer2013(folder: Path, files: list[Path]) -> list[LabelledImage]:
+    """All images, in the order of the CSV file's rows or of the files' names; see `read_images`."""
     tables = [path for path in files if path.name.lower() == "fer2013.csv"]
     if tables:
         return _read_table(_only(_FER2013, tables))
@@ -241,7 +232,7 @@ def _read_fer2013(folder: Path, files: list[Path]) -> list[Picture]:
                     if _trees(_members(archive, path)):
                         archives.append(path)
             except _READ_ERRORS as error:
-                # Whose archive it was cannot be said: it only matters where FER-2013 is in no other.
+                # It may be anything: an error only if no other archive holds FER-2013.
                 broken = broken or _broken(_FER2013, path, f"cannot be read: {_cause(error)}")
     if not archives:
         raise broken or _absent(_FER2013, folder)
@@ -251,9 +242,9 @@ def _read_fer2013(folder: Path, files: list[Path]) -> list[Picture]:
         return _read_tree(_trees(members), read=lambda member: archive.read(members[member]))
 
 
-def _read_table(path: Path) -> list[Picture]:
-    """The pictures of `fer2013.csv`, read row by row: the file has 300 MB."""
-    pictures: list[Picture] = []
+def _read_table(path: Path) -> list[LabelledImage]:
+    """The images of `fer2013.csv`, read row by row: the file has 300 MB."""
+    images: list[LabelledImage] = []
     try:
         # "replace": what is not text is then reported as a wrong first line or value.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -267,18 +258,18 @@ def _read_table(path: Path) -> list[Picture]:
                     if len(row) != len(header):
                         raise ValueError(f"{len(row)} values, expected {len(header)}")
                     values = dict(zip(header, row, strict=True))
-                    pictures.append(_picture_of(values, name=f"row-{len(pictures):05}"))
+                    images.append(_image_of(values, name=f"row-{len(images):05}"))
                 except ValueError as error:
                     raise _broken(_FER2013, path, f"line {reader.line_num}: {error}") from error
     except csv.Error as error:
         raise _broken(_FER2013, path, f"line {reader.line_num}: not CSV ({error})") from error
     except OSError as error:
         raise _broken(_FER2013, path, f"cannot be read: {_cause(error)}") from error
-    return pictures
+    return images
 
 
-def _picture_of(values: Mapping[str, str], *, name: str) -> Picture:
-    """One row of `fer2013.csv` as a Picture. Raises ValueError saying which value is impossible."""
+def _image_of(values: Mapping[str, str], *, name: str) -> LabelledImage:
+    """One row of `fer2013.csv` as a LabelledImage. Raises ValueError saying which value is impossible."""
     emotion, usage, side = values["emotion"].strip(), values["Usage"].strip(), _FER2013.side
     if emotion not in _CLASS_OF_NUMBER:
         raise ValueError(f"emotion {emotion[:20]!r}, expected one of {', '.join(_CLASS_OF_NUMBER)}")
@@ -291,7 +282,7 @@ def _picture_of(values: Mapping[str, str], *, name: str) -> Picture:
     if len(content) != side * side:
         raise ValueError(f"{len(content)} pixels, expected {side} x {side}")
     pixels = np.frombuffer(content, np.uint8).reshape(side, side)
-    return _picture(_FER2013, _PART_OF_USAGE[usage], _CLASS_OF_NUMBER[emotion], name, pixels)
+    return _labelled(_FER2013, _PART_OF_USAGE[usage], _CLASS_OF_NUMBER[emotion], name, pixels)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[Path, str]:
@@ -314,10 +305,10 @@ def _trees(paths: Iterable[Path]) -> dict[Path, list[Path]]:
     }
 
 
-def _read_tree(trees: Mapping[Path, list[Path]], *, read: Callable[[Path], bytes]) -> list[Picture]:
-    """The pictures of the only one of `trees`, in the order of their names; `read` gives a file's content."""
+def _read_tree(trees: Mapping[Path, list[Path]], *, read: Callable[[Path], bytes]) -> list[LabelledImage]:
+    """The images of the only one of `trees`, in the order of their names; `read` gives a file's content."""
     root = _only(_FER2013, trees)
-    pictures = []
+    images = []
     for path in sorted(trees[root]):
         part, label = path.parts[-3].lower(), path.parts[-2].lower()
         if label not in FER2013_CLASSES:
@@ -329,11 +320,11 @@ def _read_tree(trees: Mapping[Path, list[Path]], *, read: Callable[[Path], bytes
         except _READ_ERRORS as error:
             raise _broken(_FER2013, path, f"cannot be read: {_cause(error)}") from error
         name = path.relative_to(root).as_posix()
-        pictures.append(_picture(_FER2013, part, label, name, _decode(content, path)))
-    return pictures
+        images.append(_labelled(_FER2013, part, label, name, _decode(content, path)))
+    return images
 
 
-def _decode(content: bytes, path: Path) -> np.ndarray:
+def _decode(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
     """The grey pixels of a JPEG or PNG file, uint8, read-only; `path` is only for the error."""
     side = _FER2013.side
     try:
@@ -361,7 +352,7 @@ def _files(folder: Path) -> list[Path]:
     def stop(error: OSError) -> None:
         # Going on could leave out a part of a corpus without a word.
         raise CorpusError(
-            f"cannot list the folder {error.filename!r}: {_cause(error)}; allow it, or give a folder without it"
+            f"cannot list the folder {error.filename!r}: {_cause(error)}; allow it, or give another folder"
         ) from error
 
     for name, folders, files in os.walk(folder, onerror=stop, followlinks=True):
@@ -376,18 +367,20 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _picture(corpus: ImageCorpus, part: str, label: str, name: str, pixels: np.ndarray) -> Picture:
+def _labelled(
+    corpus: ImageCorpus, part: str, label: str, name: str, pixels: npt.NDArray[np.uint8]
+) -> LabelledImage:
     content = f"{pixels.shape[0]} x {pixels.shape[1]}\n".encode() + pixels.tobytes()
-    return Picture(corpus.name, part, label, name, hashlib.sha256(content).hexdigest(), pixels)
+    return LabelledImage(corpus.name, part, label, name, hashlib.sha256(content).hexdigest(), pixels)
 
 
 def _only(corpus: ImageCorpus, places: Iterable[Path], *, what: str = "") -> Path:
-    """The one place of a corpus, or of `what` of it; of two, one would be the wrong one, or count twice."""
+    """The one place of a corpus, or of a part of it, `what`: of two, one may be wrong, or every image count twice."""
     different = sorted(set(places))
     if len(different) > 1:
         shown = ", ".join(repr(str(place)) for place in different)
         raise CorpusError(
-            f"{what or corpus.title} is there {len(different)} times: {shown}; give a folder that holds one"
+            f"{what or corpus.title} was found {len(different)} times: {shown}; give a folder that holds it once"
         )
     return different[0]
 
