@@ -69,7 +69,7 @@ class Listener:
     Raises:
         AudioError: the rate is not positive.
 
-    Example:
+    Examples:
         >>> import edgeemo, numpy as np
         >>> listener = edgeemo.Listener(edgeemo.load("cnn_lstm"), sample_rate=48_000)
         >>> steps = listener.push(np.zeros(48_000, np.int16))  # a second of silence
@@ -183,7 +183,7 @@ def listen(source: Source, model: EmotionModel, *, seconds: float | None = None)
         AudioError: the source gave something that is not audio.
         DeviceError: the microphone is not open, or went away.
 
-    Example:
+    Examples:
         >>> import edgeemo
         >>> model = edgeemo.load("cnn_lstm")
         >>> with edgeemo.AudioFile("call.wav", realtime=False) as source:
@@ -204,12 +204,15 @@ async def listen_async(
     Each step is computed in a thread of asyncio's default executor. Cancelling the task stops the source.
 
     Args:
-        source, model, seconds: as of `listen`.
+        source: a `Microphone` that is open, or an `AudioFile`.
+        model: from `edgeemo.load`.
+        seconds: end after this much of the stream.
 
     Raises:
-        AudioError, DeviceError: as `listen`.
+        AudioError: as `listen`.
+        DeviceError: as `listen`.
 
-    Example:
+    Examples:
         >>> import asyncio, edgeemo
         >>> async def labels():
         ...     model = edgeemo.load("cnn_lstm")

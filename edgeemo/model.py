@@ -87,7 +87,7 @@ class EmotionModel:
         ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; it is a model of
             images.
 
-    Example:
+    Examples:
         >>> import edgeemo
         >>> model = edgeemo.load("cnn_lstm")
         >>> model.sample_rate
@@ -142,7 +142,7 @@ class EmotionModel:
             AudioError: the file cannot be read; there are no samples, or they are of another type or shape, NaN or
                 infinite; a rate is missing, not positive, or given beside a path.
 
-        Example:
+        Examples:
             >>> import edgeemo
             >>> score = edgeemo.load("cnn_lstm").classify("call.wav")
             >>> score.label == max(score.probabilities, key=score.probabilities.get)
@@ -261,7 +261,7 @@ def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:
         ModelError: there is no such model; the file is not ONNX, has no edgeemo metadata, or the two disagree; it is
             a model of images.
 
-    Example:
+    Examples:
         >>> import edgeemo
         >>> edgeemo.load("cnn_lstm.stream")  # doctest: +NORMALIZE_WHITESPACE
         EmotionModel(cnn_lstm.stream: neutral, angry, disgust, fear, happy, sad, surprise;

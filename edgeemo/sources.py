@@ -68,7 +68,7 @@ class AudioFile:
     Raises:
         AudioError: the file is missing or not audio (here), or broken further on (in `blocks`).
 
-    Example:
+    Examples:
         >>> import edgeemo
         >>> with edgeemo.AudioFile("call.wav", realtime=False) as source:
         ...     n_samples = sum(len(block) for block in source.blocks())
@@ -177,7 +177,7 @@ class Microphone:
     Raises:
         DeviceError: PortAudio is missing, there is no microphone, or no such one.
 
-    Example:
+    Examples:
         >>> import edgeemo
         >>> with edgeemo.Microphone() as mic:  # doctest: +SKIP
         ...     for block in mic.blocks():

@@ -38,7 +38,12 @@ TableT = TypeVar("TableT", bound="DataclassInstance")
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """`[architecture]`: the builder, and every other key as a setting of it."""
+    """`[architecture]`: the builder, and every other key as a setting of it.
+
+    Attributes:
+        builder: name of the network's builder.
+        settings: the other keys.
+    """
 
     builder: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +51,12 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """`[window]`: seconds of audio that a model sees, and from one inference of the live loop to the next."""
+    """`[window]`: how much audio a model sees, and how often.
+
+    Attributes:
+        window_s: seconds of audio that a model sees.
+        step_s: seconds from one inference of the live loop to the next.
+    """
 
     window_s: float = 3.2
     step_s: float = 0.16
@@ -205,7 +215,12 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One recipe file: of a network over audio, or, with `[image]`, over grey images."""
+    """One recipe file: of a network over audio, or, with `[image]`, over grey images.
+
+    Attributes:
+        name: of the model's files.
+        summary: one line on the architecture.
+    """
 
     name: str
     summary: str

@@ -1,0 +1,154 @@
+"""What `mkdocs build` adds to the pages: tables made from the code that checks a recipe, and README's image.
+
+Neither this nor the rest of the build imports TensorFlow: the builders are read, not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from edgeemo.markdown import markdown_table
+from edgeemo.workstation.corpora.labels import LABEL_MAPS
+from edgeemo.workstation.training.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+IMAGE = ROOT / "benchmarks" / "results" / "listen.svg"
+BUILDERS = ROOT / "edgeemo" / "workstation" / "architectures"
+
+_TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Put the image beside the pages."""
+    files.append(File.generated(config, IMAGE.name, abs_src_path=str(IMAGE)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace comments such as `<!-- generated: recipe_tables -->` by what the function of that name returns."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda match: GENERATED[match[1]](), markdown)
+
+
+def recipe_tables() -> str:
+    """A section for each table of a recipe: what it is, and each key's type, default and meaning."""
+    tables = {name: _table_of(hint) for name, hint in typing.get_type_hints(Recipe).items()}
+    sections = ["### Top level", _keys(Recipe)]
+    for name, cls in tables.items():
+        if cls is not None:
+            about = _documentation(cls).partition("Attributes:")[0].strip()
+            sections += [f"### `[{name}]`", _sentence(about.removeprefix(f"`[{name}]`: ")), _keys(cls)]
+    return "\n\n".join(sections)
+
+
+def builder_tables() -> str:
+    """A section for each builder: what it builds, and each setting's default and meaning."""
+    sections = []
+    for path in sorted(BUILDERS.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == path.stem:
+                about = (ast.get_docstring(node) or "").partition("Args:")[0].strip()
+                sections += [f"### `{node.name}`", about, _settings(node)]
+    return "\n\n".join(sections)
+
+
+def label_maps() -> str:
+    """A table of the label maps."""
+    return _text_table(
+        {"label map": f"`{name}`", "labels, in the order of the probabilities": ", ".join(label_map.labels)}
+        for name, label_map in LABEL_MAPS.items()
+    )
+
+
+GENERATED = {make.__name__: make for make in (recipe_tables, builder_tables, label_maps)}
+
+
+def _keys(cls: type[Any]) -> str:
+    hints, meanings = typing.get_type_hints(cls), _meanings(_documentation(cls), "Attributes")
+    return _text_table(
+        {
+            "key": f"`{f.name}`",
+            "type": _toml_type(hints[f.name]),
+            "default": _default(f),
+            "meaning": meanings[f.name],
+        }
+        for f in dataclasses.fields(cls)
+        if _is_key(hints[f.name])
+    )
+
+
+def _settings(builder: ast.FunctionDef) -> str:
+    meanings = _meanings(ast.get_docstring(builder) or "", "Args")
+    return _text_table(
+        {
+            "setting": f"`{argument.arg}`",
+            "default": f"`{json.dumps(ast.literal_eval(default))}`",
+            "meaning": meanings[argument.arg],
+        }
+        for argument, default in zip(builder.args.kwonlyargs, builder.args.kw_defaults, strict=True)
+        if default is not None
+    )
+
+
+def _documentation(cls: type[Any]) -> str:
+    return inspect.getdoc(cls) or ""
+
+
+def _meanings(documentation: str, section: str) -> dict[str, str]:
+    """Name -> meaning, from a section of a docstring; one entry may be of several names."""
+    section_text = documentation.partition(f"{section}:\n")[2]
+    indented = re.split(r"^(?=\S)", section_text, maxsplit=1, flags=re.MULTILINE)[0]
+    meanings: dict[str, str] = {}
+    for entry in re.split(r"^ {4}(?=\S)", indented, flags=re.MULTILINE)[1:]:
+        names, _, meaning = entry.partition(":")
+        meanings |= {name.strip(): _sentence(" ".join(meaning.split())) for name in names.split(",")}
+    return meanings
+
+
+def _table_of(hint: Any) -> Any:
+    """The dataclass of a key that is a table; None for a key that is a value."""
+    hint = _without_none(hint)
+    return hint if dataclasses.is_dataclass(hint) else None
+
+
+def _is_key(hint: Any) -> bool:
+    return _table_of(hint) is None and typing.get_origin(hint) is not dict
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        return next(h for h in typing.get_args(hint) if h is not types.NoneType)
+    return hint
+
+
+def _toml_type(hint: Any) -> str:
+    hint = _without_none(hint)
+    if typing.get_origin(hint) is tuple:
+        first, *others = typing.get_args(hint)
+        return f"{'list of' if others == [...] else 'two'} {_TYPES[first]}s"
+    return _TYPES[hint]
+
+
+def _default(f: dataclasses.Field[Any]) -> str:
+    if f.default is dataclasses.MISSING:
+        return "required"
+    return "none" if f.default is None else f"`{json.dumps(f.default)}`"  # TOML writes these as JSON does
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _text_table(rows: typing.Iterable[dict[str, str]]) -> str:
+    rows = list(rows)
+    return "\n".join(markdown_table(rows, left=rows[0])) if rows else ""
