@@ -1,4 +1,4 @@
-"""The README's picture of `edgeemo listen`, drawn by the real loop.
+"""The README's image of `edgeemo listen`, drawn by the real loop.
 
     python benchmarks/listen_picture.py
 
@@ -15,18 +15,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+import edgeemo
 from edgeemo.files import write_text
-from edgeemo.live import Listener, LoopStatistics, Step, run
-from edgeemo.model import EmotionModel
-from edgeemo.places import DEFAULT_MODEL, model_path, sample_path
-from edgeemo.sources import AudioFile
+from edgeemo.places import DEFAULT_MODEL, sample_path
+from edgeemo.statistics import LoopStatistics
 from edgeemo.view import Picture, render
 
 RESULT = Path(__file__).parent / "results" / "listen.svg"
 
 
 def main() -> None:
-    """Listen, then write the last picture."""
+    """Listen, then write what the view shows of the last step."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,17 +34,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT, help="the SVG file")
     arguments = parser.parse_args()
 
-    model = EmotionModel(model_path(arguments.model))
-    source = AudioFile(sample_path(), realtime=False)
+    model = edgeemo.load(arguments.model)
+    source = edgeemo.AudioFile(sample_path(), realtime=False)
     statistics = LoopStatistics(source.sample_rate)
-    steps: list[Step] = []
-    listener = Listener(model, sample_rate=source.sample_rate)
-    run(source, listener, statistics, steps.append, seconds=arguments.seconds)
-    if not steps:
+    last: edgeemo.Step | None = None
+    with source:
+        for last in edgeemo.listen(source, model, seconds=arguments.seconds):
+            statistics.add(last)
+    if last is None:
         parser.error(f"--seconds {arguments.seconds:g} is less than one step")
 
     console = Console(record=True, width=80, file=io.StringIO())
-    console.print(render(Picture.of(source.name, model.metadata.variant, steps[-1], statistics)))
+    console.print(render(Picture.of(source.name, model.metadata.variant, last, statistics)))
     write_text(arguments.output, console.export_svg(title="edgeemo listen"))
     print(f"wrote {arguments.output}")
 

@@ -151,7 +151,7 @@ def _bar(m: ModelBench, slowest_ms: float) -> Text:
     bar, drawn, end_ms = Text(), 0, 0.0
     frontend_ms = m.frontend_ms or 0.0
     parts = (
-        (m.resample_ms.p50_ms if m.resample_ms else 0.0, "green"),
+        (m.audio.resample_ms.p50_ms if m.audio else 0.0, "green"),
         (frontend_ms, "cyan"),
         (m.model_ms.p50_ms - frontend_ms, "magenta"),
     )

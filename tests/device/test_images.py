@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_model import patched
 from typer.testing import CliRunner, Result
 
 from edgeemo import places
 from edgeemo.bench import report as bench_module
+from edgeemo.bench import turns
 from edgeemo.bench.report import BenchReport, bench
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
@@ -22,6 +22,7 @@ from edgeemo.errors import ModelError
 from edgeemo.images import ImageModel, load_model
 from edgeemo.metadata import ImageMetadata, Metadata, read_metadata
 from edgeemo.model import EmotionModel
+from support.models import patched
 
 IMAGE = Path(__file__).parent / "tiny.image.onnx"
 STEPS = 30
@@ -137,7 +138,7 @@ def test_images_are_measured_beside_audio(report: BenchReport) -> None:
     *images, audio = json.loads(report.to_json())["models"]
     for m in images:
         assert m["step_ms"]["n"] == m["model_ms"]["n"] == STEPS
-        assert m["warm_up_ms"]["n"] == bench_module.WARM_UP_STEPS
+        assert m["warm_up_ms"]["n"] == turns.WARM_UP_STEPS
         assert m["cold"]["first_label_ms"]["n"] == 1
         assert m["network_ms"] == m["model_ms"]["p50"] == m["step_ms"]["p50"]
         blank = ("window_s", "step_s", "real_time_factor", "resample_ms", "frontend_ms", "frontend_share")
