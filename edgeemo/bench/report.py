@@ -1,8 +1,8 @@
 """Latency of models on this machine, measured side by side.
 
-A *step* is what the live loop does per `step_samples` of audio: one `Listener.push` of that much microphone
-audio through the resampler and the model: a window graph sees a whole window each time, a stream graph the new
-audio. Of a model of images, a step is one image.
+A *step* is what the live loop does for every `step_samples` of audio: one `Listener.push` of that much microphone
+audio, through the resampler and the model. A window graph sees a whole window each time, a stream graph the new audio
+alone. Of a model of images, a step is one image.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Milliseconds per training step in Keras, beside milliseconds per inference in onnxruntime.
 
 A training step is one `train_on_batch`: forward, backward, update. An inference is one input through the exported
-fp32 window graph (of speech with its front end), batch 1. All networks have random weights, because neither depends
-on them, and take turns, so that their ratios hold on a busy machine too.
+fp32 window graph (of speech with its front end), batch 1. All networks have random weights, on which neither time
+depends, and take turns, so that their ratios hold on a busy machine too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Speed:
         n_parameters: weights.
         training_ms: of steps on batches of `BATCH_SIZE`.
         inference_ms: of single inputs.
-        n_threads: onnxruntime's.
+        n_threads: onnxruntime's intra-op threads.
     """
 
     recipe: Recipe

@@ -100,7 +100,7 @@ def test_metadata_that_does_not_fit(old: str, new: str, words: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a model"])
-def test_what_is_no_model(content: bytes | None, tmp_path: Path) -> None:
+def test_files_that_are_not_models(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "some.onnx"
     if content is not None:
         path.write_bytes(content)
