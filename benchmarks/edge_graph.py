@@ -8,9 +8,9 @@ For each of the three models, one step of the live loop (160 ms of new audio, on
 - `librosa + onnxruntime`: librosa's log-mel of the last window, then the network alone in fp32;
 - every variant in `models/`: front end and network in one graph.
 
-They take turns in short blocks, so that whatever else the machine does slows all of them alike. Then each model's
-variant for `listen` runs through ten hours of audio as fast as it goes, to show that a step costs the same at the end
-and memory stays flat. It writes `results/edge_graph.md`, `.json` and `.png` beside this file.
+They take turns in short blocks, so that whatever else the machine does slows all of them alike. Before that, each
+model's variant for `listen` runs through ten hours of audio as fast as it goes, to show that a step costs the same at
+the end and memory stays flat. It writes `results/edge_graph.md`, `.json` and `.png` beside this file.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ import argparse
 import json
 import os
 import resource
-import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-# One thread for every way: read when numpy is imported, and kept as given by who set it.
+# One thread for every way. numpy reads this when it is imported; who has set it already has the last word.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import librosa
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from edgeemo.bench import machine
 from edgeemo.bench.latency import Latency
 from edgeemo.bench.signals import endless_blocks
+from edgeemo.bench.turns import take_turns, timed, timed_steps
 from edgeemo.files import replacing, write_text
 from edgeemo.metadata import Features
 from edgeemo.model import EmotionModel
@@ -42,10 +44,11 @@ from edgeemo.session import session_options
 
 MODELS = ("pure_cnn", "cnn_lstm", "pure_lstm")
 RESULTS = Path(__file__).parent / "results"
-BLOCK_STEPS = 20
-SETTLING_STEPS = 2
+WARM_UP_STEPS = 20
+"""Of a model by itself."""
 
-Step = Callable[[np.ndarray], Any]
+Array = npt.NDArray[np.float32]
+Step = Callable[[Array], Any]
 
 
 def main() -> None:
@@ -63,7 +66,11 @@ def main() -> None:
     if arguments.tables:
         write_tables(json.loads((RESULTS / "edge_graph.json").read_text(encoding="utf-8")))
         return
-    report: dict[str, Any] = {"machine": machine.describe(), "n_steps": arguments.steps, "models": {}}
+    report: dict[str, Any] = {
+        "machine": machine.describe().to_dict(),
+        "n_steps": arguments.steps,
+        "models": {},
+    }
     # Before Keras is loaded: its threads and memory would be seen here.
     for name in MODELS:
         print(f"{name}: {arguments.hours:g} hours of audio", flush=True)
@@ -99,7 +106,7 @@ def ways(name: str) -> dict[str, Step]:
         "librosa + onnxruntime": with_librosa(window, onnx_network(window)),
     }
     for path in sorted(MODELS_DIR.glob(f"{name}.*.onnx"), key=lambda p: ("stream" in p.name, p.name)):
-        found[path.stem] = EmotionModel(path).stepper().step
+        found[path.stem] = EmotionModel(path).start()
     return found
 
 
@@ -108,7 +115,7 @@ def with_librosa(model: EmotionModel, network: Step) -> Step:
     m = model.metadata
     window = np.zeros(m.window_samples, np.float32)
 
-    def step(audio: np.ndarray) -> Any:
+    def step(audio: Array) -> Any:
         window[: -len(audio)] = window[len(audio) :]
         window[-len(audio) :] = audio
         return network(librosa_features(window, m.features))
@@ -116,7 +123,7 @@ def with_librosa(model: EmotionModel, network: Step) -> Step:
     return step
 
 
-def librosa_features(window: np.ndarray, f: Features) -> np.ndarray:
+def librosa_features(window: Array, f: Features) -> Array:
     """As one would write the front end with librosa; level by the loudest frame, as in the graph."""
     power = librosa.feature.melspectrogram(
         y=np.pad(window, (f.n_fft - f.hop_samples, 0)),
@@ -132,7 +139,8 @@ def librosa_features(window: np.ndarray, f: Features) -> np.ndarray:
     if f.level == "running_peak":
         level = np.maximum(librosa.power_to_db(power.mean(axis=0), top_db=None), f.level_floor_db)
         logmel = np.maximum(logmel - np.maximum.accumulate(level), -f.range_db)
-    return logmel.T[np.newaxis].astype(np.float32)
+    features: Array = logmel.T[np.newaxis].astype(np.float32)
+    return features
 
 
 def keras_network(name: str) -> Step:
@@ -171,38 +179,24 @@ def onnx_network(model: EmotionModel) -> Step:
 
 def side_by_side(steps: dict[str, Step], n_steps: int) -> dict[str, Any]:
     """Milliseconds of every way, in turn."""
-    audio = {title: endless_blocks(2560, 16000) for title in steps}
-    times_ms: dict[str, list[float]] = {title: [] for title in steps}
-    for title, step in steps.items():
-        for _ in range(2 * BLOCK_STEPS):
-            step(next(audio[title]))
-    titles = list(steps)
-    for done in range(0, n_steps, BLOCK_STEPS):
-        first = done // BLOCK_STEPS % len(titles)
-        for title in titles[first:] + titles[:first]:
-            for i in range(SETTLING_STEPS + min(BLOCK_STEPS, n_steps - done)):
-                block = next(audio[title])
-                start_ns = time.perf_counter_ns()
-                steps[title](block)
-                if i >= SETTLING_STEPS:
-                    times_ms[title].append((time.perf_counter_ns() - start_ns) / 1e6)
-    return {title: Latency("step", np.array(times_ms[title])).to_dict() for title in titles}
+    compared = [timed_steps(step, endless_blocks(2560, 16000)) for step in steps.values()]
+    taken = take_turns(compared, n_steps)
+    return {
+        title: Latency("step", np.array(own.steps)).to_dict() for title, own in zip(steps, taken, strict=True)
+    }
 
 
 def alone(name: str, n_steps: int) -> dict[str, Any]:
     """The variant that `listen` uses, by itself: its steps, and what the system did to this thread during each."""
     model = EmotionModel(model_path(name))
-    m = model.metadata
-    steps, audio = model.stepper(), endless_blocks(m.step_samples, m.features.sample_rate)
+    step, audio = model.start(), endless_blocks(model.metadata.step_samples, model.sample_rate)
     times_ms, preempted, faulted = [], [], []
-    for i in range(BLOCK_STEPS + n_steps):
+    for i in range(WARM_UP_STEPS + n_steps):
         block = next(audio)
         before = resource.getrusage(resource.RUSAGE_THREAD)
-        start_ns = time.perf_counter_ns()
-        steps.step(block)
-        took_ms = (time.perf_counter_ns() - start_ns) / 1e6
+        took_ms, _ = timed(step, block)
         after = resource.getrusage(resource.RUSAGE_THREAD)
-        if i >= BLOCK_STEPS:
+        if i >= WARM_UP_STEPS:
             times_ms.append(took_ms)
             preempted.append(after.ru_nivcsw > before.ru_nivcsw)
             faulted.append(after.ru_minflt > before.ru_minflt)
@@ -220,23 +214,18 @@ def long_run(name: str, hours: float) -> dict[str, Any]:
     """Hours of audio through the variant that `listen` uses: median step and resident memory, hour by hour."""
     model = EmotionModel(model_path(name))
     m = model.metadata
-    steps, audio = model.stepper(), endless_blocks(m.step_samples, m.features.sample_rate)
+    steps_ms = timed_steps(model.start(), endless_blocks(m.step_samples, model.sample_rate))
     n_parts = max(1, round(hours))
     per_part = round(hours * 3600 / m.step_s / n_parts)
     parts = []
     for _ in range(n_parts):
-        times_ms = np.zeros(per_part)
-        for i in range(per_part):
-            block = next(audio)
-            start_ns = time.perf_counter_ns()
-            steps.step(block)
-            times_ms[i] = (time.perf_counter_ns() - start_ns) / 1e6
-        parts.append({"p50_ms": float(np.median(times_ms)), "resident_mib": resident_mib()})
+        part = Latency("step", np.fromiter(islice(steps_ms, per_part), float))
+        parts.append({"p50_ms": part.p50_ms, "resident_mib": resident_mib()})
     return {"variant": m.variant, "hours": hours, "n_steps": n_parts * per_part, "parts": parts}
 
 
 def resident_mib() -> float:
-    """This process's resident memory."""
+    """This process's resident memory, in MiB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
@@ -278,7 +267,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "Made by `python benchmarks/edge_graph.py`. A step: 160 ms of new audio to probabilities, front end "
         f"included, one onnxruntime thread; medians of {report['n_steps']} steps, all ways in turn in one run. "
-        f"{machine.caption(report['machine'])}.",
+        f"{machine.Machine(**report['machine']).caption()}.",
         "",
         "| model | way | step ms, median | p99 | p99 / median | times faster than librosa + onnxruntime | than "
         "librosa + Keras | fp32 / this, same mode |",

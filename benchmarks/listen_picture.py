@@ -1,4 +1,4 @@
-"""The README's picture of `edgeemo listen`, drawn by the real loop.
+"""The README's image of `edgeemo listen`, drawn by the real loop.
 
     python benchmarks/listen_picture.py
 
@@ -18,7 +18,6 @@ from rich.console import Console
 import edgeemo
 from edgeemo.files import write_text
 from edgeemo.places import DEFAULT_MODEL, sample_path
-from edgeemo.sources import AudioFile
 from edgeemo.statistics import LoopStatistics
 from edgeemo.view import Picture, render
 
@@ -26,7 +25,7 @@ RESULT = Path(__file__).parent / "results" / "listen.svg"
 
 
 def main() -> None:
-    """Listen, then write the last picture."""
+    """Listen, then write what the view shows of the last step."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,16 +35,17 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model = edgeemo.load(arguments.model)
-    source = AudioFile(sample_path(), realtime=False)
+    source = edgeemo.AudioFile(sample_path(), realtime=False)
     statistics = LoopStatistics(source.sample_rate)
-    step = None
-    for step in edgeemo.listen(source, model, seconds=arguments.seconds):
-        statistics.add(step)
-    if step is None:
+    last: edgeemo.Step | None = None
+    with source:
+        for last in edgeemo.listen(source, model, seconds=arguments.seconds):
+            statistics.add(last)
+    if last is None:
         parser.error(f"--seconds {arguments.seconds:g} is less than one step")
 
     console = Console(record=True, width=80, file=io.StringIO())
-    console.print(render(Picture.of(source.name, model.metadata.variant, step, statistics)))
+    console.print(render(Picture.of(source.name, model.metadata.variant, last, statistics)))
     write_text(arguments.output, console.export_svg(title="edgeemo listen"))
     print(f"wrote {arguments.output}")
 

@@ -1,6 +1,6 @@
-"""Models of grey images: networks of published comparisons, measured and looked at with the same commands.
+"""Models of grey images: the networks of published comparisons, for `edgeemo bench` and `edgeemo info`.
 
-One ONNX file each, as the models of audio: pixels in, class probabilities out. No microphone listens to them.
+Each is one ONNX file, like a model of audio: pixels in, class probabilities out.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class ImageModel:
         return (self.metadata.height, self.metadata.width)
 
     def start(self) -> Callable[[npt.NDArray[Any]], Probabilities]:
-        """`predict`: one image knows nothing of the one before."""
+        """`predict`: each image stands alone."""
         return self.predict
 
     def predict(self, image: npt.NDArray[Any]) -> Probabilities:
         """Classify one image.
 
         Args:
-            image: grey values from 0 (black) to 255, of any type of number, shape `(height, width)`.
+            image: grey values from 0 (black) to 255, of any numeric type, shape `(height, width)`.
 
         Returns:
             probabilities, shape `(n_labels,)`, summing to 1.

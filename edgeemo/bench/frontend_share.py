@@ -1,25 +1,26 @@
-"""Which part of a model's time its front end takes: one graph, told apart by onnxruntime's profiler."""
+"""Which part of a model's time its front end takes, as onnxruntime's profiler tells one graph's nodes apart."""
 
 from __future__ import annotations
 
 import json
 import math
 import tempfile
-from itertools import cycle
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeemo.bench.signals import speech_like
+from edgeemo.bench.signals import endless_blocks
 from edgeemo.model import EmotionModel
 from edgeemo.session import session_options
 
 FRONTEND_PREFIX = "frontend/"
+PROFILED_STEPS = 100
 _WARM_UP_STEPS = 2  # a session's first runs are slower
 
 
-def frontend_share(path: Path, *, n_steps: int, n_threads: int = 1) -> float | None:
+def frontend_share(path: Path, *, n_steps: int = PROFILED_STEPS, n_threads: int = 1) -> float | None:
     """The front end's part of an audio model's compute time, by onnxruntime's profiler in a session of its own.
 
     The front end's nodes are those named `frontend/...`; a node that onnxruntime fused from several keeps a
@@ -44,16 +45,14 @@ def frontend_share(path: Path, *, n_steps: int, n_threads: int = 1) -> float | N
         options.profile_file_prefix = str(Path(folder) / "profile")
         model = EmotionModel(path, options=options)
         m = model.metadata
-        steps = model.stepper()
-        # The stream begins with a window of silence, which would be timed too well.
+        step = model.start()
+        # The stream begins with a window of silence, which may be faster to compute.
         n_unused = _WARM_UP_STEPS + math.ceil(m.window_samples / m.step_samples)
-        audio = speech_like(4 * m.window_samples, m.features.sample_rate)
-        audio = audio[: len(audio) // m.step_samples * m.step_samples].reshape(-1, m.step_samples)
-        for _, step in zip(range(n_unused + n_steps), cycle(audio), strict=False):
-            steps.step(step)
+        for block in islice(endless_blocks(m.step_samples, model.sample_rate), n_unused + n_steps):
+            step(block)
         profile = Path(model.session.end_profiling())
         events = json.loads(profile.read_text(encoding="utf-8"))
-        del model, steps
+        del model, step
     n_runs = sum(event.get("name") == "model_run" for event in events)
     return share_in_profile(events, skip=n_runs - n_steps)
 

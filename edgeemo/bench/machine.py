@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,47 +38,74 @@ _ARM_CORES = {
 }
 
 
-def describe() -> dict[str, str | int]:
-    """Describe this machine; what cannot be found out is left out.
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine, and what runs models on it. What could not be found out is None.
 
-    Returns:
-        `board` (as a Raspberry Pi states it), `cpu`, `architecture`, `cores` (logical), `usable_cores` (that
-        this process may run on), `clock_mhz` (highest, as the system states it), `governor` (of CPU
-        frequency), `ram_mib`, `os`, `python`, `onnxruntime`, `numpy`.
+    Attributes:
+        board: as a Raspberry Pi states it.
+        cpu: its name.
+        architecture: such as `x86_64`.
+        cores: logical ones.
+        usable_cores: those that this process may run on.
+        clock_mhz: the highest, as the system states it.
+        governor: of the CPU's frequency.
+        ram_mib: memory, in MiB.
+        os: the operating system and its version.
+        python, onnxruntime, numpy: their versions.
     """
-    found: dict[str, str | int | None] = {
-        "board": _board(),
-        "cpu": _cpu(),
-        "architecture": platform.machine() or None,
-        "cores": os.cpu_count(),
-        "usable_cores": _usable_cores(),
-        "clock_mhz": _clock_mhz(),
-        "governor": _text(_CPU0 / "scaling_governor"),
-        "ram_mib": _ram_mib(),
-        "os": _os(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "onnxruntime": ort.__version__,
-        "numpy": np.__version__,
-    }
-    return {name: value for name, value in found.items() if value}
+
+    board: str | None = None
+    cpu: str | None = None
+    architecture: str | None = None
+    cores: int | None = None
+    usable_cores: int | None = None
+    clock_mhz: int | None = None
+    governor: str | None = None
+    ram_mib: int | None = None
+    os: str
+    python: str
+    onnxruntime: str
+    numpy: str
+
+    def caption(self) -> str:
+        """One line for under a table."""
+        clock = "" if self.clock_mhz is None else f" at {self.clock_mhz} MHz"
+        parts = (
+            self.board,
+            f"{self.cpu or 'unknown CPU'}{clock}",
+            None if self.cores is None else f"{self.cores} cores",
+            self.architecture,
+            None if self.governor is None else f"governor {self.governor}",
+            None if self.ram_mib is None else f"{self.ram_mib} MiB RAM",
+            self.os,
+            self.python,
+            f"onnxruntime {self.onnxruntime}",
+            f"numpy {self.numpy}",
+        )
+        return ", ".join(part for part in parts if part)
+
+    def to_dict(self) -> dict[str, str | int]:
+        """What JSON keeps: what could be found out."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
-def caption(machine: dict[str, str | int]) -> str:
-    """One line for under a table, from what `describe` found."""
-    clock = f" at {machine['clock_mhz']} MHz" if "clock_mhz" in machine else ""
-    parts = [
-        str(machine.get("board", "")),
-        f"{machine.get('cpu', 'unknown CPU')}{clock}",
-        f"{machine['cores']} cores" if "cores" in machine else "",
-        str(machine.get("architecture", "")),
-        f"governor {machine['governor']}" if "governor" in machine else "",
-        f"{machine['ram_mib']} MiB RAM" if "ram_mib" in machine else "",
-        str(machine.get("os", "")),
-        str(machine.get("python", "")),
-        f"onnxruntime {machine.get('onnxruntime', '?')}",
-        f"numpy {machine.get('numpy', '?')}",
-    ]
-    return ", ".join(part for part in parts if part)
+def describe() -> Machine:
+    """Describe this machine."""
+    return Machine(
+        board=_board(),
+        cpu=_cpu(),
+        architecture=platform.machine() or None,
+        cores=os.cpu_count(),
+        usable_cores=_usable_cores(),
+        clock_mhz=_clock_mhz() or None,  # some virtual machines state 0
+        governor=_text(_CPU0 / "scaling_governor"),
+        ram_mib=_ram_mib(),
+        os=_os(),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        onnxruntime=ort.__version__,
+        numpy=np.__version__,
+    )
 
 
 def cpu_in_cpuinfo(text: str) -> str | None:

@@ -1,52 +1,44 @@
 """Latency of models on this machine, measured side by side.
 
-A *step* is what the live loop does per `step_samples` of audio: one `Listener.push` of that much microphone
-audio through the resampler and the model: a window graph sees a whole window each time, a stream graph the new
-audio. Of a model of images, a step is one image.
-
-The models take turns: in each round, each of them does a short block of steps, beginning with another model
-each time. Whatever else the machine does then slows all of them alike, and their ratios hold on a busy
-machine too.
+A *step* is what the live loop does for every `step_samples` of audio: one `Listener.push` of that much microphone
+audio, through the resampler and the model. A window graph sees a whole window each time, a stream graph the new audio
+alone. Of a model of images, a step is one image.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeemo import __version__
-from edgeemo.bench import machine
 from edgeemo.bench.cold_start import ColdStart, cold_starts
-from edgeemo.bench.frontend_share import frontend_share
+from edgeemo.bench.frontend_share import PROFILED_STEPS
+from edgeemo.bench.kinds import SOURCE_RATE, AudioPart, audio_part, endless_inputs, whole_steps
 from edgeemo.bench.latency import Latency
-from edgeemo.bench.signals import SEED, endless_blocks
-from edgeemo.errors import EdgeEmoError, ModelError
-from edgeemo.images import ImageModel, load_model
-from edgeemo.live import Listener
+from edgeemo.bench.machine import Machine, describe
+from edgeemo.bench.signals import SEED
+from edgeemo.bench.turns import (
+    BLOCK_STEPS,
+    SETTLING_STEPS,
+    WARM_UP_STEPS,
+    Progress,
+    take_turns,
+    timed_steps,
+)
+from edgeemo.errors import ModelError
+from edgeemo.images import load_model
 from edgeemo.markdown import markdown_table
-from edgeemo.metadata import Metadata
-from edgeemo.model import EmotionModel, Model, Probabilities
+from edgeemo.model import Model
 
-Audio = npt.NDArray[np.float32]
-
-SOURCE_RATE = 48000
 BASELINES = {"audio": "pure_cnn.window", "image": "fashion_cnn"}
 """What the other models of a kind are compared with, where it is among them."""
-BLOCK_STEPS = 25
-WARM_UP_STEPS = 25
-SETTLING_STEPS = 2
-PROFILED_STEPS = 100
 COLD_STARTS = 3
-_N_IMAGES = 64
-_MAX_FRUITLESS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,34 +49,31 @@ class ModelBench:
         name: the file's name without its suffix.
         n_parameters: weights of the network.
         n_bytes: size of the file.
-        window_s: seconds of audio that the network was trained on, and that one inference of a window graph takes;
-            None of a model of images.
-        step_s: seconds of audio that one step has to keep up with; None of a model of images.
         step_ms: whole steps, warm.
         warm_up_ms: the steps before those, counted nowhere else.
-        resample_ms: of each step, the part spent resampling; None of a model of images.
         model_ms: of each step, the part spent in the model, as `edgeemo.live.Step` has it.
-        frontend_share: the front end's part of the model's time, from 0 to 1, as onnxruntime's profiler sees
-            it; None of a model of images, and where no node is named as the front end's.
         cold: fresh processes.
+        audio: what only a model of audio has; None of a model of images.
     """
 
     name: str
     n_parameters: int
     n_bytes: int
-    window_s: float | None
-    step_s: float | None
     step_ms: Latency
     warm_up_ms: Latency
-    resample_ms: Latency | None
     model_ms: Latency
-    frontend_share: float | None
     cold: ColdStart
+    audio: AudioPart | None
 
     @property
     def kind(self) -> str:
         """`audio` or `image`."""
-        return "image" if self.step_s is None else "audio"
+        return "image" if self.audio is None else "audio"
+
+    @property
+    def frontend_share(self) -> float | None:
+        """The front end's part of the model's time; None where there is none, or it is not known."""
+        return self.audio.frontend_share if self.audio else None
 
     @property
     def frontend_ms(self) -> float | None:
@@ -94,14 +83,47 @@ class ModelBench:
     @property
     def network_ms(self) -> float | None:
         """The network's share of the unprofiled median of the model's time: all of it in a model of images."""
-        if self.step_s is None:
+        if self.kind == "image":
             return self.model_ms.p50_ms
         return None if self.frontend_share is None else (1 - self.frontend_share) * self.model_ms.p50_ms
 
     @property
     def real_time_factor(self) -> float | None:
         """Median step over the audio it has to keep up with; 0.01 leaves 99 % of a core idle."""
-        return None if self.step_s is None else self.step_ms.p50_ms / (1000 * self.step_s)
+        return self.step_ms.p50_ms / (1000 * self.audio.step_s) if self.audio else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How models were measured.
+
+    Attributes:
+        edgeemo: its version.
+        n_steps: timed steps per model.
+        n_threads: onnxruntime's intra-op threads.
+        source_rate: Hz of the audio that a step resamples.
+        n_warm_up_steps: steps per model before the timed ones.
+        n_block_steps: steps in a turn.
+        n_settling_steps: steps before each turn that do not count.
+        n_profiled_steps: steps that the front end's share is a median of.
+        n_cold_starts: fresh processes per model.
+        seed: of the signal.
+    """
+
+    edgeemo: str
+    n_steps: int
+    n_threads: int
+    source_rate: int
+    n_warm_up_steps: int
+    n_block_steps: int
+    n_settling_steps: int
+    n_profiled_steps: int
+    n_cold_starts: int
+    seed: int
+
+    def to_dict(self) -> dict[str, int | str]:
+        """What JSON keeps."""
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +132,13 @@ class BenchReport:
 
     Attributes:
         models: one result per model, in the order asked for.
-        machine: what `edgeemo.bench.machine.describe` found.
-        settings: how it was measured: `n_steps`, `n_threads`, `source_rate` and the like.
+        machine: what it ran on.
+        settings: how it was measured.
     """
 
     models: tuple[ModelBench, ...]
-    machine: dict[str, str | int]
-    settings: dict[str, int | str]
+    machine: Machine
+    settings: Settings
 
     @property
     def baselines(self) -> dict[str, ModelBench]:
@@ -142,35 +164,35 @@ class BenchReport:
 
     def caption(self) -> str:
         """How it was measured and where, in a few sentences."""
-        s = self.settings
+        s, kinds = self.settings, {m.kind for m in self.models}
         steps = ""
-        if any(m.step_s is not None for m in self.models):
+        if "audio" in kinds:
             steps += (
-                f"A step resamples {s['source_rate']} Hz audio and runs the model once; front end and "
+                f"A step resamples {s.source_rate} Hz audio and runs the model once; front end and "
                 "network are the model's median split by onnxruntime's profiler. "
             )
-        if any(m.step_s is None for m in self.models):
+        if "image" in kinds:
             steps += "A step of a model of images is one image. "
         compared = ", of images to ".join(m.name for m in self.baselines.values())
         return (
-            f"{s['n_steps']} steps per model after warm-up, onnxruntime threads: {s['n_threads']}, models in "
+            f"{s.n_steps} steps per model after warm-up, onnxruntime threads: {s.n_threads}, models in "
             f"turn. {steps}{self.ratio_title}: to {compared}. First inference, start (process "
-            f"to first label) and peak memory: medians of {s['n_cold_starts']} fresh processes. "
-            f"edgeemo {s['edgeemo']}. {machine.caption(self.machine)}."
+            f"to first label) and peak memory: medians of {s.n_cold_starts} fresh processes. "
+            f"edgeemo {s.edgeemo}. {self.machine.caption()}."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON keeps: machine, settings, and per model the summary and all raw values."""
         return {
-            "machine": self.machine,
-            "settings": self.settings,
+            "machine": self.machine.to_dict(),
+            "settings": self.settings.to_dict(),
             "models": [
                 {
                     "name": m.name,
                     "n_parameters": m.n_parameters,
                     "n_bytes": m.n_bytes,
-                    "window_s": m.window_s,
-                    "step_s": m.step_s,
+                    "window_s": m.audio.window_s if m.audio else None,
+                    "step_s": m.audio.step_s if m.audio else None,
                     "real_time_factor": m.real_time_factor,
                     "baseline": self.baselines[m.kind].name,
                     "ratio_to_baseline": self.ratio(m),
@@ -179,7 +201,7 @@ class BenchReport:
                     "network_ms": m.network_ms,
                     "step_ms": m.step_ms.to_dict(),
                     "warm_up_ms": m.warm_up_ms.to_dict(),
-                    "resample_ms": None if m.resample_ms is None else m.resample_ms.to_dict(),
+                    "resample_ms": m.audio.resample_ms.to_dict() if m.audio else None,
                     "model_ms": m.model_ms.to_dict(),
                     "cold": m.cold.to_dict(),
                 }
@@ -218,7 +240,7 @@ class BenchReport:
             m.name,
             f"{m.n_parameters}",
             f"{m.n_bytes / 1024:.0f}",
-            _decimals(m.resample_ms.p50_ms if m.resample_ms else None, 3),
+            _decimals(m.audio.resample_ms.p50_ms if m.audio else None, 3),
             _decimals(m.frontend_ms, 3),
             _decimals(m.network_ms, 3),
             f"{m.step_ms.p50_ms:.3f}",
@@ -238,15 +260,15 @@ def bench(
     *,
     n_steps: int = 1000,
     n_threads: int = 1,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: Progress = lambda what, done, total: None,
 ) -> BenchReport:
-    """Measure models side by side on this machine.
+    """Measure models side by side on this machine: each in this process, in fresh ones, and under the profiler.
 
     Args:
         paths: the model files.
         n_steps: timed steps per model, after warm-up.
         n_threads: onnxruntime's intra-op threads.
-        on_progress: called with what is being done, how much of it is done, and how much there is.
+        on_progress: told what is being done, how much of it is done, and how much there is.
 
     Raises:
         ModelError: no model, or one that cannot be loaded.
@@ -257,189 +279,63 @@ def bench(
         raise ValueError(f"{n_steps} steps on {n_threads} threads; both must be at least 1")
     if not paths:
         raise ModelError("no model to measure: none is shipped here; give one with --model FILE")
-    report = on_progress or (lambda what, done, total: None)
     models = [load_model(path, n_threads=n_threads) for path in paths]
-    benches = [_Runner(model) for model in models]
-
-    cold = cold_starts(paths, n_starts=COLD_STARTS, n_threads=n_threads, on_progress=report)
-    in_turn(benches, n_steps, report)
-
-    shares = []
+    cold = cold_starts(paths, n_starts=COLD_STARTS, n_threads=n_threads, on_progress=on_progress)
+    taken = take_turns([whole_steps(model) for model in models], n_steps, on_progress=on_progress)
+    parts = []
     for i, model in enumerate(models):
-        report("profiling", i, len(paths))
-        is_audio = isinstance(model, EmotionModel)
-        shares.append(
-            frontend_share(model.path, n_steps=PROFILED_STEPS, n_threads=n_threads) if is_audio else None
-        )
-    report("profiling", len(paths), len(paths))
+        on_progress("profiling", i, len(models))
+        parts.append(audio_part(model, taken[i].steps, n_threads=n_threads))
+    on_progress("profiling", len(models), len(models))
     return BenchReport(
-        models=tuple(r.result(c, share) for r, c, share in zip(benches, cold, shares, strict=True)),
-        machine=machine.describe(),
-        settings={
-            "edgeemo": __version__,
-            "n_steps": n_steps,
-            "n_threads": n_threads,
-            "source_rate": SOURCE_RATE,
-            "n_warm_up_steps": WARM_UP_STEPS,
-            "n_block_steps": BLOCK_STEPS,
-            "n_settling_steps": SETTLING_STEPS,
-            "n_profiled_steps": PROFILED_STEPS,
-            "n_cold_starts": COLD_STARTS,
-            "seed": SEED,
-        },
+        models=tuple(
+            ModelBench(
+                name=model.path.stem,
+                n_parameters=model.metadata.n_parameters,
+                n_bytes=model.path.stat().st_size,
+                step_ms=Latency("step", np.array([step.whole_ms for step in own.steps])),
+                warm_up_ms=Latency("warm-up step", np.array([step.whole_ms for step in own.warm_up])),
+                model_ms=Latency("model", np.array([step.model_ms for step in own.steps])),
+                cold=started,
+                audio=part,
+            )
+            for model, own, started, part in zip(models, taken, cold, parts, strict=True)
+        ),
+        machine=describe(),
+        settings=Settings(
+            edgeemo=__version__,
+            n_steps=n_steps,
+            n_threads=n_threads,
+            source_rate=SOURCE_RATE,
+            n_warm_up_steps=WARM_UP_STEPS,
+            n_block_steps=BLOCK_STEPS,
+            n_settling_steps=SETTLING_STEPS,
+            n_profiled_steps=PROFILED_STEPS,
+            n_cold_starts=COLD_STARTS,
+            seed=SEED,
+        ),
     )
 
 
 def side_by_side(
-    paths: Sequence[Path],
+    models: Sequence[Model],
     *,
     n_steps: int = 1000,
-    n_threads: int = 1,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: Progress = lambda what, done, total: None,
 ) -> list[Latency]:
-    """Time only the models' part of a step, front end and network, for files that are to be compared.
+    """Time only the models' part of a step, front end and network, of models that are to be compared.
 
     Args:
-        paths, n_steps, n_threads, on_progress: see `bench`.
+        models: loaded, of one kind or of several.
+        n_steps: timed steps per model, after warm-up.
+        on_progress: told how many steps of each are done, and how many there are.
 
     Returns:
-        one latency per file, in their order.
-
-    Raises:
-        ModelError: a file cannot be loaded.
+        one latency per model, in their order.
     """
-    runners = [_BareRunner(load_model(path, n_threads=n_threads)) for path in paths]
-    in_turn(runners, n_steps, on_progress or (lambda what, done, total: None))
-    return [Latency("model", np.array(runner.values_ms)) for runner in runners]
-
-
-class _Takes(Protocol):
-    """What takes turns."""
-
-    def warm_up(self, n_steps: int) -> None: ...
-
-    def measure(self, n_steps: int) -> None: ...
-
-
-def in_turn(runners: Sequence[_Takes], n_steps: int, report: Callable[[str, int, int], None]) -> None:
-    """Have `n_steps` of each measured, a block of each at a time, beginning with another one each round."""
-    for runner in runners:
-        runner.warm_up(WARM_UP_STEPS)
-    for done in range(0, n_steps, BLOCK_STEPS):
-        first = done // BLOCK_STEPS % len(runners)
-        report("steps", done, n_steps)
-        for runner in [*runners[first:], *runners[:first]]:
-            runner.measure(min(BLOCK_STEPS, n_steps - done))
-    report("steps", n_steps, n_steps)
-
-
-def _bare_steps(model: Model) -> Iterator[float]:
-    """Milliseconds of endless steps of a model, without the live loop around it."""
-    step: Callable[[Audio], Probabilities]
-    inputs: Iterator[Audio]
-    if isinstance(model, ImageModel):
-        m = model.metadata
-        images = np.random.default_rng(SEED).uniform(0, 255, (_N_IMAGES, m.height, m.width))
-        step, inputs = model.predict, cycle(images.astype(np.float32))
-    else:
-        assert isinstance(model, EmotionModel)
-        step = model.start()
-        inputs = endless_blocks(model.metadata.step_samples, model.metadata.features.sample_rate)
-    for given in inputs:
-        start_ns = time.perf_counter_ns()
-        step(given)
-        yield (time.perf_counter_ns() - start_ns) / 1e6
-
-
-def _steps(model: Model) -> Iterator[tuple[float, float | None, float]]:
-    """Milliseconds of endless steps: whole, resampling, model. An audio model makes them in the live loop.
-
-    The resampler gives its samples in chunks, so that now and then a push completes no step or two: those are not
-    one step, and are not counted.
-
-    Raises:
-        EdgeEmoError: no push completes one step.
-    """
-    if isinstance(model, ImageModel):
-        for whole_ms in _bare_steps(model):
-            yield whole_ms, None, whole_ms
-        return
-    assert isinstance(model, EmotionModel)
-    listener = Listener(model, sample_rate=SOURCE_RATE)
-    fruitless = 0
-    for block in endless_blocks(round(model.metadata.step_s * SOURCE_RATE), SOURCE_RATE):
-        start_ns = time.perf_counter_ns()
-        steps = listener.push(block)
-        whole_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        if len(steps) == 1:
-            yield whole_ms, steps[0].resample_ms, steps[0].model_ms
-        fruitless = 0 if len(steps) == 1 else fruitless + 1
-        if fruitless == _MAX_FRUITLESS:
-            raise EdgeEmoError(f"{model.path}: a push of one step of audio does not complete one step")
-
-
-class _BareRunner:
-    """One model, stepped without the live loop around it.
-
-    Attributes:
-        values_ms: of the measured steps.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self._steps = _bare_steps(model)
-        self.values_ms: list[float] = []
-
-    def warm_up(self, n_steps: int) -> None:
-        """Do `n_steps` without counting them."""
-        for _ in islice(self._steps, n_steps):
-            pass
-
-    def measure(self, n_steps: int) -> None:
-        """Do `n_steps`; a few untimed ones first bring this model back into the caches."""
-        self.warm_up(SETTLING_STEPS)
-        self.values_ms += islice(self._steps, n_steps)
-
-
-class _Runner:
-    """One model, fed with the same endless signal as the others of its kind; one of audio in the live loop."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._steps = _steps(model)
-        self._warm_up: list[float] = []
-        self._step: list[float] = []
-        self._resample: list[float] = []
-        self._network: list[float] = []
-
-    def warm_up(self, n_steps: int) -> None:
-        """Do `n_steps`, timed apart."""
-        self._warm_up += [whole for whole, _, _ in islice(self._steps, n_steps)]
-
-    def measure(self, n_steps: int) -> None:
-        """Do `n_steps`; a few untimed ones first bring this model back into the caches."""
-        for _ in islice(self._steps, SETTLING_STEPS):
-            pass
-        for whole, resample, network in islice(self._steps, n_steps):
-            self._step.append(whole)
-            self._network.append(network)
-            if resample is not None:
-                self._resample.append(resample)
-
-    def result(self, cold: ColdStart, share: float | None) -> ModelBench:
-        m = self._model.metadata
-        return ModelBench(
-            name=self._model.path.stem,
-            n_parameters=m.n_parameters,
-            n_bytes=self._model.path.stat().st_size,
-            window_s=m.window_s if isinstance(m, Metadata) else None,
-            step_s=m.step_s if isinstance(m, Metadata) else None,
-            step_ms=Latency("step", np.array(self._step)),
-            warm_up_ms=Latency("warm-up step", np.array(self._warm_up)),
-            resample_ms=Latency("resample", np.array(self._resample)) if self._resample else None,
-            model_ms=Latency("model", np.array(self._network)),
-            frontend_share=share,
-            cold=cold,
-        )
+    compared = [timed_steps(model.start(), endless_inputs(model)) for model in models]
+    taken = take_turns(compared, n_steps, on_progress=on_progress)
+    return [Latency("model", np.array(own.steps)) for own in taken]
 
 
 def _decimals(value: float | None, n: int) -> str:

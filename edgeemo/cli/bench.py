@@ -36,8 +36,8 @@ def bench_command(
         bool,
         typer.Option(
             "--training",
-            help="Measure Keras' training steps beside inference instead, of recipes: --model is then a name in "
-            "export/ or a TOML file.",
+            help="Measure Keras' training steps beside inference instead: --model is then a recipe, by its name in "
+            "export/ or as a TOML file.",
         ),
     ] = False,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="onnxruntime threads.")] = 1,
@@ -80,7 +80,7 @@ def bench_command(
 def _training(
     names: list[str], n_inferences: int, n_threads: int, markdown: Path | None, json_: Path | None
 ) -> None:
-    """The table on the screen; where there is a Markdown file, a plot beside it."""
+    """`--training`: the table on the screen; where a Markdown file is asked for, a plot beside it."""
     from edgeemo.cli.extras import workstation
 
     with workstation():
@@ -151,7 +151,7 @@ def _bar(m: ModelBench, slowest_ms: float) -> Text:
     bar, drawn, end_ms = Text(), 0, 0.0
     frontend_ms = m.frontend_ms or 0.0
     parts = (
-        (m.resample_ms.p50_ms if m.resample_ms else 0.0, "green"),
+        (m.audio.resample_ms.p50_ms if m.audio else 0.0, "green"),
         (frontend_ms, "cyan"),
         (m.model_ms.p50_ms - frontend_ms, "magenta"),
     )

@@ -1,32 +1,35 @@
 """Milliseconds per training step in Keras, beside milliseconds per inference in onnxruntime.
 
 A training step is one `train_on_batch`: forward, backward, update. An inference is one input through the exported
-fp32 window graph (of speech with its front end), batch 1. All networks have random weights, because neither depends
-on them, and take turns, so that their ratios hold on a busy machine too.
+fp32 window graph (of speech with its front end), batch 1. All networks have random weights, on which neither time
+depends, and take turns, so that their ratios hold on a busy machine too.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from edgeemo.bench import machine
 from edgeemo.bench.latency import Latency
-from edgeemo.bench.report import in_turn, side_by_side
+from edgeemo.bench.report import side_by_side
+from edgeemo.bench.turns import Progress, take_turns, timed_steps
+from edgeemo.images import load_model
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.architectures import count_parameters
-from edgeemo.workstation.export.build import Progress, export
+from edgeemo.workstation.export.build import export
 from edgeemo.workstation.training.fit import compile_model
 from edgeemo.workstation.training.plots import save_figure
 from edgeemo.workstation.training.recipe import Recipe
@@ -46,7 +49,7 @@ class Speed:
         n_parameters: weights.
         training_ms: of steps on batches of `BATCH_SIZE`.
         inference_ms: of single inputs.
-        n_threads: onnxruntime's.
+        n_threads: onnxruntime's intra-op threads.
     """
 
     recipe: Recipe
@@ -77,39 +80,50 @@ def training_speed(
     """Measure networks side by side.
 
     Args:
-        recipes: which, with their optimisers.
+        recipes: of the networks, with their optimisers.
         n_training_steps: timed steps of each, after warm-up.
         n_inferences: timed inferences of each, after warm-up.
-        n_threads: onnxruntime's; TensorFlow takes as many as it likes.
+        n_threads: onnxruntime's intra-op threads; TensorFlow takes as many as it likes.
         on_progress: told what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        what was measured, in the order of `recipes`.
 
     Raises:
         RecipeError: a network that cannot be built.
         ExportError: one that cannot be exported.
     """
+    networks = []
     with tempfile.TemporaryDirectory(prefix="edgeemo-speed-") as folder:
-        runners, paths = [], []
+        exported = []
         for i, recipe in enumerate(recipes):
             on_progress("building and exporting", i, len(recipes))
-            runners.append(_Trainer(recipe))
-            paths.append(Path(folder) / f"{recipe.name}.onnx")
-            export(runners[-1].model, recipe, paths[-1], clips=[_random_input(recipe)])
+            networks.append(_compiled(recipe))
+            path = Path(folder) / f"{recipe.name}.onnx"
+            export(networks[-1], recipe, path, clips=[_random_input(recipe)])
+            exported.append(load_model(path, n_threads=n_threads))
         on_progress("building and exporting", len(recipes), len(recipes))
-        inference = side_by_side(paths, n_steps=n_inferences, n_threads=n_threads, on_progress=on_progress)
-    in_turn(runners, n_training_steps, lambda _, done, total: on_progress("training steps", done, total))
+        inference_ms = side_by_side(exported, n_steps=n_inferences, on_progress=on_progress)
+    training = take_turns(
+        [_training_steps(*both) for both in zip(networks, recipes, strict=True)],
+        n_training_steps,
+        settling_steps=1,  # enough for steps that take up to half a second
+        what="training steps",
+        on_progress=on_progress,
+    )
     return [
         Speed(
             recipe=recipe,
-            n_parameters=count_parameters(runner.model),
-            training_ms=Latency("training step", np.array(runner.values_ms)),
+            n_parameters=count_parameters(network),
+            training_ms=Latency("training step", np.array(taken.steps)),
             inference_ms=latency,
             n_threads=n_threads,
         )
-        for recipe, runner, latency in zip(recipes, runners, inference, strict=True)
+        for recipe, network, taken, latency in zip(recipes, networks, training, inference_ms, strict=True)
     ]
 
 
-def _random_input(recipe: Recipe) -> np.ndarray:
+def _random_input(recipe: Recipe) -> npt.NDArray[np.float32]:
     """A window of noise, or an image of it."""
     rng = np.random.default_rng(1)
     if recipe.image is not None:
@@ -117,40 +131,35 @@ def _random_input(recipe: Recipe) -> np.ndarray:
     return rng.uniform(-0.1, 0.1, recipe.window_samples).astype(np.float32)
 
 
-class _Trainer:
-    """One network in training on random batches."""
+def _random_batch(recipe: Recipe) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Features in dB, or images, shape `(BATCH_SIZE, *recipe.input_shape)`; and labels, `(BATCH_SIZE, n_labels)`."""
+    n_labels = len(recipe.label_map.labels)
+    low, high = (0, 255) if recipe.image is not None else (-80, 0)
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(low, high, (BATCH_SIZE, *recipe.input_shape)).astype(np.float32)
+    return inputs, np.eye(n_labels, dtype=np.float32)[rng.integers(n_labels, size=BATCH_SIZE)]
 
-    def __init__(self, recipe: Recipe) -> None:
-        n_labels = len(recipe.label_map.labels)
-        self.model = build_network(
-            recipe.architecture.builder,
-            recipe.architecture.settings,
-            n_frames=recipe.input_shape[0],
-            n_mels=recipe.input_shape[1],
-            n_labels=n_labels,
-        )
-        low, high = (0, 255) if recipe.image is not None else (-80, 0)
-        rng = np.random.default_rng(0)
-        self._inputs = rng.uniform(low, high, (BATCH_SIZE, *recipe.input_shape)).astype(np.float32)
-        self._labels = np.eye(n_labels, dtype=np.float32)[rng.integers(n_labels, size=BATCH_SIZE)]
-        for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Normalization):
-                layer.adapt(self._inputs)
-        compile_model(self.model, recipe, n_batches=1000)
-        self.values_ms: list[float] = []
 
-    def warm_up(self, n_steps: int) -> None:
-        """Do `n_steps` without counting them."""
-        for _ in range(n_steps):
-            self.model.train_on_batch(self._inputs, self._labels)
+def _compiled(recipe: Recipe) -> keras.Model:
+    """A recipe's network with random weights, ready to be trained."""
+    network = build_network(
+        recipe.architecture.builder,
+        recipe.architecture.settings,
+        n_frames=recipe.input_shape[0],
+        n_mels=recipe.input_shape[1],
+        n_labels=len(recipe.label_map.labels),
+    )
+    inputs, _ = _random_batch(recipe)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.adapt(inputs)
+    compile_model(network, recipe, n_batches=1000)
+    return network
 
-    def measure(self, n_steps: int) -> None:
-        """Do `n_steps`; one untimed one first brings this network back into the caches."""
-        self.warm_up(1)
-        for _ in range(n_steps):
-            start_ns = time.perf_counter_ns()
-            self.model.train_on_batch(self._inputs, self._labels)
-            self.values_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+
+def _training_steps(network: keras.Model, recipe: Recipe) -> Iterator[float]:
+    """The milliseconds of endless training steps, all on one random batch."""
+    return timed_steps(lambda batch: network.train_on_batch(*batch), repeat(_random_batch(recipe)))
 
 
 def rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
@@ -160,8 +169,8 @@ def rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
 
 
 def _row(speed: Speed, baseline: Speed | None) -> dict[str, str]:
-    def ratio(own: float | None, other: float | None) -> str:
-        return f"{own / other:.2f}" if own and other else ""
+    def ratio(own: float | None, of_baseline: float | None) -> str:
+        return f"{own / of_baseline:.2f}" if own and of_baseline else ""
 
     t, i = speed.training_ms, speed.inference_ms
     return {
@@ -169,12 +178,12 @@ def _row(speed: Speed, baseline: Speed | None) -> dict[str, str]:
         "parameters": f"{speed.n_parameters:,}",
         "training p50 ms": f"{t.p50_ms:.2f}",
         "p99": f"{t.p99_ms:.2f}",
-        "x CNN": ratio(t.p50_ms, baseline and baseline.training_ms.p50_ms),
+        "x CNN": ratio(t.p50_ms, baseline.training_ms.p50_ms if baseline else None),
         "published ms": f"{speed.published_ms:g}" if speed.published_ms else "",
-        "published x CNN": ratio(speed.published_ms, baseline and baseline.published_ms),
+        "published x CNN": ratio(speed.published_ms, baseline.published_ms if baseline else None),
         "inference p50 ms": f"{i.p50_ms:.3f}",
         "p99 ": f"{i.p99_ms:.3f}",
-        "inference x CNN": ratio(i.p50_ms, baseline and baseline.inference_ms.p50_ms),
+        "inference x CNN": ratio(i.p50_ms, baseline.inference_ms.p50_ms if baseline else None),
     }
 
 
@@ -186,7 +195,7 @@ def caption(speeds: Sequence[Speed]) -> str:
         f"{speeds[0].n_threads}, one input, {speeds[0].inference_ms.n} steps, speech with its front end over a "
         "whole window. Networks in turn. "
         f"x CNN: to {BASELINES['image']} or {BASELINES['speech']}. Published: a training step on a notebook's GPU. "
-        f"{machine.caption(machine.describe())}."
+        f"{machine.describe().caption()}."
     )
 
 
@@ -198,7 +207,7 @@ def to_markdown(speeds: Sequence[Speed]) -> str:
 def to_json(speeds: Sequence[Speed]) -> str:
     """Summary and all raw values as JSON text."""
     values: dict[str, Any] = {
-        "machine": machine.describe(),
+        "machine": machine.describe().to_dict(),
         "settings": {"batch_size": BATCH_SIZE, "n_threads": speeds[0].n_threads},
         "networks": [
             {

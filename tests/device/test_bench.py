@@ -1,28 +1,30 @@
-"""The bench and the machine's description. Nothing here depends on how fast the machine is."""
+"""The bench. Nothing here depends on how fast the machine is."""
 
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import json
-import platform
 import shutil
-import socket
 import sys
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from edgeemo.bench import machine
+from edgeemo.bench import machine, turns
 from edgeemo.bench import report as bench_module
+from edgeemo.bench.kinds import whole_steps
 from edgeemo.bench.latency import Latency
-from edgeemo.bench.report import BenchReport, bench
+from edgeemo.bench.report import BenchReport, bench, side_by_side
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
-from edgeemo.errors import ModelError
+from edgeemo.errors import EdgeEmoError, ModelError
+from edgeemo.images import load_model
+from edgeemo.live import Listener, Step
+from edgeemo.model import EmotionModel
 
 STEPS = 60  # two blocks and a part of one
 
@@ -49,12 +51,12 @@ def test_every_step_is_kept_and_warm_up_is_apart(report: BenchReport) -> None:
         for series in ("step_ms", "resample_ms", "model_ms"):
             assert m[series]["n"] == len(m[series]["values"]) == STEPS
             assert m[series]["p99"] == np.percentile(m[series]["values"], 99)
-        assert m["warm_up_ms"]["n"] == bench_module.WARM_UP_STEPS
+        assert m["warm_up_ms"]["n"] == turns.WARM_UP_STEPS
         parts = np.array(m["resample_ms"]["values"]) + np.array(m["model_ms"]["values"])
         assert (np.array(m["step_ms"]["values"]) >= parts).all(), "a step is shorter than its parts"
         assert m["real_time_factor"] == pytest.approx(m["step_ms"]["p50"] / 1000 / m["step_s"])
     assert kept["settings"]["n_steps"] == STEPS
-    assert kept["machine"] == machine.describe()
+    assert kept["machine"] == machine.describe().to_dict()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_ratios_are_to_the_cnn_of_the_same_kind(
     audio: list[str], images: list[str], words: str, report: BenchReport
 ) -> None:
     measured = report.models[0]
-    of_images = [dataclasses.replace(measured, name=name, step_s=None) for name in images]
+    of_images = [dataclasses.replace(measured, name=name, audio=None) for name in images]
     of_audio = [dataclasses.replace(measured, name=name) for name in audio]
     timed = [
         dataclasses.replace(m, step_ms=Latency("step", np.array([i])))
@@ -125,7 +127,7 @@ def test_markdown_table_parses(report: BenchReport) -> None:
         assert float(cells["step p50 ms"]) == pytest.approx(m.step_ms.p50_ms, abs=0.001)
         assert float(cells["x CNN"]) == pytest.approx(report.ratio(m), abs=0.01)
     assert f"{STEPS} steps" in report.to_markdown()
-    assert str(report.machine["cpu"]) in report.to_markdown()
+    assert str(report.machine.cpu) in report.to_markdown()
 
 
 def test_a_stream_graph_is_measured_beside_its_window_graph(
@@ -135,7 +137,9 @@ def test_a_stream_graph_is_measured_beside_its_window_graph(
     report = bench([tiny_model_path, stream_model_path], n_steps=STEPS)
     window, stream = report.models
     assert (window.name, stream.name) == ("tiny", "tiny.stream")
-    assert (stream.window_s, stream.step_s) == (window.window_s, window.step_s)
+    assert window.audio is not None
+    assert stream.audio is not None
+    assert (stream.audio.window_s, stream.audio.step_s) == (window.audio.window_s, window.audio.step_s)
     for m in report.models:
         assert m.step_ms.n == m.model_ms.n == STEPS
         assert m.frontend_share is not None
@@ -145,29 +149,61 @@ def test_a_stream_graph_is_measured_beside_its_window_graph(
 
 
 def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[tuple[str, int]] = []
-    measure = bench_module._Runner.measure
+    pushed: list[str] = []
+    push = Listener.push
 
-    def spy(self: Any, n_steps: int) -> None:
-        turns.append((self._model.path.stem, n_steps))
-        measure(self, n_steps)
+    def spy(self: Listener, block: npt.NDArray[np.float32]) -> list[Step]:
+        pushed.append(self.model.path.stem)
+        return push(self, block)
 
-    monkeypatch.setattr(bench_module._Runner, "measure", spy)
+    monkeypatch.setattr(Listener, "push", spy)
     monkeypatch.setattr(bench_module, "COLD_STARTS", 1)
     bench(two_models, n_steps=STEPS)
-    block, rest = bench_module.BLOCK_STEPS, STEPS % bench_module.BLOCK_STEPS
-    assert turns == [
-        ("other", block),
-        ("pure_cnn.window", block),
-        ("pure_cnn.window", block),
-        ("other", block),
-        ("other", rest),
-        ("pure_cnn.window", rest),
-    ]
+    timed = [name for name, _ in groupby(pushed)]
+    warm_up = first = ["other", "pure_cnn.window"]
+    assert timed == joined([*warm_up, *first, *reversed(first), *first])
+
+
+def joined(names: list[str]) -> list[str]:
+    """Turns of one name that follow each other look like one."""
+    return [name for name, _ in groupby(names)]
+
+
+def test_side_by_side_times_models_that_are_loaded(
+    tiny_model_path: Path, stream_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Path(__file__).parent / "tiny.image.onnx"
+    models = [load_model(path) for path in (tiny_model_path, stream_model_path, image)]
+    monkeypatch.setattr("edgeemo.session.ort.InferenceSession", None)  # no file is opened again
+    told: list[tuple[str, int, int]] = []
+    latencies = side_by_side(models, n_steps=STEPS, on_progress=lambda *given: told.append(given))
+    assert [latency.n for latency in latencies] == [STEPS] * 3
+    assert told[-1] == ("steps", STEPS, STEPS)
+
+
+def test_a_listener_that_never_completes_a_step_ends_the_bench(
+    tiny_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Listener, "push", lambda self, block: [])
+    with pytest.raises(EdgeEmoError, match=r"tiny\.onnx: a push of one step .* does not complete one step"):
+        next(whole_steps(tiny_model))
+
+
+def test_pushes_of_no_step_or_two_are_left_out(
+    tiny_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (step,) = Listener(tiny_model, sample_rate=16000).push(np.zeros(tiny_model.input_shape, np.float32))
+    given = iter([[], [step, step], [dataclasses.replace(step, model_ms=1.5, resample_ms=0.25)]])
+    monkeypatch.setattr(Listener, "push", lambda self, block: next(given))
+    times = next(whole_steps(tiny_model))
+    assert (times.model_ms, times.resample_ms) == (1.5, 0.25)
 
 
 def test_a_model_whose_front_end_is_unknown_is_measured_all_the_same(report: BenchReport) -> None:
-    model = dataclasses.replace(report.models[0], frontend_share=None)
+    measured = report.models[0]
+    assert measured.audio is not None
+    audio = dataclasses.replace(measured.audio, frontend_share=None)
+    model = dataclasses.replace(measured, audio=audio)
     without = dataclasses.replace(report, models=(model,))
     assert json.loads(without.to_json())["models"][0]["frontend_ms"] is None
     assert "|  |  |" in without.to_markdown()
@@ -233,53 +269,3 @@ def test_command_refuses_impossible_options(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["bench", *arguments])
     assert result.exit_code == 2
     assert arguments[0] in result.stderr
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Names that this machine and its user have from now on: the real ones may be parts of other words."""
-    host, user = "host-of-tests", "user-of-tests"
-    system = platform.uname()._replace(node=host, release=f"6.1.0-{host}")
-    monkeypatch.setattr(platform, "uname", lambda: system)
-    monkeypatch.setattr(socket, "gethostname", lambda: host)
-    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.setenv(variable, user)
-    return host, user
-
-
-def test_machine_is_described_without_names(names: tuple[str, str]) -> None:
-    assert (platform.node(), getpass.getuser()) == names, "the test cannot fail"
-    found = machine.describe()
-    assert {"cpu", "architecture", "cores", "ram_mib", "os", "python", "onnxruntime", "numpy"} <= set(found)
-    assert all(isinstance(value, str | int) for value in found.values())
-    text = json.dumps(found) + machine.caption(found)
-    assert [name for name in names if name in text] == []
-
-
-PI_4 = "".join(
-    f"processor\t: {i}\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\n" for i in range(4)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "cpu", "clock_mhz"),
-    [
-        (PI_4, "4 x Cortex-A72", None),
-        ("CPU part\t: 0xd05\nCPU part\t: 0xfff\n", "1 x Cortex-A55 + 1 x ARM core 0xfff", None),
-        ("model name\t: Intel(R)  Core(TM) i5\ncpu MHz\t\t: 2100.500\n", "Intel(R) Core(TM) i5", 2100),
-        (
-            "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n",
-            "AMD EPYC (family 25, model 17)",
-            None,
-        ),
-        ("", None, None),
-    ],
-)
-def test_cpuinfo_of_other_machines(text: str, cpu: str | None, clock_mhz: int | None) -> None:
-    assert machine.cpu_in_cpuinfo(text) == cpu
-    assert machine.clock_in_cpuinfo(text) == clock_mhz
-
-
-def test_caption_does_without_what_is_unknown() -> None:
-    expected = "unknown CPU, CPython 3.11, onnxruntime ?, numpy ?"
-    assert machine.caption({"python": "CPython 3.11"}) == expected

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeemo.bench import cold_start
-from edgeemo.bench.cold_start import cold_starts
+from edgeemo.bench.cold_start import FirstLabel, cold_starts
 from edgeemo.errors import EdgeEmoError
 
 
@@ -19,21 +21,48 @@ def test_cold_start_contains_its_parts(either_model_path: Path) -> None:
     assert cold.first_label_ms.n == 2
 
 
+def test_a_model_of_images_starts_as_one_of_audio() -> None:
+    (cold,) = cold_starts([Path(__file__).parent / "tiny.image.onnx"], n_starts=1)
+    assert cold.first_label_ms.n == 1
+
+
+def test_what_the_fresh_process_imports_is_timed() -> None:
+    """Everything that takes long to import is imported after the first mark, in `main`."""
+    code = "import sys; import edgeemo.bench.first_label; print(*sys.modules)"
+    bare = "import sys; print(*sys.modules)"
+    own, before = (
+        set(
+            subprocess.run(
+                [sys.executable, "-c", c], capture_output=True, text=True, check=True
+            ).stdout.split()
+        )
+        for c in (code, bare)
+    )
+    assert own - before == {"__future__", "edgeemo", "edgeemo.bench", "edgeemo.bench.first_label"}
+
+
 def test_models_take_turns_and_keep_their_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
 
-    def fake(path: Path, n_threads: int) -> dict[str, float]:
+    def fake(path: Path, n_threads: int) -> FirstLabel:
         turns.append(path.name)
-        seconds = len(turns) / 1000
-        parts = dict.fromkeys(("import", "load", "first_inference", "first_label"), seconds)
-        return parts | {"peak": len(turns) * 2**20 if path.name == "a" else 0}
+        n = len(turns)
+        return FirstLabel(
+            import_ms=n + 0.1,
+            load_ms=n + 0.2,
+            first_inference_ms=n + 0.3,
+            first_label_ms=n + 0.4,
+            peak_bytes=n * 2**20 if path.name == "a" else None,
+        )
 
     monkeypatch.setattr(cold_start, "_run", fake)
     told: list[tuple[str, int, int]] = []
     a, b = cold_starts([Path("a"), Path("b")], n_starts=3, on_progress=lambda *given: told.append(given))
     assert turns == ["a", "b"] * 3
-    assert a.load_ms.values_ms.tolist() == pytest.approx([1, 3, 5])
-    assert b.load_ms.values_ms.tolist() == pytest.approx([2, 4, 6])
+    for cold, n in ((a, [1, 3, 5]), (b, [2, 4, 6])):
+        parts = (cold.import_ms, cold.load_ms, cold.first_inference_ms, cold.first_label_ms)
+        for i, part in enumerate(parts, start=1):
+            assert part.values_ms.tolist() == pytest.approx([k + i / 10 for k in n])
     assert (a.peak_memory_mib, b.peak_memory_mib) == (3, None)
     assert told == [("cold starts", i, 6) for i in range(6)]
 

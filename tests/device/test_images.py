@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from edgeemo import places
 from edgeemo.bench import report as bench_module
+from edgeemo.bench import turns
 from edgeemo.bench.report import BenchReport, bench
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
@@ -99,7 +100,7 @@ def test_metadata_that_does_not_fit(old: str, new: str, words: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a model"])
-def test_what_is_no_model(content: bytes | None, tmp_path: Path) -> None:
+def test_files_that_are_not_models(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "some.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -137,7 +138,7 @@ def test_images_are_measured_beside_audio(report: BenchReport) -> None:
     *images, audio = json.loads(report.to_json())["models"]
     for m in images:
         assert m["step_ms"]["n"] == m["model_ms"]["n"] == STEPS
-        assert m["warm_up_ms"]["n"] == bench_module.WARM_UP_STEPS
+        assert m["warm_up_ms"]["n"] == turns.WARM_UP_STEPS
         assert m["cold"]["first_label_ms"]["n"] == 1
         assert m["network_ms"] == m["model_ms"]["p50"] == m["step_ms"]["p50"]
         blank = ("window_s", "step_s", "real_time_factor", "resample_ms", "frontend_ms", "frontend_share")

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from edgeemo.bench.signals import endless_blocks, speech_like
+from edgeemo.bench.signals import endless_blocks, endless_images, speech_like
 
 
 def test_signal_is_loud_enough_never_silent_and_the_same_each_time() -> None:
@@ -30,3 +30,12 @@ def test_blocks_repeat_one_signal_without_a_gap(block_samples: int, sample_rate:
     assert {block.shape for block in found} == {(block_samples,)}
     audio = speech_like(n_blocks * block_samples, sample_rate)
     np.testing.assert_array_equal(np.concatenate(found), np.tile(audio, 2))
+
+
+def test_images_repeat_and_use_the_range_of_grey_values() -> None:
+    images = list(islice(endless_images((6, 5)), 128))
+    assert {(image.shape, image.dtype.name) for image in images} == {((6, 5), "float32")}
+    np.testing.assert_array_equal(images[:64], images[64:])
+    assert not np.array_equal(images[0], images[1])
+    assert 0 <= np.min(images) < 5
+    assert 250 < np.max(images) <= 255

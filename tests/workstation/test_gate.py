@@ -79,11 +79,11 @@ def equal_speed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Milliseconds that a step is said to take: int8 and streams are faster, unless a test says otherwise."""
     times = {"window": 1.0, "stream": 0.5, "int8": 0.5, "fp16": 1.0}
 
-    def side_by_side(paths: list[Path], **options: Any) -> list[Latency]:
+    def side_by_side(models: list[EmotionModel], **options: Any) -> list[Latency]:
         def time_ms(path: Path) -> float:
             return float(np.prod([times[part] for part in path.stem.split(".")[1:]]))
 
-        return [Latency("model", np.full(5, time_ms(path))) for path in paths]
+        return [Latency("model", np.full(5, time_ms(model.path))) for model in models]
 
     monkeypatch.setattr(gate, "side_by_side", side_by_side)
     return times

@@ -113,7 +113,7 @@ def judge(
     latencies = dict(
         zip(
             files,
-            side_by_side(list(files.values()), n_steps=n_steps, on_progress=on_progress),
+            side_by_side(list(models.values()), n_steps=n_steps, on_progress=on_progress),
             strict=True,
         )
     )
@@ -251,7 +251,7 @@ def _latency(own: Latency, reference: Latency, name: str) -> dict[str, Any]:
         "n_steps": own.n,
         "compared_with": name,
         "ratio": own.p50_ms / reference.p50_ms,
-        "machine": machine.caption(machine.describe()),
+        "machine": machine.describe().caption(),
     }
 
 

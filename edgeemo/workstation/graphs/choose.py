@@ -6,14 +6,16 @@ gives. A convolution of one channel, or a small one in a stream graph, does not 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from edgeemo.bench.turns import take_turns, timed_steps
 from edgeemo.session import session_options
 from edgeemo.workstation.graphs.calibrate import Batch
 from edgeemo.workstation.graphs.quantize import Quantizer
@@ -85,20 +87,16 @@ def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -
     Args:
         models: all with the same inputs.
         inputs: what each inference gets.
-        rounds: in each, every model has one turn; every other round in reverse order.
+        rounds: in each, every model has one turn.
         runs: inferences in a turn.
 
     Returns:
         ms: the median of each turn, shape `(n_models, rounds)`.
     """
-    sessions = [_session(model) for model in models]
-    times_ms = np.empty((len(sessions), rounds))
-    for session in sessions:
-        session.run(None, dict(inputs))  # the first run allocates
-    for i in range(rounds):
-        for j in range(len(sessions))[:: 1 if i % 2 else -1]:
-            times_ms[j, i] = np.median([_run_ms(sessions[j], inputs) for _ in range(runs)])
-    return times_ms
+    compared = [timed_steps(partial(_session(model).run, None), repeat(dict(inputs))) for model in models]
+    # Without settling steps: a slow first run hardly moves the median of a turn.
+    taken = take_turns(compared, rounds * runs, block_steps=runs, settling_steps=0)
+    return np.array([np.median(np.reshape(own.steps, (rounds, runs)), axis=1) for own in taken])
 
 
 def _returns(candidates: Mapping[str, str], kept: frozenset[str]) -> list[frozenset[str]]:
@@ -114,9 +112,3 @@ def _session(model: ir.Model) -> ort.InferenceSession:
     return ort.InferenceSession(
         ir.to_proto(model).SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
     )
-
-
-def _run_ms(session: ort.InferenceSession, inputs: Batch) -> float:
-    start = time.perf_counter()
-    session.run(None, dict(inputs))
-    return (time.perf_counter() - start) * 1000
