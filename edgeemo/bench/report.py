@@ -292,7 +292,7 @@ def bench(
 
 
 def side_by_side(
-    paths: Sequence[Path],
+    models: Sequence[Path | EmotionModel | ImageModel],
     *,
     n_steps: int = 1000,
     n_threads: int = 1,
@@ -301,15 +301,16 @@ def side_by_side(
     """Time only the models' part of a step, front end and network, for files that are to be compared.
 
     Args:
-        paths, n_steps, n_threads, on_progress: see `bench`.
+        models: files, or what they were loaded as.
+        n_steps, n_threads, on_progress: see `bench`; `n_threads` counts for files.
 
     Returns:
-        one latency per file, in their order.
+        one latency per model, in their order.
 
     Raises:
         ModelError: a file cannot be loaded.
     """
-    runners = [_BareRunner(load_model(path, n_threads=n_threads)) for path in paths]
+    runners = [_BareRunner(load_model(m, n_threads=n_threads) if isinstance(m, Path) else m) for m in models]
     in_turn(runners, n_steps, on_progress or (lambda what, done, total: None))
     return [Latency("model", np.array(runner.values_ms)) for runner in runners]
 

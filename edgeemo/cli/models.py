@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +13,11 @@ from edgeemo.cli.tables import stdout_console
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgeemo.evidence import ScoreRow
     from edgeemo.images import ImageModel
     from edgeemo.model import EmotionModel
 
 _PIPE_COLUMNS = 1000
-_SCORE_ORDER = ("uar", "war", "macro_f1")
 
 
 def models_command() -> None:
@@ -99,30 +100,17 @@ def info_command(
         console.print()
 
 
-def headline(scores: list[dict[str, Any]]) -> str:
+def headline(scores: Sequence[ScoreRow]) -> str:
     """The first score of a model, which its recipe puts first, with the protocol it was measured by.
 
     Returns:
-        such as `UAR 0.61 (speaker_independent, 24 speakers)`; `not scored` where there is none.
+        such as `UAR 0.610 (ravdess, speaker, 24 speakers)`; `not scored` where there is none.
     """
     if not scores:
         return "not scored"
     row = scores[0]
-    name = next((key for key in _SCORE_ORDER if key in row), None)
-    value = f"{name.upper().replace('_', ' ')} {_number(row[name])}" if name else "scored"
-    speakers = next((row[key] for key in ("n_speakers", "speakers") if key in row), None)
-    details = [str(row[key]) for key in ("corpus", "corpora", "protocol") if row.get(key)]
-    if isinstance(speakers, int) and speakers:
-        details.append(f"{speakers} speakers")
-    return f"{value} ({', '.join(details)})" if details else f"{value} (protocol not stated)"
-
-
-def _number(value: Any) -> str:
-    """A score as text: a number, or the `mean` of a table of statistics, with its `std` if there is one."""
-    if isinstance(value, dict):
-        spread = f" ± {value['std']:.3f}" if isinstance(value.get("std"), float) else ""
-        return _number(value.get("mean", "?")) + spread
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    speakers = f", {row.n_speakers} speakers" if row.n_speakers else ""
+    return f"UAR {row.uar:.3f} ({row.corpus}, {row.protocol}{speakers})"
 
 
 def _facts(model: EmotionModel | ImageModel) -> dict[str, Any]:
