@@ -294,7 +294,7 @@ class Metadata(ModelFacts):
             *super()._checks(),
             (
                 0 < self.step_samples <= self.window_samples,
-                f"step of {self.step_samples} samples, window of {self.window_samples}",
+                f"a step of {self.step_samples} samples, expected 1 to the window's {self.window_samples}",
             ),
             (
                 self.step_samples % self.features.hop_samples == 0,

@@ -43,7 +43,8 @@ def export_command(
         typer.Option(help="The run's weights of this fold, such as 3 or fold-3.  \\[default: its best fold]"),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Your own .keras or .onnx file instead; the recipe says its features.")
+        Path | None,
+        typer.Option(help="Your own .keras or .onnx file instead; the recipe describes its features."),
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="With --weights: class names, comma-separated, in the model's order.")
@@ -76,7 +77,7 @@ def export_command(
 ) -> None:
     """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side.
 
-    A network over images (its recipe has a table `image`) becomes one file in fp32, and its card.
+    A network over images (its recipe has a table `image`) becomes one file in fp32, with its card.
     """
     if weights and run:
         raise typer.BadParameter("give either --weights or --run, not both")
@@ -119,7 +120,7 @@ def _report_image(exported: Exported, plan: Plan) -> None:
         f"{len(m.labels)} labels"
     )
     typer.echo(
-        f"parity with {p.reference} on {p.inputs}: probabilities differ by {p.mean_difference:.0e} in the mean, "
+        f"parity with {p.reference} on {p.inputs}: probabilities differ by {p.mean_difference:.0e} on average, "
         f"{p.max_difference:.0e} at most ({p.tolerance:g} allowed); same label for {p.same_label:.1%}"
     )
 

@@ -54,7 +54,7 @@ def models_command() -> None:
         )
     console.print(table)
     console.print(
-        "* what the model's name alone stands for, ** and the default; `edgeemo info NAME` shows everything in one",
+        "* what the model's name alone stands for, ** and the default; `edgeemo info NAME` shows all of a file",
         style="dim",
         highlight=False,
     )
@@ -64,10 +64,10 @@ def info_command(
     model: Annotated[str, typer.Argument(help="A shipped model's name or an ONNX file.", show_default=False)],
     json_: Annotated[
         bool,
-        typer.Option("--json", help="The metadata as it is in the file, and the facts on the file, as JSON."),
+        typer.Option("--json", help="The metadata as it is in the file, and facts about the file, as JSON."),
     ] = False,
 ) -> None:
-    """Show everything a model file says of itself."""
+    """Show everything a model file says about itself."""
     from rich.text import Text
 
     from edgeemo.images import load_model

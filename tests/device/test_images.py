@@ -88,7 +88,7 @@ def test_each_class_takes_its_kind_alone(tiny_model_path: Path) -> None:
             '"kind": "video"',
             "a model of the kind 'video', this edgeemo knows audio, image",
         ),
-        ('"kind": "image"', '"kinX": "image"', "broken edgeemo metadata .'features'"),
+        ('"kind": "image"', '"kinX": "image"', "broken edgeemo metadata .'window_samples' is missing"),
         ('"format": 1', '"format": 2', "model format 2"),
     ],
 )

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 
 from edgeemo.cli import app
 from edgeemo.errors import ExportError, ModelError, ParityError
-from edgeemo.metadata import KEY, Metadata
+from edgeemo.metadata import KEY, Metadata, Mode, Precision
 from edgeemo.model import EmotionModel
+from edgeemo.workstation.export import policy
 from edgeemo.workstation.export import source as source_module
 from edgeemo.workstation.export.file import export
 from edgeemo.workstation.export.source import load_keras
@@ -189,6 +190,57 @@ def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
         assert result.stderr.splitlines()[-1].startswith("edgeemo: mine gives")
         assert words in result.stderr
         assert output.read_bytes() == before
+
+
+def test_own_model_from_python(small_recipe: Recipe, tmp_path: Path) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model().save(weights)
+    network = policy.Network(recipe=small_recipe, weights=weights, labels=LABELS)
+    options = policy.Options(modes=(Mode.WINDOW,), precisions=(Precision.FP32,), step_ms=64)
+    plan = policy.plan_export(network, tmp_path / "out", options=options)
+    assert (plan.source.n_clips, plan.evaluation, plan.unfit) == (1, None, None), "the sample alone"
+    assert not plan.folder.exists()
+    exported = policy.carry_out(plan)
+    assert ([v.variant for v in exported.verdicts], exported.listen) == (["small.window"], "small.window")
+    metadata = EmotionModel(tmp_path / "out" / "small.window.onnx").metadata
+    assert metadata.labels == LABELS
+    assert (metadata.step_s, small_recipe.window.step_s) == (0.064, 0.032)
+
+
+def test_audio_that_is_of_no_corpus_serves_to_compare(small_recipe: Recipe, tmp_path: Path) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model().save(weights)
+    for i in range(3):
+        soundfile.write(tmp_path / f"{i}.wav", speech_like(4000, 8000, seed=i), 8000)
+    network = policy.Network(recipe=small_recipe, weights=weights, labels=LABELS)
+    plan = policy.plan_export(network, tmp_path / "out", data=tmp_path)
+    assert (plan.source.n_clips, plan.evaluation) == (3, None)
+    assert plan.unfit is not None
+    assert "\n" not in plan.unfit
+
+
+def test_options_as_the_command_line_calls_them() -> None:
+    assert policy.Options().given == []
+    every = policy.Options(
+        modes=(Mode.STREAM,), precisions=(Precision.INT8,), step_ms=0, ort_format=True, force=True
+    )
+    assert every.given == ["--mode", "--precision", "--step-ms", "--format", "--force"]
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("--mode", ["window", "stream"]),
+        ("--precision", ["fp32", "int8", "fp16"]),
+        ("--format", ["onnx", "ort"]),
+    ],
+)
+def test_a_choice_that_there_is_not(option: str, choices: list[str], old_file: Path) -> None:
+    result = CliRunner().invoke(app, ["export", option, "other", "-o", str(old_file.parent)])
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert all(choice in result.stderr for choice in choices)
+    assert_untouched(old_file)
 
 
 def test_output_must_be_a_folder(tmp_path: Path, old_file: Path) -> None:

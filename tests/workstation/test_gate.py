@@ -296,7 +296,7 @@ def test_a_slow_variant_is_rejected_and_can_be_forced(
     options = {"modes": [Mode.WINDOW], "data": data, "n_steps": N_STEPS}
     verdicts = {v.variant: v for v in export_variants(source, tmp_path, **options).verdicts}
     assert verdicts["small.window.int8"].reasons == (
-        "a step takes 1.50 times that of small.window on this machine",
+        "a step takes 1.50 times as long as one of small.window on this machine",
     )
     assert not (tmp_path / "small.window.int8.onnx").exists()
 
@@ -316,7 +316,7 @@ def test_other_weights_are_not_mixed_in(
         older, tmp_path, modes=[Mode.WINDOW], precisions=[Precision.FP32, Precision.FP16], n_steps=N_STEPS
     )
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(ExportError, match=r"small\.window\.fp16\.onnx is of other weights"):
+    with pytest.raises(ExportError, match=r"small\.window\.fp16\.onnx holds other weights"):
         export_variants(source, tmp_path, modes=[Mode.WINDOW], precisions=[Precision.FP32], n_steps=N_STEPS)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     # Of a model whose name begins alike, nothing is taken.

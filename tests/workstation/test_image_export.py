@@ -22,6 +22,7 @@ from edgeemo.images import ImageModel
 from edgeemo.metadata import Mode, Precision
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.corpora.pictures import read_pictures
+from edgeemo.workstation.export import policy
 from edgeemo.workstation.export.build import build
 from edgeemo.workstation.export.file import export, write
 from edgeemo.workstation.export.source import Source, prepare
@@ -250,6 +251,26 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
     result = CliRunner().invoke(app, ["info", str(path)])
     assert result.exit_code == 0, result.output
     assert "fashion_mnist" in result.stdout
+
+
+def test_a_run_from_python(trained: Path, tmp_path: Path) -> None:
+    network = policy.trained(trained / "run", fold="1")
+    assert network.weights == trained / "run" / "fold-1_seed-1" / "model.keras"
+    assert network.training is not None
+    assert (network.training.fold, network.training.seed) == ("fold-1", 1)
+    assert [row.part for row in network.scores] == ["test", "validation"]
+    for options in (policy.Options(force=True), policy.Options(modes=(Mode.WINDOW,))):
+        with pytest.raises(ExportError, match=r"one ONNX file in fp32; leave out --(force|mode)$"):
+            policy.plan_export(network, tmp_path, data=trained / "data", options=options)
+    plan = policy.plan_export(network, tmp_path, data=trained / "data")
+    assert (len(plan.source.inputs), plan.evaluation, plan.unfit) == (10, None, None)
+    assert list(tmp_path.iterdir()) == []
+    exported = policy.carry_out(plan)
+    (verdict,) = exported.verdicts
+    path = tmp_path / "rows.onnx"
+    assert (exported.listen, exported.n_bytes) == ("rows", {"rows": path.stat().st_size})
+    metadata = ImageModel(path).metadata
+    assert (metadata.parity, metadata.verdict) == (verdict.parity, None)
 
 
 def test_own_weights_are_compared_on_the_test_part(trained: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], list
         takes=f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes "
         f"`(1, {m.window_samples})`, {m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's "
         f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
-        f"- Front end: {f.n_mels} mel bands of {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
+        f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`.",
         limits="It was trained on acted emotion: studio recordings of few speakers and sentences, in English. Expect "
         "less on spontaneous speech, other languages, children, noise and distant microphones. It labels how speech "
@@ -50,7 +50,7 @@ def image_card(metadata: ImageMetadata) -> str:
     compared = ""
     if p is not None:
         compared = (
-            f" Difference of a probability from {p.reference} on {p.inputs}: {p.mean_difference:.0e} in the mean, "
+            f" Difference of a probability from {p.reference} on {p.inputs}: {p.mean_difference:.0e} on average, "
             f"{p.max_difference:.0e} at most."
         )
     return _page(

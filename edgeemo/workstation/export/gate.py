@@ -136,7 +136,7 @@ def broken_parity(found: Parity, precision: Precision, quantized_tolerance: floa
     if found.mean_difference <= quantized_tolerance:
         return []
     return [
-        f"its probabilities differ from {found.reference}'s by {found.mean_difference:.2g} in the mean, more than "
+        f"its probabilities differ from {found.reference}'s by {found.mean_difference:.2g} on average, more than "
         f"{quantized_tolerance:g}"
     ]
 
@@ -148,7 +148,7 @@ def lost_recognition(recognition: Recognition) -> list[str]:
         return []
     return [
         f"UAR on {recognition.n_speakers} speakers changes by {100 * recognition.uar_change:.1f} "
-        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}), more than {100 * ALLOWED_DROP:g} points lost"
+        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}); at most {100 * ALLOWED_DROP:g} may be lost"
     ]
 
 
@@ -156,7 +156,9 @@ def too_slow(latency: Timing, precision: Precision) -> list[str]:
     """A variant that is not faster has no reason to be used."""
     if latency.ratio < ALLOWED_RATIO[precision]:
         return []
-    return [f"a step takes {latency.ratio:.2f} times that of {latency.compared_with} on this machine"]
+    return [
+        f"a step takes {latency.ratio:.2f} times as long as one of {latency.compared_with} on this machine"
+    ]
 
 
 def compare_recognition(

@@ -27,7 +27,7 @@ from edgeemo.workstation.training.recipe import Recipe
 _TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A trained network, ready to be exported in any variant, and what every variant is compared with.
 
@@ -92,7 +92,9 @@ def prepare(
     """
     labels = labels or recipe.label_map.labels
     if len(set(labels)) < len(labels) or not all(labels):
-        raise ExportError(f"labels are {', '.join(map(repr, labels))}; each must be a name, and occur once")
+        raise ExportError(
+            f"labels are {', '.join(map(repr, labels))}; each must be a name and occur only once"
+        )
     inputs, features = _inputs(recipe, clips)
     n_frames, n_mels = recipe.input_shape
     if isinstance(model, Path):
@@ -112,7 +114,15 @@ def prepare(
         scores=tuple(scores),
         tools={"edgeemo": edgeemo.__version__} | {t: importlib.metadata.version(t) for t in _TOOLS},
     )
-    return Source(recipe, network, metadata, inputs, len(clips), reference, expected)
+    return Source(
+        recipe=recipe,
+        network=network,
+        metadata=metadata,
+        inputs=inputs,
+        n_clips=len(clips),
+        reference=reference,
+        expected=expected,
+    )
 
 
 def _inputs(recipe: Recipe, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +175,6 @@ def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
     sums = probabilities.sum(axis=1)
     if not np.allclose(sums, 1, atol=1e-3) or probabilities.min() < 0:
         raise ExportError(
-            f"{name} does not give probabilities (they sum to {sums.min():.3g} to {sums.max():.3g}); "
+            f"{name} does not give probabilities (its outputs sum to {sums.min():.3g} to {sums.max():.3g}); "
             "end it with a softmax"
         )

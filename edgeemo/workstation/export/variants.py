@@ -198,7 +198,7 @@ def _others(source: Source, folder: Path, wanted: Sequence[str]) -> list[Emotion
         m, ours = model.metadata, source.metadata
         if (m.training, m.labels, m.n_parameters) != (ours.training, ours.labels, ours.n_parameters):
             raise ExportError(
-                f"{path} is of other weights, and this export would leave it beside the new ones; export all "
+                f"{path} holds other weights, and this export would leave it beside the new ones; export all "
                 "variants, or give another --output"
             )
         found.append(model)
