@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,6 +39,8 @@ from edgeemo.workstation.training.speech import SpeechDataset
 N_CLIPS = 32
 N_IMAGES = 256
 N_CALIBRATION_CLIPS = 64
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ class Plan:
         folder: where the files go.
         options: what to make of it.
         evaluation: what int8 is calibrated and UAR is measured on; None where there is nothing fit for that.
-        unfit: why the data are not fit for that; None where they are, and where there are none.
+        unfit: why the data are not fit for that; None where they are fit, and where there are none.
     """
 
     source: Source
@@ -302,6 +304,6 @@ def _images(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
     return list(_some(images, N_IMAGES))
 
 
-def _some(items: Sequence[Any], n: int) -> Sequence[Any]:
+def _some(items: Sequence[_T], n: int) -> Sequence[_T]:
     """At most `n` of them, evenly chosen."""
     return items[:: -(-len(items) // n)]
