@@ -84,7 +84,7 @@ def main() -> None:
             "steps": side_by_side(ways(name), arguments.steps),
             "operators": operators(name),
             "int8": {
-                mode: EmotionModel(MODELS_DIR / f"{name}.{mode}.int8.onnx").metadata.quantization
+                mode: EmotionModel(MODELS_DIR / f"{name}.{mode}.int8.onnx").metadata.to_dict()["quantization"]
                 for mode in ("window", "stream")
             },
         }

@@ -24,7 +24,7 @@ from edgeemo.errors import ClusterError, OutputError
 from edgeemo.model import EmotionModel
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
 # Ray Data gives up when no block ends for half an hour: blocks stay small, however long the clips are.
 _MAX_BLOCK_CLIPS = 32
@@ -165,7 +165,7 @@ def _summary(folder: Path, *, n_clips: int) -> ArchiveSummary:
     Raises:
         ClusterError: not one row per clip.
     """
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     errors = [pq.read_table(file, columns=["error"])["error"] for file in folder.glob("*.parquet")]
     n_rows = sum(len(column) for column in errors)

@@ -5,23 +5,46 @@ Anything that can read `metadata_props` can read it; the device reads it with on
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Self
 
 from edgeemo.errors import ModelError
+from edgeemo.evidence import Parity, Quantization, ScoreRow, Training, Verdict
+from edgeemo.records import Record
 
 KEY = "edgeemo"
 FORMAT = 1
-MODES = ("window", "stream")
-PRECISIONS = ("fp32", "int8", "fp16")
 MIN_RATE, MAX_RATE = 1000, 384_000
 """Hz, of audio."""
 
 
+class Kind(StrEnum):
+    """What a model classifies."""
+
+    AUDIO = "audio"
+    IMAGE = "image"
+
+
+class Mode(StrEnum):
+    """What one run of a graph computes: a whole window, or the new audio of a stream alone."""
+
+    WINDOW = "window"
+    STREAM = "stream"
+
+
+class Precision(StrEnum):
+    """How the weights are stored, and in int8 also how most operators compute."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+    FP16 = "fp16"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Features:
+class Features(Record):
     """Settings of the log-mel front end. They are the recipe's `[features]` table, word for word.
 
     Frames are causal: frame `t` covers the `n_fft` samples that end at sample `(t + 1) * hop_samples`, with
@@ -90,7 +113,7 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class State(Record):
     """What a stream graph carries from one step to the next: the graph input `name`, and the output `name_next`.
 
     Every state is float32 and zero at the start: a causal network's zero padding.
@@ -111,8 +134,12 @@ class State:
         return f"{self.name}_next"
 
 
+_OPTIONAL = ("training", "parity", "quantization", "verdict")
+"""Fields of which a file has an empty table where there is nothing to say."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelFacts:
+class ModelFacts(Record, ABC):
     """What every model file says of itself, whatever its model takes.
 
     Attributes:
@@ -121,12 +148,12 @@ class ModelFacts:
         labels: class names, in the order of the probabilities.
         n_parameters: weights of the network (the front end has none).
         licence: terms of the weights.
-        precision: `"fp32"`, `"int8"` (per operator) or `"fp16"` (weights stored so).
-        training: corpora, protocol, seeds and whatever else made the weights.
-        scores: rows of measured scores, each naming its protocol, seeds and number of speakers.
-        parity: how far the graph is from its source model: largest differences, tolerance, number of clips or images.
-        quantization: of int8: the nodes that stayed float because that is faster, and what was measured.
-        verdict: the export gate's: accepted or not, why, and what was measured.
+        precision: how the weights are stored.
+        training: how the weights were made; None where that is unknown.
+        scores: what was measured of the weights, the headline first.
+        parity: how far the graph is from its source model.
+        quantization: of int8: which nodes stayed float, and what was measured.
+        verdict: the export gate's; None where the variant was not judged.
         tools: versions of the libraries that made the file.
         format: version of this structure.
     """
@@ -136,38 +163,70 @@ class ModelFacts:
     labels: tuple[str, ...]
     n_parameters: int
     licence: str
-    precision: str = "fp32"
-    training: dict[str, Any] = field(default_factory=dict)
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    parity: dict[str, Any] = field(default_factory=dict)
-    quantization: dict[str, Any] = field(default_factory=dict)
-    verdict: dict[str, Any] = field(default_factory=dict)
+    precision: Precision = Precision.FP32
+    training: Training | None = None
+    scores: tuple[ScoreRow, ...] = ()
+    parity: Parity | None = None
+    quantization: Quantization | None = None
+    verdict: Verdict | None = None
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
-    def to_json(self) -> str:
-        """The value to store under `KEY`."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What the model classifies."""
+
+    @property
+    @abstractmethod
+    def mode(self) -> Mode:
+        """What one run of the graph computes."""
+
+    @property
+    @abstractmethod
+    def states(self) -> tuple[State, ...]:
+        """What the graph carries from one run to the next."""
+
+    @property
+    @abstractmethod
+    def variant(self) -> str:
+        """The file's name without its suffix."""
+
+    @property
+    @abstractmethod
+    def takes(self) -> str:
+        """What it classifies at once, for a person."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `Record.to_dict`, with an empty table where there is nothing to say."""
+        return {name: {} if value is None else value for name, value in super().to_dict().items()}
 
     @classmethod
-    def _of(cls, values: dict[str, Any]) -> Self:
-        return cls(**_known(cls, values | {"labels": tuple(values["labels"])}))
+    def from_dict(cls, values: object, *, name: str = "") -> Self:
+        """As `Record.from_dict`, of what `to_dict` gave."""
+        if isinstance(values, dict):
+            values = {key: None if key in _OPTIONAL and v == {} else v for key, v in values.items()}
+        return super().from_dict(values, name=name)
+
+    def to_json(self) -> str:
+        """The value to store under `KEY`."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def check(self) -> None:
+        """Refuse what no model can be.
+
+        Raises:
+            ValueError: one line: what is wrong.
+        """
+        for ok, problem in self._checks():
+            if not ok:
+                raise ValueError(problem)
 
     def _checks(self) -> list[tuple[bool, str]]:
         """What must hold, and the problem where it does not."""
-        texts = (self.name, self.summary, self.licence, *self.labels)
-        tables = (self.training, self.parity, self.quantization, self.verdict, self.tools, *self.scores)
         return [
-            (
-                all(isinstance(text, str) for text in texts),
-                "a name, summary, licence or label that is no text",
-            ),
-            (isinstance(self.n_parameters, int), f"{self.n_parameters!r} parameters"),
-            (isinstance(self.scores, list), "scores that are no list"),
-            (all(isinstance(table, dict) for table in tables), "a table that is none"),
             (len(self.labels) >= 2, "fewer than two labels"),
             (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
-            (self.precision in PRECISIONS, f"precision {self.precision!r}, known: {', '.join(PRECISIONS)}"),
         ]
 
 
@@ -176,7 +235,7 @@ class Metadata(ModelFacts):
     """Everything a device, or a person, needs to know of the file of a model of audio.
 
     Attributes:
-        mode: `"window"`: each step recomputes `window_samples` of audio. `"stream"`: each step computes
+        mode: `window`: each step recomputes `window_samples` of audio. `stream`: each step computes
             `step_samples` of new audio and carries `states`.
         window_samples: samples of audio that the network was trained on, and that a window graph takes.
         step_samples: new samples between two inferences of the live loop, and what a stream graph takes.
@@ -187,13 +246,18 @@ class Metadata(ModelFacts):
     window_samples: int
     step_samples: int
     features: Features
-    mode: str = "window"
+    mode: Mode = Mode.WINDOW
     states: tuple[State, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """What the model classifies: audio."""
+        return Kind.AUDIO
 
     @property
     def variant(self) -> str:
         """The file's name without its suffix: `cnn_lstm.window`, `cnn_lstm.stream.int8`."""
-        return ".".join([self.name, self.mode] + ([self.precision] if self.precision != "fp32" else []))
+        return variant_name(self.name, self.mode, self.precision)
 
     @property
     def window_s(self) -> float:
@@ -225,22 +289,12 @@ class Metadata(ModelFacts):
             )
         return metadata
 
-    @classmethod
-    def _of(cls, values: dict[str, Any]) -> Self:
-        features = Features(**_known(Features, values["features"]))
-        states = tuple(
-            State(**_known(State, state) | {"shape": tuple(state["shape"])})
-            for state in values.get("states", ())
-        )
-        return super()._of(values | {"features": features, "states": states})
-
     def _checks(self) -> list[tuple[bool, str]]:
         return [
             *super()._checks(),
-            (self.mode in MODES, f"mode {self.mode!r}, known: {', '.join(MODES)}"),
             (
                 0 < self.step_samples <= self.window_samples,
-                f"step of {self.step_samples} samples, window of {self.window_samples}",
+                f"a step of {self.step_samples} samples, expected 1 to the window's {self.window_samples}",
             ),
             (
                 self.step_samples % self.features.hop_samples == 0,
@@ -255,12 +309,25 @@ class ImageMetadata(ModelFacts):
 
     Attributes:
         height, width: pixels.
-        kind: what tells it from a model of audio, which has no such key.
     """
 
     height: int
     width: int
-    kind: str = field(default="image", init=False)
+
+    @property
+    def kind(self) -> Kind:
+        """What the model classifies: images."""
+        return Kind.IMAGE
+
+    @property
+    def mode(self) -> Mode:
+        """What one run of the graph computes: a whole image."""
+        return Mode.WINDOW
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What is carried from one image to the next: nothing."""
+        return ()
 
     @property
     def variant(self) -> str:
@@ -271,6 +338,10 @@ class ImageMetadata(ModelFacts):
     def takes(self) -> str:
         """What it classifies at once, for a person: `28 x 28`."""
         return f"{self.height} x {self.width}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `ModelFacts.to_dict`, with the kind, which the files of audio models do not name."""
+        return {**super().to_dict(), "kind": str(self.kind)}
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> ImageMetadata:
@@ -291,7 +362,20 @@ class ImageMetadata(ModelFacts):
         ]
 
 
-_KINDS: dict[str, type[Metadata] | type[ImageMetadata]] = {"audio": Metadata, "image": ImageMetadata}
+@dataclass(frozen=True, kw_only=True)
+class _Header(Record):
+    """What says how to read the rest."""
+
+    format: int
+    kind: str = Kind.AUDIO
+
+
+_CLASSES: dict[str, type[Metadata] | type[ImageMetadata]] = {Kind.AUDIO: Metadata, Kind.IMAGE: ImageMetadata}
+
+
+def variant_name(name: str, mode: Mode, precision: Precision) -> str:
+    """What a variant of the model `name` is called: `cnn_lstm.window`, `cnn_lstm.stream.int8`."""
+    return ".".join([name, mode] + ([precision] if precision != Precision.FP32 else []))
 
 
 def read_metadata(text: str, *, source: str) -> Metadata | ImageMetadata:
@@ -306,25 +390,19 @@ def read_metadata(text: str, *, source: str) -> Metadata | ImageMetadata:
     """
     try:
         values = json.loads(text)
-        version, kind = values["format"], values.get("kind", "audio")
-        if version != FORMAT:
+        header = _Header.from_dict(values)
+        if header.format != FORMAT:
             raise ModelError(
-                f"{source}: model format {version}, this edgeemo reads format {FORMAT}; "
+                f"{source}: model format {header.format}, this edgeemo reads format {FORMAT}; "
                 "update edgeemo, or export the model again"
             )
-        if kind not in _KINDS:
+        if header.kind not in _CLASSES:
             raise ModelError(
-                f"{source}: a model of the kind {kind!r}, this edgeemo knows {', '.join(_KINDS)}; update edgeemo"
+                f"{source}: a model of the kind {header.kind!r}, this edgeemo knows {', '.join(_CLASSES)}; "
+                "update edgeemo"
             )
-        metadata = _KINDS[kind]._of(values)
-        for ok, problem in metadata._checks():
-            if not ok:
-                raise ValueError(problem)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        metadata = _CLASSES[header.kind].from_dict(values)
+        metadata.check()
+    except ValueError as error:
         raise ModelError(f"{source}: broken edgeemo metadata ({error}); export the model again") from error
     return metadata
-
-
-def _known(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(cls) if f.init}
-    return {name: value for name, value in values.items() if name in names}

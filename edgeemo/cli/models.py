@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,10 +13,10 @@ from edgeemo.cli.tables import stdout_console
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgeemo.evidence import ScoreRow
     from edgeemo.model import Model
 
 _PIPE_COLUMNS = 1000
-_SCORE_ORDER = ("uar", "war", "macro_f1")
 
 
 def models_command() -> None:
@@ -52,7 +53,7 @@ def models_command() -> None:
         )
     console.print(table)
     console.print(
-        "* what the model's name alone stands for, ** and the default; `edgeemo info NAME` shows everything in one",
+        "* what the model's name alone stands for, ** and the default; `edgeemo info NAME` shows all of a file",
         style="dim",
         highlight=False,
     )
@@ -62,10 +63,10 @@ def info_command(
     model: Annotated[str, typer.Argument(help="A shipped model's name or an ONNX file.", show_default=False)],
     json_: Annotated[
         bool,
-        typer.Option("--json", help="The metadata as it is in the file, and the facts on the file, as JSON."),
+        typer.Option("--json", help="The metadata as it is in the file, and facts about the file, as JSON."),
     ] = False,
 ) -> None:
-    """Show everything a model file says of itself."""
+    """Show everything a model file says about itself."""
     from rich.text import Text
 
     from edgeemo.images import load_model
@@ -98,30 +99,17 @@ def info_command(
         console.print()
 
 
-def headline(scores: list[dict[str, Any]]) -> str:
+def headline(scores: Sequence[ScoreRow]) -> str:
     """The first score of a model, which its recipe puts first, with the protocol it was measured by.
 
     Returns:
-        such as `UAR 0.61 (speaker_independent, 24 speakers)`; `not scored` where there is none.
+        such as `UAR 0.610 (ravdess, speaker, 24 speakers)`; `not scored` where there is none.
     """
     if not scores:
         return "not scored"
     row = scores[0]
-    name = next((key for key in _SCORE_ORDER if key in row), None)
-    value = f"{name.upper().replace('_', ' ')} {_number(row[name])}" if name else "scored"
-    speakers = next((row[key] for key in ("n_speakers", "speakers") if key in row), None)
-    details = [str(row[key]) for key in ("corpus", "corpora", "protocol") if row.get(key)]
-    if isinstance(speakers, int) and speakers:
-        details.append(f"{speakers} speakers")
-    return f"{value} ({', '.join(details)})" if details else f"{value} (protocol not stated)"
-
-
-def _number(value: Any) -> str:
-    """A score as text: a number, or the `mean` of a table of statistics, with its `std` if there is one."""
-    if isinstance(value, dict):
-        spread = f" ± {value['std']:.3f}" if isinstance(value.get("std"), float) else ""
-        return _number(value.get("mean", "?")) + spread
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    speakers = f", {row.n_speakers} speakers" if row.n_speakers else ""
+    return f"UAR {row.uar:.3f} ({row.corpus}, {row.protocol}{speakers})"
 
 
 def _facts(model: Model) -> dict[str, Any]:

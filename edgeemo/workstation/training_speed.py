@@ -29,7 +29,7 @@ from edgeemo.images import load_model
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.architectures import count_parameters
-from edgeemo.workstation.export.build import export
+from edgeemo.workstation.export.file import export
 from edgeemo.workstation.training.fit import compile_model
 from edgeemo.workstation.training.plots import save_figure
 from edgeemo.workstation.training.recipe import Recipe

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from edgeemo.metadata import Features
-from edgeemo.workstation.export.build import export
+from edgeemo.metadata import Features, Mode
+from edgeemo.workstation.export.file import export
 from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window
 
 LABELS = ("low", "middle", "high")
@@ -45,7 +45,7 @@ def make_audio() -> None:
     )(x)
     noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     model = keras.Model(features, x, name="tiny")
-    for mode, name in (("window", "tiny.onnx"), ("stream", "tiny.stream.onnx")):
+    for mode, name in ((Mode.WINDOW, "tiny.onnx"), (Mode.STREAM, "tiny.stream.onnx")):
         export(model, recipe, Path(__file__).parent / name, mode=mode, clips=[noise], labels=LABELS)
 
 
@@ -64,9 +64,9 @@ def make_image() -> None:
     x = layers.Dense(
         len(LABELS), activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 3)
     )(x)
-    pictures = np.random.default_rng(0).integers(0, 256, (8, *recipe.input_shape))
+    images = np.random.default_rng(0).integers(0, 256, (8, *recipe.input_shape))
     path = Path(__file__).parent / "tiny.image.onnx"
-    export(keras.Model(pixels, x, name="tiny"), recipe, path, clips=pictures, labels=LABELS)
+    export(keras.Model(pixels, x, name="tiny"), recipe, path, clips=images, labels=LABELS)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from edgeemo.errors import ModelError
 from edgeemo.images import ImageModel, load_model
 from edgeemo.metadata import ImageMetadata, Metadata, read_metadata
 from edgeemo.model import EmotionModel
+from support.evidence import score_row
 from support.models import patched
 
 IMAGE = Path(__file__).parent / "tiny.image.onnx"
@@ -88,7 +89,7 @@ def test_each_class_takes_its_kind_alone(tiny_model_path: Path) -> None:
             '"kind": "video"',
             "a model of the kind 'video', this edgeemo knows audio, image",
         ),
-        ('"kind": "image"', '"kinX": "image"', "broken edgeemo metadata .'features'"),
+        ('"kind": "image"', '"kinX": "image"', "broken edgeemo metadata .'window_samples' is missing"),
         ('"format": 1', '"format": 2', "model format 2"),
     ],
 )
@@ -210,8 +211,8 @@ def test_models_lists_one_that_was_exported_among_the_shipped(
     assert "0.64 s" in result.stdout
 
 
-def test_a_score_on_pictures_has_no_speakers() -> None:
-    row = {"protocol": "holdout", "corpus": "fashion_mnist", "n_speakers": 0, "uar": 0.9}
+def test_a_score_on_images_has_no_speakers() -> None:
+    row = score_row(protocol="holdout", corpus="fashion_mnist", n_speakers=0, uar=0.9)
     assert headline([row]) == "UAR 0.900 (fashion_mnist, holdout)"
 
 

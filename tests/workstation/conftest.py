@@ -12,6 +12,7 @@ import pytest
 from edgeemo.metadata import Metadata
 from edgeemo.places import EXPORT_DIR
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
+from support.evidence import score_row, training
 from support.networks import randomise
 from support.signals import noise, speech_like
 
@@ -63,7 +64,7 @@ def exported(
 
     @functools.cache
     def make(name: str) -> Exported:
-        from edgeemo.workstation.export.build import export
+        from edgeemo.workstation.export.file import export
 
         recipe, model = shipped_recipe(name), random_model(name)
         path = tmp_path_factory.mktemp("exported") / f"{name}.onnx"
@@ -72,8 +73,8 @@ def exported(
             recipe,
             path,
             clips=[speech_like(60000, seed=1), noise(20000, seed=1)],
-            training={"seed": 3, "train_speakers": ["ravdess-01", "täss-Ä"]},
-            scores=[{"protocol": "speaker", "uar": 0.5}],
+            training=training(),
+            scores=[score_row()],
         )
         return Exported(recipe, model, path, metadata)
 

@@ -4,38 +4,60 @@ from __future__ import annotations
 
 import dataclasses
 
-from edgeemo.images import ImageModel, load_model
-from edgeemo.metadata import MODES, PRECISIONS
+from edgeemo.evidence import Training
+from edgeemo.images import load_model
+from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.model import EmotionModel
 from edgeemo.places import MODELS_DIR, model_path, shipped_models, stands_for
 from edgeemo.workstation.export.card import image_card, model_card
+from edgeemo.workstation.export.variants import VARIANTS
 
 
 def test_shipped_cards() -> None:
-    models = [load_model(path) for path in shipped_models()]
-    expected = {m.metadata.name: image_card(m.metadata) for m in models if isinstance(m, ImageModel)}
-    for name in {m.metadata.name for m in models} - set(expected):
-        variants = [m.metadata for m in models if m.metadata.name == name]
-        variants.sort(key=lambda m: (MODES.index(m.mode), PRECISIONS.index(m.precision)))
-        expected[name] = model_card(variants, listen=stands_for(name))
-        for m in models:
-            if m.metadata.name == name:
-                assert m.metadata.verdict["n_bytes"] == m.path.stat().st_size, m.path
+    expected = {}
+    variants: dict[str, list[Metadata]] = {}
+    n_bytes = {}
+    for path in shipped_models():
+        m = load_model(path).metadata
+        if isinstance(m, ImageMetadata):
+            expected[m.name] = image_card(m)
+        else:
+            variants.setdefault(m.name, []).append(m)
+            n_bytes[m.variant] = path.stat().st_size
+    for name, of_model in variants.items():
+        of_model.sort(key=lambda m: VARIANTS.index((m.mode, m.precision)))
+        expected[name] = model_card(of_model, n_bytes=n_bytes, listen=stands_for(name))
     assert len(expected) == 8
     assert {path.stem: path.read_text(encoding="utf-8") for path in MODELS_DIR.glob("*.md")} == expected
 
 
-def test_a_corpus_of_ones_own_has_unknown_terms() -> None:
+def shipped() -> tuple[Metadata, Training]:
+    """A shipped model's metadata, and what they say of its training."""
     m = EmotionModel(model_path("cnn_lstm")).metadata
-    own = dataclasses.replace(m, training={**m.training, "corpora": ["mine"]})
-    assert "- mine: a corpus of the maker's own" in model_card([own], listen=m.variant)
+    assert m.training is not None
+    return m, m.training
+
+
+def card(m: Metadata) -> str:
+    return model_card([m], n_bytes={m.variant: 1234}, listen=m.variant)
+
+
+def test_a_corpus_of_ones_own_has_unknown_terms() -> None:
+    m, training = shipped()
+    own = dataclasses.replace(m, training=dataclasses.replace(training, corpora=("mine",)))
+    assert "- mine: a corpus of the maker's own" in card(own)
 
 
 def test_a_card_says_where_speakers_are_shared() -> None:
-    m = EmotionModel(model_path("cnn_lstm")).metadata
-    assert "Neither is in the training clips." in model_card([m], listen=m.variant)
-    shared = {"protocol": "session", "train_speakers": m.training["test_speakers"]}
-    card = model_card([dataclasses.replace(m, training={**m.training, **shared})], listen=m.variant)
-    assert "Session split: the same speakers are in training, validation and test." in card
-    assert "whose speakers are in the training clips too" in card
-    assert "held-out speakers" not in card
+    m, training = shipped()
+    assert "None of them is in the training clips." in card(m)
+    shared = dataclasses.replace(training, protocol="session", train_speakers=training.test_speakers)
+    text = card(dataclasses.replace(m, training=shared))
+    assert "Session split: the same speakers are in training, validation and test." in text
+    assert "whose speakers are in the training clips too" in text
+    assert "held-out speakers" not in text
+
+
+def test_a_size_is_the_files_own() -> None:
+    m, _ = shipped()
+    assert f"| {m.variant} | 1,234 |" in card(m)

@@ -20,12 +20,15 @@ from typer.testing import CliRunner
 
 from edgeemo.cli import app
 from edgeemo.errors import ExportError, ModelError, ParityError
-from edgeemo.metadata import KEY, Metadata
+from edgeemo.metadata import KEY, Metadata, Mode, Precision
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.export import build as export_module
-from edgeemo.workstation.export.build import export, load_keras
+from edgeemo.workstation.export import policy
+from edgeemo.workstation.export import source as source_module
+from edgeemo.workstation.export.file import export
+from edgeemo.workstation.export.source import load_keras
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
+from support.evidence import score_row, training
 from support.networks import randomise
 from support.recipes import SHIPPED
 from support.signals import speech_like
@@ -146,8 +149,8 @@ def test_own_model(
     metadata = export(model, small_recipe, old_file, clips=CLIPS, labels=LABELS)
     loaded = EmotionModel(old_file)
     assert loaded.labels == metadata.labels == LABELS
-    assert metadata.parity["n_clips"] == 2
-    assert metadata.parity["same_label"] == 1
+    assert metadata.parity.n_clips == 2
+    assert metadata.parity.same_label == 1
     window = speech_like(small_recipe.window_samples, 8000, seed=9)
     features = FrontEnd(small_recipe.features)(window[np.newaxis])
     expected = model.predict(features.reshape(1, *model.input_shape[1:]), verbose=0)[0]
@@ -187,6 +190,57 @@ def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
         assert result.stderr.splitlines()[-1].startswith("edgeemo: mine gives")
         assert words in result.stderr
         assert output.read_bytes() == before
+
+
+def test_own_model_from_python(small_recipe: Recipe, tmp_path: Path) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model().save(weights)
+    network = policy.Network(recipe=small_recipe, weights=weights, labels=LABELS)
+    options = policy.Options(modes=(Mode.WINDOW,), precisions=(Precision.FP32,), step_ms=64)
+    plan = policy.plan_export(network, tmp_path / "out", options=options)
+    assert (plan.source.n_clips, plan.evaluation, plan.unfit) == (1, None, None), "the sample alone"
+    assert not plan.folder.exists()
+    exported = policy.carry_out(plan)
+    assert ([v.variant for v in exported.verdicts], exported.listen) == (["small.window"], "small.window")
+    metadata = EmotionModel(tmp_path / "out" / "small.window.onnx").metadata
+    assert metadata.labels == LABELS
+    assert (metadata.step_s, small_recipe.window.step_s) == (0.064, 0.032)
+
+
+def test_audio_that_is_of_no_corpus_serves_to_compare(small_recipe: Recipe, tmp_path: Path) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model().save(weights)
+    for i in range(3):
+        soundfile.write(tmp_path / f"{i}.wav", speech_like(4000, 8000, seed=i), 8000)
+    network = policy.Network(recipe=small_recipe, weights=weights, labels=LABELS)
+    plan = policy.plan_export(network, tmp_path / "out", data=tmp_path)
+    assert (plan.source.n_clips, plan.evaluation) == (3, None)
+    assert plan.unfit is not None
+    assert "\n" not in plan.unfit
+
+
+def test_options_as_the_command_line_calls_them() -> None:
+    assert policy.Options().given == []
+    every = policy.Options(
+        modes=(Mode.STREAM,), precisions=(Precision.INT8,), step_ms=0, ort_format=True, force=True
+    )
+    assert every.given == ["--mode", "--precision", "--step-ms", "--format", "--force"]
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("--mode", ["window", "stream"]),
+        ("--precision", ["fp32", "int8", "fp16"]),
+        ("--format", ["onnx", "ort"]),
+    ],
+)
+def test_a_choice_that_there_is_not(option: str, choices: list[str], old_file: Path) -> None:
+    result = CliRunner().invoke(app, ["export", option, "other", "-o", str(old_file.parent)])
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert all(choice in result.stderr for choice in choices)
+    assert_untouched(old_file)
 
 
 def test_output_must_be_a_folder(tmp_path: Path, old_file: Path) -> None:
@@ -276,7 +330,7 @@ def test_broken_graph_is_refused(
     small_recipe: Recipe, old_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A graph that computes something slightly different never becomes a model file."""
-    convert = export_module.network_graph
+    convert = source_module.network_graph
 
     def perturbed(*arguments: Any, **options: Any) -> Any:
         import onnx_ir as ir
@@ -287,7 +341,7 @@ def test_broken_graph_is_refused(
         weights.const_value = ir.tensor(array + np.float32(0.02) * np.sign(array))
         return graph
 
-    monkeypatch.setattr(export_module, "network_graph", perturbed)
+    monkeypatch.setattr(source_module, "network_graph", perturbed)
     with pytest.raises(
         ParityError, match=r"differs from Keras by up to .* on 2 clips.*0\.0001.*nothing was replaced"
     ):
@@ -324,21 +378,23 @@ def test_metadata_travels_in_the_file(name: str, exported: Callable[[str], Any])
     assert (found.window_samples, found.step_samples) == (51200, 2560)
     assert found.labels == recipe.label_map.labels
     assert found.licence == recipe.export.licence
-    assert found.training == {"seed": 3, "train_speakers": ["ravdess-01", "täss-Ä"]}
-    assert found.scores == [{"protocol": "speaker", "uar": 0.5}]
+    assert found.training == training()
+    assert found.scores == (score_row(),)
     assert found.n_parameters == keras_model.count_params() - 129
     assert set(found.tools) >= {"edgeemo", "keras", "tensorflow", "onnx", "onnxruntime"}
     parity = found.parity
-    assert 0 < parity["mean_difference"] <= parity["max_difference"] < 1e-5
-    assert (parity["n_clips"], parity["n_windows"], parity["same_label"]) == (2, 3, 1.0)
-    assert parity["tolerance"] == recipe.export.tolerance
+    assert 0 < parity.mean_difference <= parity.max_difference < 1e-5
+    assert (parity.n_clips, parity.n_windows, parity.same_label) == (2, 3, 1.0)
+    assert parity.tolerance == recipe.export.tolerance
 
 
 def test_json_round_trip(exported: Callable[[str], Any]) -> None:
     metadata = exported("cnn_lstm").metadata
     assert Metadata.from_json(metadata.to_json(), source="x") == metadata
     later = json.loads(metadata.to_json()) | {"added_later": 1}
-    later["features"]["added_later"] = 2
+    later["features"]["added_later"] = later["training"]["added_later"] = later["scores"][0][
+        "added_later"
+    ] = 2
     assert Metadata.from_json(json.dumps(later), source="x") == metadata
 
 
@@ -362,7 +418,7 @@ def changed(path: Path, folder: Path, change: Callable[[dict[str, Any]], Any] | 
 CHANGED: dict[str, tuple[Callable[[dict[str, Any]], Any] | str | None, str]] = {
     "none": (None, "without edgeemo metadata"),
     "not JSON": ("{", "broken edgeemo metadata"),
-    "not a table": ("[1]", "broken edgeemo metadata"),
+    "not a table": ("[1]", r"broken edgeemo metadata .it is \[1\], expected a table"),
     "newer": (lambda m: m.update(format=2), "model format 2, this edgeemo reads format 1"),
     "no format": (lambda m: m.pop("format") and None, "broken edgeemo metadata .'format'"),
     "no labels": (lambda m: m.pop("labels") and None, "broken edgeemo metadata .'labels'"),
@@ -375,25 +431,39 @@ CHANGED: dict[str, tuple[Callable[[dict[str, Any]], Any] | str | None, str]] = {
     "window": (lambda m: m.update(window_samples=48000), r"graph has .*51200.*metadata says .*48000"),
     "step": (lambda m: m.update(step_samples=2561), "2561 samples is not a multiple of the hop"),
     "no step": (lambda m: m.update(step_samples=0), "step of 0 samples"),
-    "mode": (lambda m: m.update(mode="batch"), "mode 'batch'"),
-    "precision": (lambda m: m.update(precision="int4"), "precision 'int4'"),
+    "mode": (lambda m: m.update(mode="batch"), "mode is 'batch', expected window or stream"),
+    "precision": (lambda m: m.update(precision="int4"), "precision is 'int4', expected fp32 or int8 or fp16"),
     "mode of another graph": (lambda m: m.update(mode="stream"), r"graph has .*51200.*metadata says .*2560"),
     "features": (lambda m: m["features"].update(n_fft=511), "n_fft is 511"),
-    "features not a table": (lambda m: m.update(features=[1]), "broken edgeemo metadata"),
-    "text for a number": (lambda m: m.update(step_samples="2560"), "broken edgeemo metadata"),
-    "no name": (lambda m: m.update(name=None), "broken edgeemo metadata .a name, summary"),
-    "numbers as labels": (lambda m: m.update(labels=[1, 2]), "broken edgeemo metadata .a name, summary"),
-    "text for the weights": (
-        lambda m: m.update(n_parameters="many"),
-        "broken edgeemo metadata .'many' param",
+    "features not a table": (lambda m: m.update(features=[1]), r"features is \[1\], expected a table"),
+    "text for a number": (
+        lambda m: m.update(step_samples="2560"),
+        "step_samples is '2560', expected a whole",
     ),
-    "a table for the scores": (lambda m: m.update(scores={"a": {}}), "broken edgeemo metadata"),
-    "scores that are no tables": (lambda m: m.update(scores=[1]), "broken edgeemo metadata .a table"),
+    "no name": (lambda m: m.update(name=None), "name is None, expected text"),
+    "numbers as labels": (lambda m: m.update(labels=[1, 2]), r"labels\[0\] is 1, expected text"),
+    "text for the weights": (lambda m: m.update(n_parameters="many"), "n_parameters is 'many', expected a"),
+    "a table for the scores": (lambda m: m.update(scores={"a": {}}), "scores is .*, expected a list"),
+    "scores that are no tables": (lambda m: m.update(scores=[1]), r"scores\[0\] is 1, expected a table"),
+    "a score in words": (
+        lambda m: m["scores"][0].update(uar="0.5"),
+        r"scores\[0\].uar is '0.5', expected a num",
+    ),
+    "a fold that is missing": (lambda m: m["training"].pop("fold") and None, "'training.fold' is missing"),
+    "a number as a reason": (lambda m: m.update(verdict={"variant": "x", "reasons": [1]}), "verdict.reasons"),
+    "parity in words": (
+        lambda m: m["parity"].update(n_clips="two"),
+        "parity.n_clips is 'two', expected a whole",
+    ),
     "endless rate": (
         lambda m: m["features"].update(sample_rate=math.inf),
-        "broken edgeemo metadata .sample_rate is inf; it must be a whole number of Hz",
+        "features.sample_rate is inf, expected a whole number",
     ),
-    "number for the labels": (lambda m: m.update(labels=7), "broken edgeemo metadata"),
+    "impossible rate": (
+        lambda m: m["features"].update(sample_rate=1),
+        "broken edgeemo metadata .sample_rate is 1; it must be a whole number of Hz",
+    ),
+    "number for the labels": (lambda m: m.update(labels=7), "labels is 7, expected a list"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Export of networks over images: one file each, compared with Keras on pictures of the corpus."""
+"""Export of networks over images: one file each, compared with Keras on images of the corpus."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ from typer.testing import CliRunner, Result
 from edgeemo.cli import app
 from edgeemo.errors import ExportError, ParityError
 from edgeemo.images import ImageModel
+from edgeemo.metadata import Mode, Precision
 from edgeemo.workstation.architectures import build as build_network
 from edgeemo.workstation.corpora.images import read_images
-from edgeemo.workstation.export.build import Source, build, export, prepare, write
+from edgeemo.workstation.export import policy
+from edgeemo.workstation.export.build import build
+from edgeemo.workstation.export.file import export, write
+from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.training.folder import claim_run, write_run_metrics
 from edgeemo.workstation.training.metrics import CellMetrics, summarise
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 from support.corpora import write_fashion
+from support.evidence import score_row, training
 from support.networks import randomise
 from support.runs import make_cell, make_scores
 
 LABELS = ("yes", "no", "peut-être")
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 8, 6), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6), np.uint8)
 OLD = b"the model that was here before"
 
 
@@ -59,7 +64,7 @@ def cnn() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def source(recipe: Recipe) -> Source:
-    return prepare(lstm(), recipe, clips=PICTURES, labels=LABELS)
+    return prepare(lstm(), recipe, clips=IMAGES, labels=LABELS)
 
 
 @pytest.fixture
@@ -82,20 +87,21 @@ def test_the_file_computes_what_keras_computes(
     make: Callable[[], keras.Model], native: str, recipe: Recipe, old_file: Path
 ) -> None:
     model = make()
-    facts, scores = {"fold": "fold-1"}, [{"part": "test", "uar": 0.5}]
-    metadata = export(model, recipe, old_file, clips=PICTURES, labels=LABELS, training=facts, scores=scores)
+    facts, scores = training(), (score_row(),)
+    metadata = export(model, recipe, old_file, clips=IMAGES, labels=LABELS, training=facts, scores=scores)
     loaded = ImageModel(old_file)
     assert loaded.metadata == metadata
     assert (metadata.name, metadata.height, metadata.width, metadata.labels) == ("tiny_image", 8, 6, LABELS)
     assert (metadata.training, metadata.scores) == (facts, scores)
     assert metadata.n_parameters == model.count_params()
     parity = metadata.parity
-    assert (parity["reference"], parity["n_images"], parity["same_label"]) == ("Keras", 5, 1)
-    assert parity["mean_difference"] <= parity["max_difference"] < 1e-5
+    assert (parity.reference, parity.n_images, parity.same_label) == ("Keras", 5, 1)
+    assert parity.mean_difference <= parity.max_difference < 1e-5
+    assert (parity.n_clips, parity.n_windows) == (None, None)
 
     others = np.random.default_rng(9).uniform(0, 255, (4, 8, 6)).astype(np.float32)
     expected = model.predict(others, verbose=0)
-    assert np.ptp(expected, axis=0).max() > 0.01, "it says the same of all pictures"
+    assert np.ptp(expected, axis=0).max() > 0.01, "it says the same of all images"
     np.testing.assert_allclose([loaded.predict(x) for x in others], expected, rtol=0, atol=1e-5)
     count = Counter(node.op_type for node in onnx.load(old_file).graph.node)
     assert count[native] == 1
@@ -105,11 +111,11 @@ def test_the_file_computes_what_keras_computes(
 def test_an_onnx_file_of_another_tool(source: Source, recipe: Recipe, old_file: Path, tmp_path: Path) -> None:
     weights = tmp_path / "theirs.onnx"
     write(source, weights)
-    metadata = export(weights, recipe, old_file, clips=PICTURES, labels=LABELS)
-    assert metadata.parity["reference"] == "theirs.onnx"
-    for picture in PICTURES:
+    metadata = export(weights, recipe, old_file, clips=IMAGES, labels=LABELS)
+    assert metadata.parity.reference == "theirs.onnx"
+    for image in IMAGES:
         np.testing.assert_allclose(
-            ImageModel(old_file).predict(picture), ImageModel(weights).predict(picture), rtol=0, atol=1e-6
+            ImageModel(old_file).predict(image), ImageModel(weights).predict(image), rtol=0, atol=1e-6
         )
 
 
@@ -126,11 +132,18 @@ def test_broken_parity_leaves_the_old_file(source: Source, recipe: Recipe, old_f
     assert_untouched(old_file)
 
 
-@pytest.mark.parametrize(("mode", "precision"), [("stream", "fp32"), ("window", "int8"), ("window", "fp16")])
-def test_there_is_one_variant(mode: str, precision: str, source: Source, old_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "precision"),
+    [
+        (Mode.STREAM, Precision.FP32),
+        (Mode.WINDOW, Precision.INT8),
+        (Mode.WINDOW, Precision.FP16),
+    ],
+)
+def test_there_is_one_variant(mode: Mode, precision: Precision, source: Source, old_file: Path) -> None:
     with pytest.raises(ExportError, match="tiny_image is a network over images, which has one variant"):
         build(source, mode, precision)
-    if precision == "fp32":
+    if precision is Precision.FP32:
         with pytest.raises(ExportError, match="one variant"):
             write(source, old_file, mode=mode)
         assert_untouched(old_file)
@@ -142,7 +155,7 @@ def test_there_is_one_variant(mode: str, precision: str, source: Source, old_fil
 )
 def test_labels_that_do_not_fit(labels: tuple[str, ...], words: str, recipe: Recipe, old_file: Path) -> None:
     with pytest.raises(ExportError, match=words):
-        export(lstm(), recipe, old_file, clips=PICTURES, labels=labels)
+        export(lstm(), recipe, old_file, clips=IMAGES, labels=labels)
     assert_untouched(old_file)
 
 
@@ -205,20 +218,20 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
     assert sorted(p.name for p in path.parent.iterdir()) == ["rows.md", "rows.onnx"]
     model = ImageModel(path)
     m = model.metadata
-    assert (m.training["fold"], m.training["seed"], m.training["n_clips"]) == (fold, seed, 7)
-    assert m.training["recipe"] == json.loads((trained / "run" / "recipe.json").read_text())
-    assert (m.scores[0]["part"], m.scores[0]["uar"], m.scores[0]["seeds"]) == ("test", 0.4 + seed, [seed])
+    assert (m.training.fold, m.training.seed, m.training.n_clips) == (fold, seed, 7)
+    assert m.training.recipe == json.loads((trained / "run" / "recipe.json").read_text())
+    assert (m.scores[0].part, m.scores[0].uar, m.scores[0].seeds) == ("test", 0.4 + seed, (seed,))
     card = path.with_suffix(".md").read_text()
     for said in (
         "# rows\n\nan LSTM: ",
         "`image (1, 28, 28)`",
-        "Trained on 7 pictures (holdout protocol",
+        "Trained on 7 images (holdout protocol",
         "**Fashion-MNIST** (MIT)",
         "The test part is the corpus' own",
         f"| test | holdout, {fold} | fashion_mnist | 10 | {seed} | {0.4 + seed:.3f} |",
     ):
         assert said in card
-    for shown in (f"wrote {path}", f"{path.stat().st_size:,} bytes", "on 10 pictures", "same label for 100"):
+    for shown in (f"wrote {path}", f"{path.stat().st_size:,} bytes", "on 10 images", "same label for 100"):
         assert shown in result.stdout
 
     of_corpus = [p.pixels for p in read_images(trained / "data", ["fashion_mnist"])][:3]
@@ -231,6 +244,26 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
     assert "fashion_mnist" in result.stdout
 
 
+def test_a_run_from_python(trained: Path, tmp_path: Path) -> None:
+    network = policy.trained(trained / "run", fold="1")
+    assert network.weights == trained / "run" / "fold-1_seed-1" / "model.keras"
+    assert network.training is not None
+    assert (network.training.fold, network.training.seed) == ("fold-1", 1)
+    assert [row.part for row in network.scores] == ["test", "validation"]
+    for options in (policy.Options(force=True), policy.Options(modes=(Mode.WINDOW,))):
+        with pytest.raises(ExportError, match=r"one ONNX file in fp32; leave out --(force|mode)$"):
+            policy.plan_export(network, tmp_path, data=trained / "data", options=options)
+    plan = policy.plan_export(network, tmp_path, data=trained / "data")
+    assert (len(plan.source.inputs), plan.evaluation, plan.unfit) == (10, None, None)
+    assert list(tmp_path.iterdir()) == []
+    exported = policy.carry_out(plan)
+    (verdict,) = exported.verdicts
+    path = tmp_path / "rows.onnx"
+    assert (exported.listen, exported.n_bytes) == ("rows", {"rows": path.stat().st_size})
+    metadata = ImageModel(path).metadata
+    assert (metadata.parity, metadata.verdict) == (verdict.parity, None)
+
+
 def test_own_weights_are_compared_on_the_test_part(trained: Path, tmp_path: Path) -> None:
     weights = trained / "run" / "fold-1_seed-1" / "model.keras"
     arguments = ["-m", trained / "r.toml", "--weights", weights, "--data", trained / "data", "-o", tmp_path]
@@ -238,7 +271,7 @@ def test_own_weights_are_compared_on_the_test_part(trained: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     m = ImageModel(tmp_path / "rows.onnx").metadata
     assert m.labels == tuple("abcdefghij")
-    assert (m.training, m.scores, m.parity["n_images"]) == ({}, [], 10)
+    assert (m.training, m.scores, m.parity.n_images) == (None, (), 10)
 
 
 REFUSED = {
@@ -248,8 +281,8 @@ REFUSED = {
     "format": (["--format", "ort"], "leave out --format"),
     "force": (["--force", "--mode", "stream"], "leave out --mode, --force"),
     "fold": (["--fold", "fold-3"], "has no fold 'fold-3'; it has fold-1, fold-2"),
-    "data": ([], "rows is compared with Keras on pictures; give --data with the folder of fashion_mnist"),
-    "no pictures": (["--data", "."], "no Fashion-MNIST in"),
+    "data": ([], "rows is compared with Keras on images; give --data with the folder of fashion_mnist"),
+    "no images": (["--data", "."], "no Fashion-MNIST in"),
 }
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeemo.errors import ExportError
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.export.build import prepare
+from edgeemo.workstation.export.source import prepare
 from edgeemo.workstation.export.variants import export_variants
 from edgeemo.workstation.training.recipe import Recipe
 from support.signals import noise, speech_like
@@ -76,11 +76,11 @@ def test_whole_export(layout: str, small_recipe: Recipe, tmp_path: Path) -> None
     path = gru_file(tmp_path / "other.onnx", LAYOUTS[layout])
     source = prepare(path, small_recipe, clips=CLIPS, labels=LABELS)
     assert source.expected.std(axis=0).max() > 0.01
-    verdicts = export_variants(source, tmp_path / "out", precisions=["fp32"], force=True, n_steps=20)
-    assert [v.variant for v in verdicts] == ["small.window", "small.stream"]
-    for verdict in verdicts:
-        assert verdict.parity["reference"] == "other.onnx"
-        assert verdict.parity["max_difference"] < 1e-5
+    exported = export_variants(source, tmp_path / "out", precisions=["fp32"], force=True, n_steps=20)
+    assert [v.variant for v in exported.verdicts] == ["small.window", "small.stream"]
+    for verdict in exported.verdicts:
+        assert verdict.parity.reference == "other.onnx"
+        assert verdict.parity.max_difference < 1e-5
         metadata = EmotionModel(tmp_path / "out" / f"{verdict.variant}.onnx").metadata
         assert metadata.n_parameters == 18 * N_MELS + 18 * 6 + 36 + 18 + 3 + 1
 

@@ -316,7 +316,7 @@ def test_a_summary_is_the_mean_of_the_seeds_means(
 
 def test_training_facts(small_recipe: Recipe) -> None:
     facts = training_facts(small_recipe, make_cell("fold-2", 3, split="abc"))
-    assert facts == {
+    assert facts.to_dict() == {
         "protocol": "speaker",
         "fold": "fold-2",
         "seed": 3,
@@ -340,12 +340,12 @@ def test_score_rows_count_the_speakers_of_each_corpus(small_recipe: Recipe) -> N
         speakers=("ravdess-01", "ravdess-02", "tess-OAF"),
     )
     rows = score_rows(small_recipe, dataclasses.replace(cell, test=both))
-    assert [(r["part"], r["corpus"], r["n_speakers"], r["uar"]) for r in rows] == [
+    assert [(r.part, r.corpus, r.n_speakers, r.uar) for r in rows] == [
         ("test", "ravdess", 2, 0.6),
         ("test", "tess", 1, 0.9),
         ("validation", "ravdess", 1, 0.5),
     ]
-    assert rows[0] == {
+    assert rows[0].to_dict() == {
         "part": "test",
         "protocol": "speaker",
         "corpus": "ravdess",

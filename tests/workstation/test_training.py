@@ -712,23 +712,23 @@ def test_exported_run_classifies_as_keras_does(
     output = tmp_path / "tiny.window.onnx"
     assert "tiny.stream rejected: MaxPool" in result.output, "its steps are shorter than its pooling"
     verdict = EmotionModel(tmp_path / "tiny.window.int8.onnx").metadata.verdict
-    assert verdict["parity"]["n_clips"] == 24, "48 clips, at most 32: every second"
-    assert verdict["recognition"]["n_clips"] == len(run.split.test)
-    assert verdict["recognition"]["n_speakers"] == len({clip.speaker for clip in run.split.test})
+    assert verdict.parity.n_clips == 24, "48 clips, at most 32: every second"
+    assert verdict.recognition.n_clips == len(run.split.test)
+    assert verdict.recognition.n_speakers == len({clip.speaker for clip in run.split.test})
 
     model, cell = EmotionModel(output), run.metrics
     assert model.metadata.name == "tiny", "the run's recipe, not that of --model"
-    assert model.metadata.training["test_speakers"] == list(cell.test.speakers)
-    assert model.metadata.training["recipe"] == json.loads((run.folder / "recipe.json").read_text())
+    assert model.metadata.training.test_speakers == cell.test.speakers
+    assert model.metadata.training.recipe == json.loads((run.folder / "recipe.json").read_text())
     row = model.metadata.scores[0]
-    assert (row["part"], row["protocol"], row["corpus"], row["fold"]) == (
+    assert (row.part, row.protocol, row.corpus, row.fold) == (
         "test",
         "speaker",
         "ravdess",
         "fold-1",
     )
-    assert (row["uar"], row["n_clips"]) == (cell.test.scores.uar, cell.test.scores.n_clips)
-    assert row["n_speakers"] == len(cell.test.speakers)
+    assert (row.uar, row.n_clips) == (cell.test.scores.uar, cell.test.scores.n_clips)
+    assert row.n_speakers == len(cell.test.speakers)
 
     frontend = FrontEnd(run.recipe.features)
     clips = run.split.test[:4]
@@ -763,7 +763,7 @@ def test_export_is_not_tested_on_training_clips(run: Run, corpus: Path, tmp_path
     result = CliRunner().invoke(app, list(map(str, [*arguments, "--data", fewer])))
     assert result.exit_code == 0, result.output
     assert "the data are not those that fold-1 was trained on" in result.stderr
-    assert EmotionModel(tmp_path / "out" / "tiny.window.onnx").metadata.verdict["recognition"] is None
+    assert EmotionModel(tmp_path / "out" / "tiny.window.onnx").metadata.verdict.recognition is None
 
 
 def test_export_of_own_weights_is_scored_by_the_names_of_its_labels(
@@ -782,8 +782,8 @@ def test_export_of_own_weights_is_scored_by_the_names_of_its_labels(
         arguments += ["--mode", "window", "--precision", "fp32"]
         result = CliRunner().invoke(app, list(map(str, arguments)))
         assert result.exit_code == 0, result.output
-        found = EmotionModel(tmp_path / name / "tiny.window.onnx").metadata.verdict["recognition"]
-        assert found["uar"] == pytest.approx(run.summary.cells[0].test.scores.uar)
+        found = EmotionModel(tmp_path / name / "tiny.window.onnx").metadata.verdict.recognition
+        assert found.uar == pytest.approx(run.summary.cells[0].test.scores.uar)
         card = (tmp_path / name / "tiny.md").read_text()
         assert "which may have been in the weights' training" in card
         assert "held-out speakers" not in card

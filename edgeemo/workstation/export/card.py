@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from edgeemo.evidence import Parity, Recognition, Training, Verdict
 from edgeemo.markdown import markdown_table
-from edgeemo.metadata import ImageMetadata, Metadata
-from edgeemo.workstation.corpora.images import IMAGE_CORPORA
-from edgeemo.workstation.corpora.names import CORPORA
+from edgeemo.metadata import ImageMetadata, Kind, Metadata, ModelFacts
+from edgeemo.workstation.corpora.images import IMAGE_CORPORA, ImageCorpus
+from edgeemo.workstation.corpora.names import CORPORA, Corpus
 
 
-def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
+def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], listen: str) -> str:
     """Write the card of a model from what is in its files.
 
     Args:
         variants: metadata of every file of the model, at least one.
-        listen: the variant that `edgeemo listen` uses.
+        n_bytes: sizes of the files, by the variants' names.
+        listen: the variant that `edgeemo listen` uses; it was judged.
 
     Returns:
-        Markdown. Every figure in it is in the metadata too.
+        Markdown. Every figure in it but the sizes is in the metadata too.
     """
     m = variants[0]
     f = m.features
@@ -29,13 +30,13 @@ def model_card(variants: Sequence[Metadata], *, listen: str) -> str:
         takes=f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes "
         f"`(1, {m.window_samples})`, {m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's "
         f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
-        f"- Front end: {f.n_mels} mel bands of {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
+        f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`.",
-        limits="Acted emotion in studio recordings of few speakers and sentences, in English: on spontaneous speech, "
-        "other languages, children, noise and far microphones expect less. It labels how speech sounds, not what a "
-        "person feels, and it has no class for anything else: it answers on silence, music and noise too. Do not "
-        "decide about people with it.",
-        variants=_variants(variants, listen),
+        limits="It was trained on acted emotion: studio recordings of few speakers and sentences, in English. Expect "
+        "less on spontaneous speech, other languages, children, noise and distant microphones. It labels how speech "
+        "sounds, not what a person feels, and it has no class for anything else: it answers on silence, music and "
+        "noise too. Do not use it to make decisions about people.",
+        variants=_variants(variants, n_bytes, listen),
     )
 
 
@@ -46,34 +47,40 @@ def image_card(metadata: ImageMetadata) -> str:
         Markdown. Every figure in it is in the metadata too.
     """
     m, p = metadata, metadata.parity
+    compared = ""
+    if p is not None:
+        compared = (
+            f" Difference of a probability from {p.reference} on {p.inputs}: {p.mean_difference:.0e} on average, "
+            f"{p.max_difference:.0e} at most."
+        )
     return _page(
         m,
-        does="Grey pixels in, class probabilities out. A network of a published comparison, to be measured "
+        does="Grey pixels in, class probabilities out. A network of a published comparison, there to be measured "
         "(`edgeemo bench`): no microphone listens to it.",
         takes=f"- `image (1, {m.height}, {m.width})`: float32, from 0 (black) to 255.",
-        limits="It was made to compare networks, not to be used. Do not decide about people with it.",
-        variants=f"One graph in fp32. Difference of a probability from {p['reference']} on {p['n_images']} pictures: "
-        f"{p['mean_difference']:.0e} in the mean, {p['max_difference']:.0e} at most.",
+        limits="It was made to compare networks, not to be used. Do not use it to make decisions about people.",
+        variants=f"One graph in fp32.{compared}",
     )
 
 
-def _page(m: Metadata | ImageMetadata, *, does: str, takes: str, limits: str, variants: str) -> str:
+def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -> str:
     """What every card has, in order."""
     made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
+    things = "images" if m.kind is Kind.IMAGE else "clips"
     sections = [
         f"# {m.name}",
         f"{m.summary}: {m.n_parameters:,} parameters. {does}",
-        "This card is written by `edgeemo export` from the metadata inside the file; "
+        "`edgeemo export` writes this card from the metadata inside the file; "
         f"`edgeemo info {m.name}` shows all of it.",
         "## Input and output",
         f"{takes}\n- `probabilities (1, {len(m.labels)})`: {', '.join(m.labels)}.",
-        *(["## Weights", _weights(m)] if m.training else []),
+        *(["## Weights", _weights(m.training, things)] if m.training else []),
         "## Scores",
-        _scores(m),
+        _scores(m, things),
         "## Limits",
         limits,
         "## Terms",
-        f"{m.licence}. The code of edgeemo is Apache-2.0; the weights are not covered by that.",
+        f"{m.licence}. The code of edgeemo is Apache-2.0; that licence does not cover the weights.",
         "## Variants",
         variants,
         "## Made with",
@@ -82,49 +89,56 @@ def _page(m: Metadata | ImageMetadata, *, does: str, takes: str, limits: str, va
     return "\n\n".join(sections) + "\n"
 
 
-def verdict_rows(verdicts: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """The gate's verdicts as cells of a table, by the columns' titles.
+def variant_row(
+    name: str, verdict: Verdict | None, *, parity: Parity | None, n_bytes: int | None
+) -> dict[str, str]:
+    """One variant as cells of a table, by the columns' titles.
 
     Args:
-        verdicts: as `Verdict.to_dict` gives them.
+        name: of the variant.
+        verdict: the gate's; None where it was not judged.
+        parity: with the source model; None where it could not be built.
+        n_bytes: size of its file; None where there is none.
     """
-    return [
-        {
-            "variant": v["variant"],
-            "bytes": f"{v['n_bytes']:,}" if v["n_bytes"] else "",
-            "step ms": f"{v['latency']['p50_ms']:.3f}" if v["latency"] else "",
-            "ratio": f"{v['latency']['ratio']:.2f}" if v["latency"] else "",
-            "difference": f"{v['parity']['mean_difference']:.0e}, {v['parity']['max_difference']:.0e}"
-            if v["parity"]
-            else "",
-            **_recognition(v["recognition"]),
-            "verdict": "forced" if v["forced"] else "accepted" if v["accepted"] else "rejected",
-        }
-        for v in verdicts
-    ]
+    latency = verdict.latency if verdict else None
+    return {
+        "variant": name,
+        "bytes": "" if n_bytes is None else f"{n_bytes:,}",
+        "step ms": f"{latency.p50_ms:.3f}" if latency else "",
+        "ratio": f"{latency.ratio:.2f}" if latency else "",
+        "difference": f"{parity.mean_difference:.0e}, {parity.max_difference:.0e}" if parity else "",
+        **_recognition(verdict.recognition if verdict else None),
+        "verdict": _outcome(verdict),
+    }
 
 
-def _recognition(r: dict[str, Any] | None) -> dict[str, str]:
+def _outcome(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "not judged"
+    return "forced" if verdict.forced else "accepted" if verdict.accepted else "rejected"
+
+
+def _recognition(r: Recognition | None) -> dict[str, str]:
     if r is None:
         return {"UAR": "not measured", "UAR change": "", "worst recall change": ""}
-    low, high = r["uar_interval"]
-    change_low, change_high = r["uar_change_interval"]
+    low, high = r.uar_interval
+    change_low, change_high = r.uar_change_interval
     label, worst = min(
-        ((name, c) for name, c in r["recall_change"].items() if c is not None), key=lambda x: x[1]
+        ((name, change) for name, change in r.recall_change.items() if change is not None), key=lambda x: x[1]
     )
     return {
-        "UAR": f"{r['uar']:.3f} ({low:.3f} to {high:.3f})",
-        "UAR change": f"{100 * r['uar_change']:+.1f} ({100 * change_low:+.1f} to {100 * change_high:+.1f})",
+        "UAR": f"{r.uar:.3f} ({low:.3f} to {high:.3f})",
+        "UAR change": f"{100 * r.uar_change:+.1f} ({100 * change_low:+.1f} to {100 * change_high:+.1f})",
         "worst recall change": f"{100 * worst:+.1f} ({label})",
     }
 
 
-def legend(training: dict[str, Any]) -> str:
-    """What the columns of `verdict_rows` are; `training` is the metadata's."""
+def legend(training: Training | None) -> str:
+    """What the columns of `variant_row` are; `training` is the metadata's."""
     tested = "held-out speakers of the weights' own fold"
-    if not training:
+    if training is None:
         tested = "clips of the recipe's corpora, which may have been in the weights' training"
-    elif set(training["test_speakers"]) & set(training["train_speakers"]):
+    elif set(training.test_speakers) & set(training.train_speakers):
         tested = "test clips of the weights' own fold, whose speakers are in the training clips too"
     return (
         "Step: median of the model's part of a step, front end included; ratio: to fp32 of the same mode, of fp32 "
@@ -133,44 +147,44 @@ def legend(training: dict[str, Any]) -> str:
     )
 
 
-def _variants(variants: Sequence[Metadata], listen: str) -> str:
+def _variants(variants: Sequence[Metadata], n_bytes: Mapping[str, int], listen: str) -> str:
     """The gate's table."""
-    rows = verdict_rows([m.verdict for m in variants])
+    rows = [variant_row(m.variant, m.verdict, parity=m.parity, n_bytes=n_bytes[m.variant]) for m in variants]
+    verdicts = [m.verdict for m in variants if m.verdict]
     lines = [
         f"`edgeemo listen --model {variants[0].name}` uses **{listen}**, the fastest here. "
         f"{legend(variants[0].training)}",
         "",
         *markdown_table(rows, left=["verdict"]),
         "",
-        *(
-            f"- {m.variant} is forced: {'; '.join(m.verdict['reasons'])}."
-            for m in variants
-            if m.verdict["forced"]
-        ),
-    ]
-    p, r = variants[0].parity, variants[0].verdict["recognition"]
-    speakers = f"UAR: {r['n_speakers']} speakers, {r['n_clips']} clips. " if r else ""
-    lines += [
+        *(f"- {v.variant} is forced: {'; '.join(v.reasons)}." for v in verdicts if v.forced),
         "",
-        f"{speakers}Differences: {p['n_windows']} windows of {p['n_clips']} clips. "
-        f"{variants[0].verdict['latency']['machine']}.",
+        _measured_on(verdicts),
     ]
     return "\n".join(lines)
 
 
-def _things(m: Metadata | ImageMetadata) -> str:
-    """What is classified."""
-    return "pictures" if isinstance(m, ImageMetadata) else "clips"
+def _measured_on(verdicts: Sequence[Verdict]) -> str:
+    """On what the figures of the table were measured: the same for all that were judged."""
+    p, r, latency = verdicts[0].parity, verdicts[0].recognition, verdicts[0].latency
+    parts = []
+    if r:
+        parts.append(f"UAR: {r.n_speakers} speakers, {r.n_clips} clips.")
+    if p:
+        parts.append(f"Differences: {p.n_windows} windows of {p.n_clips} clips.")
+    if latency:
+        parts.append(f"{latency.machine}.")
+    return " ".join(parts)
 
 
-def _weights(m: Metadata | ImageMetadata) -> str:
-    corpora, training = {**CORPORA, **IMAGE_CORPORA}, m.training
+def _weights(training: Training, things: str) -> str:
+    corpora: dict[str, Corpus | ImageCorpus] = {**CORPORA, **IMAGE_CORPORA}
     lines = [
-        f"Trained on {training['n_clips']} {_things(m)} ({training['protocol']} protocol, {training['fold']}, seed "
-        f"{training['seed']}; epoch {training['epoch']}, the lowest validation loss) of:",
+        f"Trained on {training.n_clips} {things} ({training.protocol} protocol, {training.fold}, seed "
+        f"{training.seed}; epoch {training.epoch}, the lowest validation loss) of:",
         "",
     ]
-    for name in training["corpora"]:
+    for name in training.corpora:
         corpus = corpora.get(name)
         lines.append(
             f"- **{corpus.title}** ({corpus.licence}). {corpus.citation}. From {corpus.source}."
@@ -181,40 +195,41 @@ def _weights(m: Metadata | ImageMetadata) -> str:
     return "\n".join(lines)
 
 
-def _kept_apart(training: dict[str, Any]) -> str:
+def _kept_apart(training: Training) -> str:
     """What validation and test have in common with training."""
-    if not training["test_speakers"]:
+    if not training.test_speakers:
         return "The test part is the corpus' own."
-    heard = set(training["train_speakers"])
-    if heard & {*training["validation_speakers"], *training["test_speakers"]}:
-        return f"{training['protocol'].capitalize()} split: the same speakers are in training, validation and test."
+    heard = set(training.train_speakers)
+    if heard & {*training.validation_speakers, *training.test_speakers}:
+        return (
+            f"{training.protocol.capitalize()} split: the same speakers are in training, validation and test."
+        )
     return (
-        f"Validation speakers: {', '.join(training['validation_speakers'])}. "
-        f"Test speakers: {', '.join(training['test_speakers'])}. Neither is in the training clips."
+        f"Validation speakers: {', '.join(training.validation_speakers)}. "
+        f"Test speakers: {', '.join(training.test_speakers)}. None of them is in the training clips."
     )
 
 
-def _scores(m: Metadata | ImageMetadata) -> str:
-    rows, things = m.scores, _things(m)
-    if not rows:
-        return "None in the file: measure it on your own data before you trust it."
+def _scores(m: ModelFacts, things: str) -> str:
+    if not m.scores:
+        return "None in the file: measure the model on your own data before you trust it."
     table = [
         {
-            "part": row["part"],
-            "protocol": f"{row['protocol']}, {row['fold']}",
-            "corpus": row["corpus"],
-            **({} if isinstance(m, ImageMetadata) else {"speakers": str(row["n_speakers"])}),
-            things: str(row["n_clips"]),
-            "seeds": ", ".join(map(str, row["seeds"])),
-            "UAR": f"{row['uar']:.3f}",
-            "WAR": f"{row['war']:.3f}",
-            "macro-F1": f"{row['macro_f1']:.3f}",
+            "part": row.part,
+            "protocol": f"{row.protocol}, {row.fold}",
+            "corpus": row.corpus,
+            **({} if m.kind is Kind.IMAGE else {"speakers": str(row.n_speakers)}),
+            things: str(row.n_clips),
+            "seeds": ", ".join(map(str, row.seeds)),
+            "UAR": f"{row.uar:.3f}",
+            "WAR": f"{row.war:.3f}",
+            "macro-F1": f"{row.macro_f1:.3f}",
         }
-        for row in rows
+        for row in m.scores
     ]
     left = ["protocol", "corpus", "seeds"]
     lines = ["UAR is the unweighted average recall, WAR the accuracy.", "", *markdown_table(table, left=left)]
-    test = rows[0]
-    recalls = ", ".join(f"{label} {r:.2f}" for label, r in test["recall"].items() if r is not None)
-    lines += ["", f"Recall on the {test['part']} {things} of {test['corpus']}: {recalls}."]
+    test = m.scores[0]
+    recalls = ", ".join(f"{label} {r:.2f}" for label, r in test.recall.items() if r is not None)
+    lines += ["", f"Recall on the {test.part} {things} of {test.corpus}: {recalls}."]
     return "\n".join(lines)

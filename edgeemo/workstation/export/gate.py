@@ -6,30 +6,30 @@ the time of a step with fp32's, side by side on this machine.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 
 from edgeemo.bench import machine
 from edgeemo.bench.latency import Latency
 from edgeemo.bench.report import side_by_side
 from edgeemo.classify import Classifier
+from edgeemo.evidence import Parity, Recognition, Timing, Verdict
+from edgeemo.metadata import Mode, Precision
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.export.build import Progress, Source, disagreement, parity
+from edgeemo.workstation.export.build import Progress
+from edgeemo.workstation.export.parity import disagreement, parity
+from edgeemo.workstation.export.source import Source
 from edgeemo.workstation.graphs.network import CONTROL_FLOW
 from edgeemo.workstation.training.scores import scores
 
 N_STEPS = 1000
 N_RESAMPLES = 2000
 ALLOWED_DROP = 0.005  # of UAR, beyond what the speakers' spread explains
-# Of the median step. fp16 is for storage: computation is fp32's, so that it only must not be slower beyond noise.
-ALLOWED_RATIO = {"int8": 1.0, "fp16": 1.1, "fp32": 1.0}
+# Of the median step. fp16 is for storage: computation is fp32's, so it must only not be slower beyond noise.
+ALLOWED_RATIO = {Precision.INT8: 1.0, Precision.FP16: 1.1, Precision.FP32: 1.0}
 
 
 @dataclass(frozen=True)
@@ -47,41 +47,21 @@ class HeldOut:
     speaker: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the gate says of one variant, and what it measured.
+@dataclass(frozen=True)
+class Candidate:
+    """A variant to be judged.
 
     Attributes:
-        variant: the file's name without suffix.
-        reasons: why it is rejected; empty if it is accepted.
-        forced: rejected, and kept all the same.
-        n_bytes: size of the file.
-        parity: with Keras, see `edgeemo.workstation.export.build.parity`.
-        recognition: UAR on test clips and its change against fp32 windows, with bootstrap intervals over
-            speakers; change of each class's recall; None without held-out clips.
-        latency: median, p99 and number of steps, what they are compared with and the ratio, and the machine.
+        graph: as it was built.
+        model: the file made of it, loaded.
     """
 
-    variant: str
-    reasons: tuple[str, ...]
-    forced: bool = False
-    n_bytes: int = 0
-    parity: dict[str, Any] = field(default_factory=dict)
-    recognition: dict[str, Any] | None = None
-    latency: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it passed, or was forced."""
-        return not self.reasons or self.forced
-
-    def to_dict(self) -> dict[str, Any]:
-        """What the metadata keeps."""
-        return json.loads(json.dumps({"accepted": self.accepted, **dataclasses.asdict(self)}))
+    graph: ir.Model
+    model: EmotionModel
 
 
 def judge(
-    files: dict[str, Path],
+    candidates: Mapping[str, Candidate],
     source: Source,
     held_out: Sequence[HeldOut] = (),
     *,
@@ -92,8 +72,9 @@ def judge(
     """Measure variants and decide.
 
     Args:
-        files: variant -> its file. The fp32 window is the reference of recognition, the fp32 variant of the same
-            mode that of latency; fp32 streams are compared with fp32 windows. All that are referred to must be here.
+        candidates: by the variants' names. The fp32 window is the reference of recognition, the fp32 variant of the
+            same mode that of latency; fp32 streams are compared with fp32 windows. All that are referred to must be
+            here.
         source: what they were made of.
         held_out: clips of speakers not trained on; without any, recognition is not judged.
         force: keep rejected variants, and say so.
@@ -101,35 +82,30 @@ def judge(
         on_progress: told what is being done.
 
     Returns:
-        variant -> verdict, in the order of `files`.
+        the verdicts by the variants' names, in the order of `candidates`.
     """
-    models = {name: EmotionModel(path) for name, path in files.items()}
+    models = {name: candidate.model for name, candidate in candidates.items()}
     answers: dict[str, np.ndarray] = {}
     if held_out:
         for i, (name, model) in enumerate(models.items()):
             on_progress("scoring clips", i, len(models))
             classifier = Classifier([model])
             answers[name] = np.stack([classifier.score_audio(clip.audio)[0] for clip in held_out])
-    latencies = dict(
-        zip(
-            files,
-            side_by_side(list(models.values()), n_steps=n_steps, on_progress=on_progress),
-            strict=True,
-        )
-    )
-    window = _name(models, "window", "fp32")
+    timed = side_by_side(list(models.values()), n_steps=n_steps, on_progress=on_progress)
+    latencies = dict(zip(models, timed, strict=True))
+    window = _fp32(models, Mode.WINDOW)
     verdicts = {}
     for name, model in models.items():
         m = model.metadata
-        fp32 = _name(models, m.mode if m.precision != "fp32" else "window", "fp32")
-        agreement = parity(files[name], source)
+        fp32 = _fp32(models, Mode.WINDOW if m.precision == Precision.FP32 else m.mode)
+        found = parity(model, source)
         recognition = (
             compare_recognition(answers[name], answers[window], held_out, m.labels) if held_out else None
         )
-        latency = _latency(latencies[name], latencies[fp32], fp32)
+        latency = _timing(latencies[name], latencies[fp32], fp32)
         reasons = [
-            *loops(files[name]),
-            *broken_parity(agreement, m.precision, source.recipe.export.quantized_tolerance),
+            *control_flow(candidates[name].graph),
+            *broken_parity(found, m.precision, source.recipe.export.quantized_tolerance),
             *(lost_recognition(recognition) if recognition else []),
             *(too_slow(latency, m.precision) if name != fp32 else []),
         ]
@@ -137,8 +113,7 @@ def judge(
             variant=name,
             reasons=tuple(reasons),
             forced=force and bool(reasons),
-            n_bytes=files[name].stat().st_size,
-            parity=agreement,
+            parity=found,
             recognition=recognition,
             latency=latency,
         )
@@ -148,45 +123,47 @@ def judge(
 # The rules. Each gives the reasons for a rejection, none if there is none.
 
 
-def loops(path: Path) -> list[str]:
-    """Recurrence as control flow."""
-    found = sorted({node.op_type for node in onnx.load(path).graph.node} & set(CONTROL_FLOW))
+def control_flow(model: ir.Model) -> list[str]:
+    """Recurrence as a loop, several times slower than a native node."""
+    found = sorted({node.op_type for node in model.graph} & set(CONTROL_FLOW))
     return [f"it has {', '.join(found)} where a native recurrent node belongs"] if found else []
 
 
-def broken_parity(agreement: dict[str, Any], precision: str, quantized_tolerance: float) -> list[str]:
+def broken_parity(found: Parity, precision: Precision, quantized_tolerance: float) -> list[str]:
     """In fp32 the largest difference counts; rounded weights are allowed a mean difference."""
-    if precision == "fp32":
-        return [] if agreement["max_difference"] <= agreement["tolerance"] else [disagreement(agreement)]
-    if agreement["mean_difference"] <= quantized_tolerance:
+    if precision == Precision.FP32:
+        return [] if found.max_difference <= found.tolerance else [disagreement(found)]
+    if found.mean_difference <= quantized_tolerance:
         return []
     return [
-        f"its probabilities differ from {agreement['reference']}'s by {agreement['mean_difference']:.2g} in the "
-        f"mean, more than {quantized_tolerance:g}"
+        f"its probabilities differ from {found.reference}'s by {found.mean_difference:.2g} on average, more than "
+        f"{quantized_tolerance:g}"
     ]
 
 
-def lost_recognition(recognition: dict[str, Any]) -> list[str]:
+def lost_recognition(recognition: Recognition) -> list[str]:
     """A loss of UAR that the choice of speakers does not explain."""
-    low, high = recognition["uar_change_interval"]
+    low, high = recognition.uar_change_interval
     if high >= -ALLOWED_DROP:
         return []
     return [
-        f"UAR on {recognition['n_speakers']} speakers changes by {100 * recognition['uar_change']:.1f} "
-        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}), more than {100 * ALLOWED_DROP:g} points lost"
+        f"UAR on {recognition.n_speakers} speakers changes by {100 * recognition.uar_change:.1f} "
+        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}); at most {100 * ALLOWED_DROP:g} may be lost"
     ]
 
 
-def too_slow(latency: dict[str, Any], precision: str) -> list[str]:
+def too_slow(latency: Timing, precision: Precision) -> list[str]:
     """A variant that is not faster has no reason to be used."""
-    if latency["ratio"] < ALLOWED_RATIO[precision]:
+    if latency.ratio < ALLOWED_RATIO[precision]:
         return []
-    return [f"a step takes {latency['ratio']:.2f} times that of {latency['compared_with']} on this machine"]
+    return [
+        f"a step takes {latency.ratio:.2f} times as long as one of {latency.compared_with} on this machine"
+    ]
 
 
 def compare_recognition(
     answers: np.ndarray, reference: np.ndarray, clips: Sequence[HeldOut], labels: tuple[str, ...]
-) -> dict[str, Any]:
+) -> Recognition:
     """UAR of a variant and its change against a reference, both on the same clips.
 
     The intervals are percentiles of a bootstrap that draws speakers, not clips: the clips of a speaker succeed and
@@ -210,18 +187,20 @@ def compare_recognition(
     change = uar - _uar(reference_hits[drawn].sum(axis=1), n_clips[drawn].sum(axis=1))
     found = scores(truth, answers, labels)
     before = scores(truth, reference, labels)
-    return {
-        "uar": found.uar,
-        "uar_interval": _interval(uar),
-        "uar_change": found.uar - before.uar,
-        "uar_change_interval": _interval(change),
-        "recall_change": {
-            label: None if recall is None else recall - before.recall[label]
-            for label, recall in found.recall.items()
+    return Recognition(
+        uar=found.uar,
+        uar_interval=_interval(uar),
+        uar_change=found.uar - before.uar,
+        uar_change_interval=_interval(change),
+        recall_change={
+            label: None if now is None or then is None else now - then
+            for label, now, then in (
+                (label, found.recall[label], before.recall[label]) for label in found.recall
+            )
         },
-        "n_speakers": len(speakers),
-        "n_clips": len(clips),
-    }
+        n_speakers=len(speakers),
+        n_clips=len(clips),
+    )
 
 
 def _count(
@@ -237,26 +216,29 @@ def _uar(hits: np.ndarray, n_clips: np.ndarray) -> np.ndarray:
     """Mean recall of the classes that occur, over the last axis."""
     occurs = n_clips > 0
     recall = np.divide(hits, n_clips, out=np.zeros_like(hits), where=occurs)
-    return recall.sum(axis=-1) / occurs.sum(axis=-1)
+    uar: np.ndarray = recall.sum(axis=-1) / occurs.sum(axis=-1)
+    return uar
 
 
-def _interval(values: np.ndarray) -> list[float]:
-    return [float(v) for v in np.percentile(values, [2.5, 97.5])]
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
-def _latency(own: Latency, reference: Latency, name: str) -> dict[str, Any]:
-    return {
-        "p50_ms": own.p50_ms,
-        "p99_ms": own.p99_ms,
-        "n_steps": own.n,
-        "compared_with": name,
-        "ratio": own.p50_ms / reference.p50_ms,
-        "machine": machine.describe().caption(),
-    }
+def _timing(own: Latency, reference: Latency, name: str) -> Timing:
+    return Timing(
+        p50_ms=own.p50_ms,
+        p99_ms=own.p99_ms,
+        n_steps=own.n,
+        compared_with=name,
+        ratio=own.p50_ms / reference.p50_ms,
+        machine=machine.describe().caption(),
+    )
 
 
-def _name(models: dict[str, EmotionModel], mode: str, precision: str) -> str:
+def _fp32(models: Mapping[str, EmotionModel], mode: Mode) -> str:
+    """The variant that others are compared with."""
     for name, model in models.items():
-        if (model.metadata.mode, model.metadata.precision) == (mode, precision):
+        if (model.metadata.mode, model.metadata.precision) == (mode, Precision.FP32):
             return name
-    raise KeyError(f"{mode} {precision} is what other variants are compared with")
+    raise KeyError(f"no {mode} in fp32, which other variants are compared with")

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeemo.errors import CorpusError, ExportError
+from edgeemo.errors import ExportError
+from edgeemo.evidence import Verdict
 from edgeemo.files import replacing, write_text
-from edgeemo.metadata import MODES, PRECISIONS, Metadata
+from edgeemo.metadata import Metadata, Mode, Precision, variant_name
 from edgeemo.model import EmotionModel
-from edgeemo.windows import clip_windows
-from edgeemo.workstation.corpora.manifest import Clip
-from edgeemo.workstation.export.build import Progress, Source, annotate, build
+from edgeemo.workstation.export.build import Progress, annotate, build
 from edgeemo.workstation.export.card import model_card
-from edgeemo.workstation.export.gate import N_STEPS, HeldOut, Verdict, judge
-from edgeemo.workstation.graphs.assemble import n_bytes_of, save
+from edgeemo.workstation.export.gate import N_STEPS, Candidate, HeldOut, judge
+from edgeemo.workstation.export.source import Source
+from edgeemo.workstation.graphs.assemble import save
 from edgeemo.workstation.graphs.ort_format import remove_ort_format, to_ort_format
-from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.speech import SpeechDataset
 
-N_CALIBRATION_CLIPS = 64
+Variant = tuple[Mode, Precision]
+
+VARIANTS: tuple[Variant, ...] = tuple(itertools.product(Mode, Precision))
+"""In the order of tables."""
 
 
 @dataclass(frozen=True)
@@ -44,176 +44,166 @@ class Evaluation:
     held_out: tuple[HeldOut, ...]
 
 
-def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
-    """Choose clips by the recipe's protocol: of the weights' own fold, where it is known, else of the first.
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What became of an export.
 
-    Args:
-        source: the network, its recipe, labels, and how its weights were made.
-        dataset: the clips to choose from.
-
-    Raises:
-        CorpusError: too few clips for the protocol, none with a label of the network, or other clips than those that
-            the weights were trained on, so that test clips may be among them.
+    Attributes:
+        verdicts: on what was asked for, in order.
+        n_bytes: sizes of the files, by the variants' names; of what was rejected, as it was judged.
+        listen: the variant that the model's name alone stands for.
     """
-    recipe, training = source.recipe, source.metadata.training
-    splits = {s.name: s for s in dataset.splits()}
-    chosen = splits.get(training["fold"]) if training else next(iter(splits.values()))
-    if chosen is None or (training and not _same_split(chosen, training)):
-        raise CorpusError(f"the data are not those that {training['fold']} was trained on")
-    # By name: the network's labels may be some of the recipe's, in another order.
-    labels, names = source.metadata.labels, recipe.label_map.labels
-    named = [(clip, names[recipe.label_map.index(clip.emotion)]) for clip in chosen.test]
-    held_out = [(clip, labels.index(name)) for clip, name in named if name in labels]
-    if not held_out:
-        raise CorpusError(f"no test clip has one of the labels {', '.join(labels)}")
-    audio = dataset.audio
-    some = chosen.train[:: -(-len(chosen.train) // N_CALIBRATION_CLIPS)]
-    return Evaluation(
-        calibration=np.stack([clip_windows(audio[clip], recipe.window_samples)[0] for clip in some]),
-        held_out=tuple(HeldOut(audio[clip], label, clip.speaker) for clip, label in held_out),
-    )
 
-
-def _same_split(split: Split[Clip], training: dict[str, Any]) -> bool:
-    """Whether a split is that of the weights: of older ones only their speakers are known."""
-    if training.get("split"):
-        return bool(split.digest == training["split"])
-    return all(
-        {clip.speaker for clip in getattr(split, part)} == set(training[f"{part}_speakers"])
-        for part in ("train", "validation", "test")
-    )
+    verdicts: tuple[Verdict, ...]
+    n_bytes: dict[str, int]
+    listen: str
 
 
 def export_variants(
     source: Source,
     folder: Path,
     *,
-    modes: Sequence[str] = MODES,
-    precisions: Sequence[str] = PRECISIONS,
+    modes: Sequence[Mode] = tuple(Mode),
+    precisions: Sequence[Precision] = tuple(Precision),
     data: Evaluation | None = None,
-    file_format: str = "onnx",
+    ort_format: bool = False,
     force: bool = False,
     n_steps: int = N_STEPS,
     on_progress: Progress = lambda what, done, total: None,
-) -> list[Verdict]:
+) -> Exported:
     """Build and judge variants; put the accepted ones into `folder`, with a card and an index.
 
     Nothing in `folder` changes before all are judged and everything is made. Files of variants that were asked for
-    and rejected are taken away: they would be of other weights than the rest.
+    and rejected are removed: they would be of other weights than the rest. Other variants of the same weights stay.
+    In the index, the model's name alone stands for the fastest of all that were judged, in this export or before;
+    never for one without a verdict.
 
     Args:
-        source: the network.
+        source: the network, of audio.
         folder: where `NAME.MODE[.PRECISION].onnx`, `NAME.md` and `NAME.json` go.
         modes, precisions: which; all combinations.
         data: calibration and held-out clips; without, int8 is rejected and recognition is not judged.
-        file_format: `onnx`, or `ort` for files in onnxruntime's own format and their operator lists beside them.
+        ort_format: write files in onnxruntime's own format too, and their operator lists, beside the ONNX files.
         force: keep what the gate rejects, where it could be built.
         n_steps: timed steps per variant.
         on_progress: told what is being done, how much of it is done, and how much there is.
-
-    Returns:
-        the verdicts of what was asked for, in order.
 
     Raises:
         ExportError: nothing was accepted, or `folder` has files of this model, with other weights, that this call
             would not replace; it is as it was.
     """
-    asked = [(mode, precision) for mode in modes for precision in precisions]
+    name = source.metadata.name
+    asked = [(Mode(mode), Precision(precision)) for mode, precision in itertools.product(modes, precisions)]
+    wanted = list(dict.fromkeys(variant_name(name, *variant) for variant in asked))
     # What verdicts compare with is built too, though it may not be kept.
-    needed = {("window", "fp32")} | {(mode, "fp32") for mode in modes} | set(asked)
-    wanted = [dataclasses.replace(source.metadata, mode=m, precision=p).variant for m, p in asked]
+    needed = {(Mode.WINDOW, Precision.FP32), *((mode, Precision.FP32) for mode, _ in asked), *asked}
     others = _others(source, folder, wanted)
     with tempfile.TemporaryDirectory(prefix="edgeemo-export-") as staging:
-        graphs, files, verdicts = {}, {}, {}
-        for mode, precision in sorted(needed, key=lambda v: (MODES.index(v[0]), PRECISIONS.index(v[1]))):
-            name = dataclasses.replace(source.metadata, mode=mode, precision=precision).variant
-            on_progress(f"building {name}", 0, 1)
-            try:
-                graphs[name] = build(
-                    source,
-                    mode,
-                    precision,
-                    calibration=data.calibration if data else (),
-                    on_progress=on_progress,
-                )
-            except ExportError as error:
-                verdicts[name] = Verdict(variant=name, reasons=(str(error),))
-                if precision == "fp32":  # none of this mode then
-                    for other in PRECISIONS:
-                        same = dataclasses.replace(source.metadata, mode=mode, precision=other).variant
-                        verdicts[same] = Verdict(variant=same, reasons=(str(error),))
-                    break
-                continue
-            files[name] = Path(staging) / f"{name}.onnx"
-            save(graphs[name], files[name])
-        judged = judge(
-            files,
+        graphs, verdicts = _build(source, needed, data, on_progress)
+        candidates = {
+            variant: Candidate(graph, _saved(graph, Path(staging) / f"{variant}.onnx"))
+            for variant, graph in graphs.items()
+        }
+        verdicts |= judge(
+            candidates,
             source,
             data.held_out if data else (),
             force=force,
             n_steps=n_steps,
             on_progress=on_progress,
         )
-        verdicts.update(judged)
-        results = [verdicts[name] for name in wanted if name in verdicts]
-        accepted = [verdict for verdict in results if verdict.accepted]
+        results = tuple(verdicts[variant] for variant in wanted)
+        accepted = {verdict.variant: verdict for verdict in results if verdict.accepted}
         if not accepted:
             raise ExportError(
-                f"{source.recipe.name}: every variant was rejected, nothing was replaced: "
+                f"{name}: every variant was rejected, nothing was replaced: "
                 + "; ".join(f"{v.variant}: {', '.join(v.reasons)}" for v in results)
             )
-        kept = list(others)
-        for verdict in accepted:
-            verdicts[verdict.variant] = _noted(graphs[verdict.variant], verdict)
-            save(graphs[verdict.variant], files[verdict.variant])
-            kept.append(EmotionModel(files[verdict.variant]).metadata)
-        kept.sort(key=lambda m: (MODES.index(m.mode), PRECISIONS.index(m.precision)))
-        fastest = min(kept, key=lambda m: m.verdict["latency"]["p50_ms"]).variant
-        card = model_card(kept, listen=fastest)
+        for variant, verdict in accepted.items():
+            annotate(graphs[variant], parity=verdict.parity, verdict=verdict)
+        new = {
+            variant: _saved(graphs[variant], Path(staging) / f"{variant}.judged.onnx") for variant in accepted
+        }
+        kept = sorted([*others, *new.values()], key=lambda m: VARIANTS.index(_variant(m.metadata)))
+        listen = _fastest(model.metadata for model in kept)
+        n_bytes = {
+            model.metadata.variant: model.path.stat().st_size
+            for model in (*(candidate.model for candidate in candidates.values()), *kept)
+        }
+        card = model_card([model.metadata for model in kept], n_bytes=n_bytes, listen=listen)
 
-        for verdict in results:
-            path = folder / f"{verdict.variant}.onnx"
+        for variant in wanted:
+            path = folder / f"{variant}.onnx"
             remove_ort_format(path.with_suffix(".ort"))  # of the weights before
-            if not verdict.accepted:
+            if variant not in new:
                 path.unlink(missing_ok=True)
                 continue
             with replacing(path) as temporary:
-                shutil.copyfile(files[verdict.variant], temporary)
-            if file_format == "ort":
+                shutil.copyfile(new[variant].path, temporary)
+            if ort_format:
                 to_ort_format(path, path.with_suffix(".ort"))
-    name = source.metadata.name
-    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": fastest}, indent=1) + "\n")
+    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": listen}, indent=1) + "\n")
     write_text(folder / f"{name}.md", card)
-    return [verdicts[verdict.variant] for verdict in results]
+    return Exported(verdicts=results, n_bytes=n_bytes, listen=listen)
 
 
-def _noted(graph: ir.Model, verdict: Verdict) -> Verdict:
-    """Put a verdict into its file, whose size, which it names, changes by it."""
-    while True:
-        annotate(graph, parity=verdict.parity, verdict=verdict.to_dict())
-        n_bytes = n_bytes_of(graph)
-        if n_bytes == verdict.n_bytes:
-            return verdict
-        verdict = dataclasses.replace(verdict, n_bytes=n_bytes)
+def _build(
+    source: Source, needed: Iterable[Variant], data: Evaluation | None, on_progress: Progress
+) -> tuple[dict[str, ir.Model], dict[str, Verdict]]:
+    """The variants that can be built, and why the others cannot: all of a mode, where its fp32 cannot."""
+    graphs: dict[str, ir.Model] = {}
+    failed: dict[str, Verdict] = {}
+    hopeless: dict[Mode, str] = {}
+    for mode, precision in sorted(needed, key=VARIANTS.index):
+        variant = variant_name(source.metadata.name, mode, precision)
+        if mode in hopeless:
+            failed[variant] = Verdict(variant=variant, reasons=(hopeless[mode],))
+            continue
+        on_progress(f"building {variant}", 0, 1)
+        try:
+            graphs[variant] = build(
+                source,
+                mode,
+                precision,
+                calibration=data.calibration if data else None,
+                on_progress=on_progress,
+            )
+        except ExportError as error:
+            failed[variant] = Verdict(variant=variant, reasons=(str(error),))
+            if precision is Precision.FP32:
+                hopeless[mode] = str(error)
+    return graphs, failed
 
 
-def _others(source: Source, folder: Path, wanted: Sequence[str]) -> list[Metadata]:
-    """Metadata of the model's other variants in `folder`, which have to be of the same weights."""
-    names = [
-        dataclasses.replace(source.metadata, mode=mode, precision=precision).variant
-        for mode in MODES
-        for precision in PRECISIONS
-    ]
+def _saved(graph: ir.Model, path: Path) -> EmotionModel:
+    """The file of a graph, loaded, and so checked."""
+    save(graph, path)
+    return EmotionModel(path)
+
+
+def _fastest(variants: Iterable[Metadata]) -> str:
+    """What the model's name alone stands for: the fastest of those whose time is known."""
+    times_ms = {m.variant: m.verdict.latency.p50_ms for m in variants if m.verdict and m.verdict.latency}
+    return min(times_ms, key=times_ms.__getitem__)
+
+
+def _others(source: Source, folder: Path, wanted: Sequence[str]) -> list[EmotionModel]:
+    """The model's other variants in `folder`, which have to be of the same weights."""
+    names = [variant_name(source.metadata.name, *variant) for variant in VARIANTS]
     found = []
     for path in (folder / f"{name}.onnx" for name in names if name not in wanted):
         if not path.is_file():
             continue
-        m = EmotionModel(path).metadata
-        ours = source.metadata
+        model = EmotionModel(path)
+        m, ours = model.metadata, source.metadata
         if (m.training, m.labels, m.n_parameters) != (ours.training, ours.labels, ours.n_parameters):
             raise ExportError(
-                f"{path} is of other weights, and this export would leave it beside the new ones; export all "
+                f"{path} holds other weights, and this export would leave it beside the new ones; export all "
                 "variants, or give another --output"
             )
-        found.append(m)
+        found.append(model)
     return found
+
+
+def _variant(m: Metadata) -> Variant:
+    return m.mode, m.precision

@@ -56,8 +56,3 @@ def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
 def save(model: ir.Model, path: Path) -> None:
     """Write a model file, everything inside it."""
     path.write_bytes(ir.to_proto(model).SerializeToString())
-
-
-def n_bytes_of(model: ir.Model) -> int:
-    """The size of the file that `save` writes."""
-    return len(ir.to_proto(model).SerializeToString())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeemo.evidence import ScoreRow, Training
 from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.training.scores import Scores
 
@@ -319,40 +320,40 @@ def _std(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def training_facts(recipe: Recipe, cell: CellMetrics) -> dict[str, Any]:
+def training_facts(recipe: Recipe, cell: CellMetrics) -> Training:
     """How a cell's weights were made: the `training` of a model file's metadata."""
-    return {
-        "protocol": recipe.protocol.kind,
-        "fold": cell.fold,
-        "seed": cell.seed,
-        "corpora": list(recipe.data.corpora),
-        "label_map": recipe.data.labels,
-        "split": cell.split,
-        "n_clips": cell.n_train,
-        "train_speakers": list(cell.train_speakers),
-        "validation_speakers": list(cell.validation.speakers),
-        "test_speakers": list(cell.test.speakers),
-        "epoch": cell.best_epoch,
-        "recipe": recipe.to_dict(),
-    }
+    return Training(
+        protocol=recipe.protocol.kind,
+        fold=cell.fold,
+        seed=cell.seed,
+        corpora=recipe.data.corpora,
+        label_map=recipe.data.labels,
+        split=cell.split,
+        n_clips=cell.n_train,
+        train_speakers=cell.train_speakers,
+        validation_speakers=cell.validation.speakers,
+        test_speakers=cell.test.speakers,
+        epoch=cell.best_epoch,
+        recipe=recipe.to_dict(),
+    )
 
 
-def score_rows(recipe: Recipe, cell: CellMetrics) -> list[dict[str, Any]]:
+def score_rows(recipe: Recipe, cell: CellMetrics) -> tuple[ScoreRow, ...]:
     """The scores of a cell's weights as rows of a model file's metadata: test first, then validation."""
-    return [
-        {
-            "part": part,
-            "protocol": recipe.protocol.kind,
-            "corpus": corpus,
-            "fold": cell.fold,
-            "seeds": [cell.seed],
-            "n_speakers": sum(speaker.startswith(f"{corpus}-") for speaker in metrics.speakers),
-            "n_clips": scores.n_clips,
-            "uar": scores.uar,
-            "war": scores.war,
-            "macro_f1": scores.macro_f1,
-            "recall": dict(scores.recall),
-        }
+    return tuple(
+        ScoreRow(
+            part=part,
+            protocol=recipe.protocol.kind,
+            corpus=corpus,
+            fold=cell.fold,
+            seeds=(cell.seed,),
+            n_speakers=sum(speaker.startswith(f"{corpus}-") for speaker in metrics.speakers),
+            n_clips=scores.n_clips,
+            uar=scores.uar,
+            war=scores.war,
+            macro_f1=scores.macro_f1,
+            recall=dict(scores.recall),
+        )
         for part, metrics in (("test", cell.test), ("validation", cell.validation))
         for corpus, scores in metrics.by_corpus.items()
-    ]
+    )

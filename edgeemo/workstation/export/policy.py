@@ -1,0 +1,310 @@
+"""What `edgeemo export` does, from Python: which weights, which clips, and what may be asked.
+
+network = trained(Path("runs/mine"))
+plan = plan_export(network, Path("models"), data=Path("corpora"))
+exported = carry_out(plan)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from edgeemo.audio import find_audio, read_audio
+from edgeemo.errors import AudioError, CorpusError, ExportError
+from edgeemo.evidence import ScoreRow, Training, Verdict
+from edgeemo.files import write_text
+from edgeemo.metadata import ImageMetadata, Mode, Precision
+from edgeemo.places import EXPORT_DIR, recipe_path, sample_path
+from edgeemo.windows import clip_windows
+from edgeemo.workstation.corpora.images import read_images
+from edgeemo.workstation.corpora.manifest import Clip, find_clips
+from edgeemo.workstation.export.build import Progress
+from edgeemo.workstation.export.card import image_card
+from edgeemo.workstation.export.file import write
+from edgeemo.workstation.export.gate import HeldOut
+from edgeemo.workstation.export.source import Source, load_keras, prepare
+from edgeemo.workstation.export.variants import Evaluation, Exported, export_variants
+from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run
+from edgeemo.workstation.training.images import ImageDataset
+from edgeemo.workstation.training.metrics import score_rows, training_facts
+from edgeemo.workstation.training.protocols import Split
+from edgeemo.workstation.training.recipe import Recipe, load_recipe, with_step
+from edgeemo.workstation.training.speech import SpeechDataset
+
+N_CLIPS = 32
+N_IMAGES = 256
+N_CALIBRATION_CLIPS = 64
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What is to be exported, and what is known of it.
+
+    Attributes:
+        recipe: the features and window, or the image, it was trained with.
+        weights: a `.keras` or `.onnx` file.
+        labels: class names in the network's order; empty for those of the recipe's label map.
+        training: how the weights were made; None where that is unknown.
+        scores: what was measured of them, the headline first.
+    """
+
+    recipe: Recipe
+    weights: Path
+    labels: tuple[str, ...] = ()
+    training: Training | None = None
+    scores: tuple[ScoreRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to make of a network of audio. One over images becomes one file in fp32, and takes no options.
+
+    Attributes:
+        modes: empty for both.
+        precisions: empty for all.
+        step_ms: new audio per step; None for the recipe's.
+        ort_format: files in onnxruntime's own format too.
+        force: keep what the gate rejects.
+    """
+
+    modes: tuple[Mode, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    step_ms: float | None = None
+    ort_format: bool = False
+    force: bool = False
+
+    @property
+    def given(self) -> list[str]:
+        """Those that differ from the defaults, as the command line calls them."""
+        options = {
+            "--mode": self.modes,
+            "--precision": self.precisions,
+            "--step-ms": self.step_ms is not None,
+            "--format": self.ort_format,
+            "--force": self.force,
+        }
+        return [option for option, value in options.items() if value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An export that can be carried out.
+
+    Attributes:
+        source: the converted network, and what its files are compared with.
+        folder: where the files go.
+        options: what to make of it.
+        evaluation: what int8 is calibrated and UAR is measured on; None where there is nothing fit for that.
+        unfit: why the data are not fit for that; None where they are fit, and where there are none.
+    """
+
+    source: Source
+    folder: Path
+    options: Options
+    evaluation: Evaluation | None = None
+    unfit: str | None = None
+
+
+def trained(run: Path, *, fold: str | None = None) -> Network:
+    """The network of a training run: its best cell by validation UAR.
+
+    Args:
+        run: folder of `edgeemo train`.
+        fold: choose among the cells of this fold, such as `3` or `fold-3`.
+
+    Raises:
+        TrainingError: there is no finished run.
+        ExportError: the run has no such fold.
+    """
+    recipe, metrics = load_run(run)
+    cells = [cell for cell in metrics.cells if fold is None or cell.fold in (fold, f"fold-{fold}")]
+    if not cells:
+        known = ", ".join(dict.fromkeys(cell.fold for cell in metrics.cells))
+        raise ExportError(f"{run} has no fold {fold!r}; it has {known}")
+    folder, cell = best_cell(run, cells)
+    return Network(
+        recipe=recipe,
+        weights=folder / MODEL_FILE,
+        training=training_facts(recipe, cell),
+        scores=score_rows(recipe, cell),
+    )
+
+
+def shipped_run(name_or_path: str) -> Path:
+    """The run folder that the model of a recipe ships from.
+
+    Raises:
+        RecipeError: there is no such recipe.
+    """
+    return EXPORT_DIR / load_recipe(recipe_path(name_or_path)).name
+
+
+def plan_export(
+    network: Network, folder: Path, *, data: Path | None = None, options: Options | None = None
+) -> Plan:
+    """Convert a network, and choose what its files are compared, calibrated and tested on.
+
+    Args:
+        network: what to export.
+        folder: where the files go.
+        data: a folder or manifest with the recipe's corpora. Any other audio serves to compare on, and without any
+            the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
+            images, the folder of its corpus, which it needs.
+        options: what to make of it.
+
+    Raises:
+        ExportError: `folder` is a file, options for a network over images, weights that cannot be converted.
+        EdgeEmoError: data that cannot be read.
+    """
+    options = options or Options()
+    if folder.is_file():
+        raise ExportError(f"{folder} is a file; give a folder to write the variants into")
+    recipe = network.recipe
+    if recipe.image is not None and options.given:
+        raise ExportError(
+            f"{recipe.name} is a network over images, which becomes one ONNX file in fp32; leave out "
+            f"{', '.join(options.given)}"
+        )
+    if options.step_ms is not None:
+        recipe = with_step(recipe, options.step_ms / 1000)
+    source = prepare(
+        network.weights if network.weights.suffix == ".onnx" else load_keras(network.weights),
+        recipe,
+        clips=_images(data, recipe) if recipe.image is not None else _clips(data, recipe),
+        labels=network.labels,
+        training=network.training,
+        scores=network.scores,
+    )
+    if recipe.image is not None or data is None:
+        return Plan(source=source, folder=folder, options=options)
+    try:
+        chosen = evaluation(source, SpeechDataset(recipe, find_clips(data)))
+    except CorpusError as error:
+        return Plan(source=source, folder=folder, options=options, unfit=str(error))
+    return Plan(source=source, folder=folder, options=options, evaluation=chosen)
+
+
+def carry_out(plan: Plan, *, on_progress: Progress = lambda what, done, total: None) -> Exported:
+    """Write the files and the card.
+
+    Returns:
+        what became of it; of a network over images, one verdict with the parity alone, which its file has too.
+
+    Raises:
+        ExportError, ModelError: as `export_variants`; of a network over images, as `write`.
+    """
+    source, options = plan.source, plan.options
+    if isinstance(source.metadata, ImageMetadata):
+        variant = source.metadata.variant
+        path = plan.folder / f"{variant}.onnx"
+        metadata = dataclasses.replace(source.metadata, parity=write(source, path).parity)
+        write_text(path.with_suffix(".md"), image_card(metadata))
+        verdict = Verdict(variant=variant, parity=metadata.parity)
+        return Exported(verdicts=(verdict,), n_bytes={variant: path.stat().st_size}, listen=variant)
+    return export_variants(
+        source,
+        plan.folder,
+        modes=options.modes or tuple(Mode),
+        precisions=options.precisions or tuple(Precision),
+        data=plan.evaluation,
+        ort_format=options.ort_format,
+        force=options.force,
+        on_progress=on_progress,
+    )
+
+
+def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
+    """Choose clips by the recipe's protocol: of the weights' own fold, where it is known, else of the first.
+
+    Args:
+        source: the network, its recipe, labels, and how its weights were made.
+        dataset: the clips to choose from.
+
+    Raises:
+        CorpusError: too few clips for the protocol, none with a label of the network, or other clips than those that
+            the weights were trained on, so that test clips may be among them.
+    """
+    recipe, training = source.recipe, source.metadata.training
+    chosen = _split(dataset.splits(), training)
+    # By name: the network's labels may be some of the recipe's, in another order.
+    labels, label_of, audio = source.metadata.labels, recipe.label_map.of, dataset.audio
+    held_out = tuple(
+        HeldOut(audio[clip], labels.index(label_of[clip.emotion]), clip.speaker)
+        for clip in chosen.test
+        if label_of[clip.emotion] in labels
+    )
+    if not held_out:
+        raise CorpusError(f"no test clip has one of the labels {', '.join(labels)}")
+    calibrating = _some(chosen.train, N_CALIBRATION_CLIPS)
+    calibration = np.stack([clip_windows(audio[clip], recipe.window_samples)[0] for clip in calibrating])
+    return Evaluation(calibration, held_out)
+
+
+def _split(splits: Sequence[Split[Clip]], training: Training | None) -> Split[Clip]:
+    """The split that the weights were trained in; of weights of unknown origin, the first.
+
+    Raises:
+        CorpusError: it is not among these.
+    """
+    if training is None:
+        return splits[0]
+    for split in splits:
+        if split.name == training.fold and _is_of(split, training):
+            return split
+    raise CorpusError(f"the data are not those that {training.fold} was trained on")
+
+
+def _is_of(split: Split[Clip], training: Training) -> bool:
+    """Whether a split is that of the weights: of older ones only their speakers are known."""
+    if training.split:
+        return split.digest == training.split
+    parts = (
+        (split.train, training.train_speakers),
+        (split.validation, training.validation_speakers),
+        (split.test, training.test_speakers),
+    )
+    return all({clip.speaker for clip in clips} == set(speakers) for clips, speakers in parts)
+
+
+def _clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
+    """Clips to compare on: some of a folder or manifest, evenly chosen, broken ones left out; or the sample."""
+    rate = recipe.features.sample_rate
+    if data is None:
+        return [read_audio(sample_path(), rate)]
+    is_manifest = data.suffix.lower() == ".csv"
+    paths = [clip.path for clip in find_clips(data).clips] if is_manifest else find_audio([data])
+    clips: list[np.ndarray] = []
+    problem = None
+    for path in _some(paths, N_CLIPS):
+        try:
+            clips.append(read_audio(path, rate))
+        except AudioError as error:
+            problem = error
+    if problem and not clips:
+        raise problem
+    return clips
+
+
+def _images(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
+    """Images to compare on: some of the corpus' test part, evenly chosen."""
+    if data is None:
+        raise ExportError(
+            f"{recipe.name} is compared with Keras on images; give --data with the folder of "
+            f"{', '.join(recipe.data.corpora)}"
+        )
+    dataset = ImageDataset(recipe, read_images(data, recipe.data.corpora))
+    images = [image.pixels for image in dataset.items if image.part == "test"]
+    return list(_some(images, N_IMAGES))
+
+
+def _some(items: Sequence[_T], n: int) -> Sequence[_T]:
+    """At most `n` of them, evenly chosen."""
+    return items[:: -(-len(items) // n)]

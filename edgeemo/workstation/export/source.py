@@ -1,0 +1,180 @@
+"""A trained network, ready to be exported, and what every variant of it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx_ir as ir
+
+import edgeemo
+from edgeemo.errors import ExportError
+from edgeemo.evidence import ScoreRow, Training
+from edgeemo.metadata import ImageMetadata, Metadata
+from edgeemo.windows import clip_windows
+from edgeemo.workstation.architectures import count_parameters
+from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
+from edgeemo.workstation.graphs.network import network_graph
+from edgeemo.workstation.graphs.simplify import simplify
+from edgeemo.workstation.training.recipe import Recipe
+
+_TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A trained network, ready to be exported in any variant, and what every variant is compared with.
+
+    Attributes:
+        recipe: the features and window, or the image, it was trained with.
+        network: its graph for one window or image in fp32, `features` -> `probabilities`, simplified.
+        metadata: of a window file, or of the image file, in fp32, without parity.
+        inputs: what to compare on: windows of audio `(n_windows, window_samples)`, or images
+            `(n_images, height, width)`.
+        n_clips: how many clips the windows are of, or how many images there are.
+        reference: what is compared with: "Keras", or the name of the ONNX file it came from.
+        expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`.
+    """
+
+    recipe: Recipe
+    network: ir.Graph
+    metadata: Metadata | ImageMetadata
+    inputs: np.ndarray
+    n_clips: int
+    reference: str
+    expected: np.ndarray
+
+
+def load_keras(path: Path) -> keras.Model:
+    """Load a `.keras` file.
+
+    Raises:
+        ExportError: missing, or not a Keras model.
+    """
+    if not path.is_file():
+        raise ExportError(f"no Keras model at {path}; train one with `edgeemo train`, or give --weights FILE")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(f"{path}: Keras cannot load it ({reason})") from error
+
+
+def prepare(
+    model: keras.Model | Path,
+    recipe: Recipe,
+    *,
+    clips: Sequence[np.ndarray],
+    labels: tuple[str, ...] = (),
+    training: Training | None = None,
+    scores: Sequence[ScoreRow] = (),
+) -> Source:
+    """Convert a model.
+
+    Args:
+        model: features in dB `(n_frames, n_mels)`, or pixel values `(height, width)`, -> probabilities, in Keras, or
+            the path of an ONNX file.
+        recipe: the features and window, or the image, it was trained with.
+        clips: what both are compared on: audio, mono float32 at the recipe's sample rate, `(n_samples,)` each; or, if
+            the recipe is of images, grey values from 0 to 255, `(height, width)` each.
+        labels: class names, if not those of the recipe's label map.
+        training: how the weights were made, for the metadata.
+        scores: what was measured of them, for the metadata; the headline first.
+
+    Raises:
+        ExportError: the model does not fit the recipe, or cannot be converted to native nodes.
+    """
+    labels = labels or recipe.label_map.labels
+    if len(set(labels)) < len(labels) or not all(labels):
+        raise ExportError(
+            f"labels are {', '.join(map(repr, labels))}; each must be a name and occur only once"
+        )
+    inputs, features = _inputs(recipe, clips)
+    n_frames, n_mels = recipe.input_shape
+    if isinstance(model, Path):
+        network = imported_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
+        reference, expected = model.name, original_probabilities(model, features)
+        n_parameters = _n_weights(network)
+    else:
+        network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
+        reference, expected = "Keras", _keras_probabilities(model, features)
+        n_parameters = count_parameters(model)
+    _check_probabilities(reference, expected)
+    simplify(network)
+    metadata = dataclasses.replace(
+        _metadata(recipe, labels),
+        n_parameters=n_parameters,
+        training=training,
+        scores=tuple(scores),
+        tools={"edgeemo": edgeemo.__version__} | {t: importlib.metadata.version(t) for t in _TOOLS},
+    )
+    return Source(
+        recipe=recipe,
+        network=network,
+        metadata=metadata,
+        inputs=inputs,
+        n_clips=len(clips),
+        reference=reference,
+        expected=expected,
+    )
+
+
+def _inputs(recipe: Recipe, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What files are given, windows or images, and what the network is given."""
+    if recipe.image is not None:
+        images = np.stack(clips).astype(np.float32)
+        return images, images
+    windows = np.concatenate([clip_windows(clip, recipe.window_samples) for clip in clips])
+    return windows, FrontEnd(recipe.features)(windows)
+
+
+def _metadata(recipe: Recipe, labels: tuple[str, ...]) -> Metadata | ImageMetadata:
+    """What the recipe says of every file."""
+    if recipe.image is not None:
+        return ImageMetadata(
+            name=recipe.name,
+            summary=recipe.summary,
+            labels=labels,
+            n_parameters=0,
+            licence=recipe.export.licence,
+            height=recipe.image.height,
+            width=recipe.image.width,
+        )
+    return Metadata(
+        name=recipe.name,
+        summary=recipe.summary,
+        labels=labels,
+        n_parameters=0,
+        licence=recipe.export.licence,
+        window_samples=recipe.window_samples,
+        step_samples=recipe.step_samples,
+        features=recipe.features,
+    )
+
+
+def _n_weights(network: ir.Graph) -> int:
+    """How many numbers the constants of a graph hold."""
+    constants = (value.const_value for value in network.initializers.values())
+    return sum(int(c.size) for c in constants if c is not None and c.dtype == ir.DataType.FLOAT)
+
+
+def _keras_probabilities(model: keras.Model, features: np.ndarray) -> np.ndarray:
+    if len(model.input_shape) == 4:
+        features = features[..., np.newaxis]
+    probabilities: np.ndarray = model.predict(features, batch_size=32, verbose=0)
+    return probabilities
+
+
+def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
+    sums = probabilities.sum(axis=1)
+    if not np.allclose(sums, 1, atol=1e-3) or probabilities.min() < 0:
+        raise ExportError(
+            f"{name} does not give probabilities (its outputs sum to {sums.min():.3g} to {sums.max():.3g}); "
+            "end it with a softmax"
+        )
