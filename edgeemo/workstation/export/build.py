@@ -12,19 +12,19 @@ from typing import Any
 import keras
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 
 import edgeemo
 from edgeemo.errors import ExportError, ParityError
 from edgeemo.files import replacing
 from edgeemo.images import ImageModel, load_model
 from edgeemo.metadata import KEY, ImageMetadata, Metadata, State, read_metadata
-from edgeemo.model import EmotionModel, session_options
+from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.graphs.assemble import assemble, save
 from edgeemo.workstation.graphs.choose import choose_float
-from edgeemo.workstation.graphs.frontend import IR_VERSION, FrontEnd
+from edgeemo.workstation.graphs.editing import as_model, open_session
+from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
@@ -242,14 +242,14 @@ def build(
             )
         batches = _batches(network, states, FrontEnd(source.recipe.features)(np.stack(calibration)))
         on_progress(f"choosing int8 operators, {metadata.variant}", 0, 1)
-        choice = choose_float(_model(network), batches)
+        choice = choose_float(as_model(network), batches)
         on_progress(f"choosing int8 operators, {metadata.variant}", 1, 1)
         network = choice.model.graph
         metadata = dataclasses.replace(
             metadata, quantization={"keep_float": list(choice.keep_float), "network_ms": choice.latency_ms}
         )
     elif precision == "fp16":
-        network = half(_model(network)).graph
+        network = half(as_model(network)).graph
     return assemble(network, metadata)
 
 
@@ -304,16 +304,12 @@ def annotate(model: ir.Model, **changes: Any) -> Metadata | ImageMetadata:
     return metadata
 
 
-def _model(network: ir.Graph) -> ir.Model:
-    return ir.Model(network, ir_version=IR_VERSION)
-
-
 def _batches(network: ir.Graph, states: Sequence[State], features: np.ndarray) -> list[dict[str, np.ndarray]]:
     """Inputs to calibrate on: whole windows, or their successive steps with the states that belong to them."""
     name, *_ = (value.name for value in network.inputs)
     if not states:
         return [{name: window[np.newaxis]} for window in features]
-    session = _session(network)
+    session = open_session(as_model(network))
     n_frames = int(network.inputs[0].shape[1])
     batches = []
     for window in features:
@@ -329,11 +325,6 @@ def _keras_probabilities(model: keras.Model, features: np.ndarray) -> np.ndarray
     if len(model.input_shape) == 4:
         features = features[..., np.newaxis]
     return model.predict(features, batch_size=32, verbose=0)
-
-
-def _session(network: ir.Graph) -> ort.InferenceSession:
-    model = ir.to_proto(_model(network)).SerializeToString()
-    return ort.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
 
 
 def _check_probabilities(name: str, probabilities: np.ndarray) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgeemo.metadata import KEY, ImageMetadata, Metadata
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET, PREFIX, add_frontend
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, to_bytes
+from edgeemo.workstation.graphs.frontend import PREFIX, add_frontend
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried, Zeros
 
@@ -55,9 +56,9 @@ def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
 
 def save(model: ir.Model, path: Path) -> None:
     """Write a model file, everything inside it."""
-    path.write_bytes(ir.to_proto(model).SerializeToString())
+    path.write_bytes(to_bytes(model))
 
 
 def n_bytes_of(model: ir.Model) -> int:
     """The size of the file that `save` writes."""
-    return len(ir.to_proto(model).SerializeToString())
+    return len(to_bytes(model))

@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common
 import onnxruntime as ort
 
 from edgeemo.errors import ExportError
 from edgeemo.model import session_options
+from edgeemo.workstation.graphs.editing import open_session
 
-Batch = Mapping[str, np.ndarray]
+Batch = Mapping[str, npt.NDArray[np.float32]]
 """Graph inputs by name."""
 
 
@@ -35,7 +37,7 @@ class Observed:
 
     least: float
     greatest: float
-    mean: np.ndarray | None = None
+    mean: npt.NDArray[np.float64] | None = None
 
 
 def observe(
@@ -71,7 +73,7 @@ def observe(
     return {name: _together(observed) for name, observed in runs.items()}
 
 
-def _observe_one(name: str, array: np.ndarray, channel_axis: int | None) -> Observed:
+def _observe_one(name: str, array: npt.NDArray[np.float32], channel_axis: int | None) -> Observed:
     least, greatest = float(array.min()), float(array.max())
     if not (np.isfinite(least) and np.isfinite(greatest)):
         raise ExportError(f"{name} is not finite on calibration data: it cannot be quantised")
@@ -104,7 +106,4 @@ def _observed_session(model: ir.Model) -> tuple[ort.InferenceSession, list[str]]
     options = session_options()
     # As written: fused operators would be split by their new outputs anyway.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session, [str(value.name) for value in values]
+    return open_session(model, options), [str(value.name) for value in values]

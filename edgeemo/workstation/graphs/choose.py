@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
 
-from edgeemo.model import session_options
 from edgeemo.workstation.graphs.calibrate import Batch
+from edgeemo.workstation.graphs.editing import open_session
 from edgeemo.workstation.graphs.quantize import Quantizer
 
 
@@ -79,7 +80,7 @@ def choose_float(
     )
 
 
-def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -> np.ndarray:
+def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -> npt.NDArray[np.float64]:
     """Time models against each other, one thread each.
 
     Args:
@@ -91,7 +92,7 @@ def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -
     Returns:
         ms: the median of each turn, shape `(n_models, rounds)`.
     """
-    sessions = [_session(model) for model in models]
+    sessions = [open_session(model) for model in models]
     times_ms = np.empty((len(sessions), rounds))
     for session in sessions:
         session.run(None, dict(inputs))  # the first run allocates
@@ -108,12 +109,6 @@ def _returns(candidates: Mapping[str, str], kept: frozenset[str]) -> list[frozen
     for kinds in (("Conv",), ("Gemm", "MatMul"), ("LSTM",), tuple(left.values())):
         groups.append({name for name, kind in left.items() if kind in kinds})
     return list(dict.fromkeys(kept | group for group in groups if group))
-
-
-def _session(model: ir.Model) -> ort.InferenceSession:
-    return ort.InferenceSession(
-        ir.to_proto(model).SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-    )
 
 
 def _run_ms(session: ort.InferenceSession, inputs: Batch) -> float:

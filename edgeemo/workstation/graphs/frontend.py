@@ -12,16 +12,15 @@ from functools import partial
 
 import librosa
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgeemo.metadata import Features
 from edgeemo.model import session_options
+from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Past, Zeros
 
-OPSET = 18
-IR_VERSION = 9
 PREFIX = "frontend/"
 _AMIN = 1e-10  # librosa.power_to_db's floor: -100 dB
 
@@ -36,14 +35,9 @@ class FrontEnd:
 
     def __init__(self, features: Features, *, n_threads: int = 1) -> None:
         self.features = features
-        model = frontend_model(features)
-        self._session = ort.InferenceSession(
-            ir.to_proto(model).SerializeToString(),
-            session_options(n_threads),
-            providers=["CPUExecutionProvider"],
-        )
+        self._session = open_session(frontend_model(features), session_options(n_threads))
 
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
+    def __call__(self, audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Compute features.
 
         Args:
@@ -73,7 +67,7 @@ def frontend_model(features: Features) -> ir.Model:
         opset_imports={"": OPSET},
         name="frontend",
     )
-    return ir.Model(graph, ir_version=IR_VERSION)
+    return as_model(graph)
 
 
 def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
@@ -122,9 +116,12 @@ def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir
     return nodes("Mul", nodes("Cast", frames, to=ir.DataType.DOUBLE), hann)
 
 
-def _n_frames(audio: ir.Value, features: Features) -> int | str:
-    n_samples = audio.shape[1]
-    return n_samples // features.hop_samples if isinstance(n_samples, int) else "n_frames"
+def _levels_shape(audio: ir.Value, features: Features) -> ir.Shape:
+    """`(n_clips, 1, n_frames)`, as far as the shape of `audio` is known."""
+    assert audio.shape is not None
+    n_clips, n_samples = audio.shape
+    n_frames = n_samples // features.hop_samples if isinstance(n_samples, int) else "n_frames"
+    return ir.Shape((n_clips, 1, n_frames))
 
 
 class _Transform:
@@ -182,7 +179,7 @@ class _Transform:
         return self._cosine(nodes, table, nodes("Add", phase, nodes.ints([self.n // 4])))
 
 
-def _mel_weights(nodes: Nodes, features: Features, bins: np.ndarray) -> ir.Value:
+def _mel_weights(nodes: Nodes, features: Features, bins: npt.NDArray[np.int64]) -> ir.Value:
     """Slaney's triangular mel filters, as `librosa.filters.mel`, from their edges.
 
     Returns:
@@ -208,7 +205,7 @@ def _running_peak(nodes: Nodes, power: ir.Value, audio: ir.Value, features: Feat
     level = nodes("Mul", nodes("ReduceMean", power, nodes.ints([2]), keepdims=0), above_floor)
     excess = _decibel(nodes, level, smallest=1.0)
     excess = nodes("Unsqueeze", excess, nodes.ints([1]))
-    excess.type, excess.shape = audio.type, ir.Shape((audio.shape[0], 1, _n_frames(audio, features)))
+    excess.type, excess.shape = audio.type, _levels_shape(audio, features)
     excess = past(nodes, excess, features.level_frames - 1, 2, "frames' levels")
     peak = nodes("MaxPool", excess, name="running_peak", kernel_shape=[features.level_frames])
     peak = nodes("Add", peak, nodes.floats(features.level_floor_db))

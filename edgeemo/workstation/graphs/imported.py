@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
@@ -14,7 +15,7 @@ import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
 from edgeemo.model import session_options
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
 from edgeemo.workstation.graphs.network import refuse_control_flow
 from edgeemo.workstation.graphs.nodes import Nodes
 
@@ -74,7 +75,7 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
     return model.graph
 
 
-def original_probabilities(path: Path, features: np.ndarray) -> np.ndarray:
+def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What the file itself says, before anything is changed.
 
     Args:

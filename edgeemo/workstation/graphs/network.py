@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf2onnx
 
 from edgeemo.errors import ExportError
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, add_constant
 from edgeemo.workstation.graphs.gru import with_convertible_gru
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
@@ -40,7 +40,7 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
-    converted = ir.from_proto(proto)
+    converted: ir.Model = ir.from_proto(proto)
     graph = converted.graph
     _make_constant(graph, captured)
     _fix_batch(graph, n_frames, n_mels, n_labels)
@@ -85,11 +85,11 @@ def _check_output(model: keras.Model, n_labels: int) -> None:
         )
 
 
-def _with_channel(model: keras.Model) -> Any:
+def _with_channel(model: keras.Model) -> Callable[..., tf.Tensor]:
     return lambda features, training: model(features[..., tf.newaxis], training=training)
 
 
-def _captured_constants(function: Any) -> dict[str, np.ndarray]:
+def _captured_constants(function: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
     """Constants that a layer holds as plain tensors (Normalization its mean and variance), by their name inside."""
     return {
         inside.name: outside.numpy()
@@ -98,13 +98,13 @@ def _captured_constants(function: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _make_constant(graph: ir.Graph, values: dict[str, np.ndarray]) -> None:
+def _make_constant(graph: ir.Graph, values: Mapping[str, np.ndarray]) -> None:
     """tf2onnx freezes variables, but leaves captured tensors as graph inputs: give those their values."""
     for value in list(graph.inputs):
-        if value.name in values:
+        name = str(value.name)
+        if name in values:
             graph.inputs.remove(value)
-            value.const_value = ir.tensor(values[value.name], name=value.name)
-            graph.register_initializer(value)
+            value.replace_all_uses_with(add_constant(graph, name, values[name]))
     if len(graph.inputs) != 1:
         names = ", ".join(str(value.name) for value in graph.inputs)
         raise ExportError(f"the converted graph has the inputs {names}, expected one, the features")
@@ -119,7 +119,7 @@ def _fix_batch(graph: ir.Graph, n_frames: int, n_mels: int, n_labels: int) -> No
     probabilities.shape = ir.Shape((1, n_labels))
 
 
-def _shapes(tensors: list[Any]) -> str:
+def _shapes(tensors: Sequence[keras.KerasTensor]) -> str:
     return " and ".join(
         "(" + ", ".join("batch" if n is None and i == 0 else str(n) for i, n in enumerate(t.shape)) + ")"
         for t in tensors

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeemo.metadata import State
+from edgeemo.workstation.graphs.editing import shape_of
 from edgeemo.workstation.graphs.nodes import Nodes
 
 _END = np.iinfo(np.int64).max
@@ -67,8 +68,7 @@ class Carried:
         """See `Past`."""
         if n == 0:
             return value
-        assert value.shape is not None
-        shape = [int(size) for size in value.shape]
+        shape = shape_of(value)
         state = self.add((*shape[:axis], n, *shape[axis + 1 :]), f"{n} {holds}")
         joined = nodes("Concat", state, value, axis=axis)
         joined.type = value.type

@@ -27,17 +27,25 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.calibrate import Batch, Observed, observe
-from edgeemo.workstation.graphs.widen import (
+from edgeemo.workstation.graphs.editing import (
+    RECURRENT,
     add_constant,
+    constant,
+    is_plain_product,
+    known,
+    only_user,
+    operand,
+    optional_input,
+    owner,
     remove_unused,
-    store_int8,
-    symmetric_scale,
-    to_int8,
+    substitute,
 )
+from edgeemo.workstation.graphs.widen import store_int8, symmetric_scale, to_int8
 
 CONTRIB = "com.microsoft"
 _MOVING = ("Concat", "Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
@@ -82,7 +90,7 @@ class Quantizer:
         _name_nodes(self._model.graph)
         nodes = [node for node in self._model.graph if _has_weights(node)]
         self.candidates = {str(node.name): node.op_type for node in nodes if node.op_type != "GRU"}
-        axes = {(str(node.inputs[0].name), 1 if node.op_type == "Conv" else -1) for node in nodes}
+        axes = {(_input_name(node), 1 if node.op_type == "Conv" else -1) for node in nodes}
         names = Counter(name for name, _ in axes)
         # One whose channels are along two axes, for two kinds of layers, does without a mean.
         wanted = {name: axis for name, axis in axes if names[name] == 1}
@@ -101,14 +109,14 @@ class Quantizer:
         nodes = [node for node in with_weights if node.name in set(self.candidates) - set(keep_float)]
         stored = [node for node in with_weights if node not in nodes and _is_worth_storing(node)]
         for node in [*nodes, *stored]:
-            _take_back_rounding(node, self._observed[str(node.inputs[0].name)])
+            _take_back_rounding(node, self._observed[_input_name(node)])
         for node in stored:
             _store_weights(node)
         _quantize_static([node for node in nodes if node.op_type != "LSTM"], self._observed)
         for node in nodes:
             if node.op_type == "LSTM":
                 _quantize_lstm(node)
-        remove_unused(model)
+        remove_unused(model.graph)
         return model
 
 
@@ -121,25 +129,21 @@ def _name_nodes(graph: ir.Graph) -> None:
         taken.add(node.name)
 
 
+def _input_name(node: ir.Node) -> str:
+    return str(operand(node, 0).name)
+
+
 def _has_weights(node: ir.Node) -> bool:
     """Whether a node has weights that are known and can be int8."""
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain:
         return False
     if node.op_type in ("LSTM", "GRU"):
         batch_first = node.attributes.get_int("layout", 0) == 1
-        return not batch_first and all(_is_constant(value) for value in node.inputs[1:3])
-    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return not batch_first and all(constant(value) is not None for value in node.inputs[1:3])
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or not is_plain_product(node):
         return False
-    if node.op_type == "Gemm":
-        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-        if any(a.value != plain.get(a.name, a.value) for a in node.attributes.values()):
-            return False
-    is_matrix = node.op_type == "Conv" or len(node.inputs[1].shape or ()) == 2
-    return is_matrix and all(_is_constant(value) for value in node.inputs[1:])
-
-
-def _is_constant(value: ir.Value | None) -> bool:
-    return value is not None and value.is_initializer() and value.const_value is not None
+    is_matrix = node.op_type == "Conv" or len(operand(node, 1).shape or ()) == 2
+    return is_matrix and all(constant(value) is not None for value in node.inputs[1:])
 
 
 def _output_axis(node: ir.Node) -> int:
@@ -149,21 +153,23 @@ def _output_axis(node: ir.Node) -> int:
     return 1  # of recurrent layers, after the directions
 
 
-def _scale_of_weights(node: ir.Node) -> np.ndarray:
+def _scale_of_weights(node: ir.Node) -> npt.NDArray[np.float32]:
     """A step between int8 weights for each output; broadcasts against the weights."""
-    along = (0, 1) if node.op_type in ("LSTM", "GRU") else (_output_axis(node),)
-    return symmetric_scale(node.inputs[1].const_value.numpy(), along=along)
+    along = (0, 1) if node.op_type in RECURRENT else (_output_axis(node),)
+    return symmetric_scale(known(node.inputs[1]), along=along)
 
 
 def _take_back_rounding(node: ir.Node, observed: Observed) -> None:
     """Correct a node's bias by what rounded weights make of the mean of its input."""
-    index = 3 if node.op_type in ("LSTM", "GRU") else 2
-    if len(node.inputs) <= index or not _is_constant(node.inputs[index]) or observed.mean is None:
+    is_recurrent = node.op_type in RECURRENT
+    index = 3 if is_recurrent else 2
+    bias = constant(optional_input(node, index))
+    if bias is None or observed.mean is None:
         return
-    weights, scale = node.inputs[1].const_value.numpy(), _scale_of_weights(node).astype(np.float64)
+    weights, scale = known(node.inputs[1]), _scale_of_weights(node).astype(np.float64)
     error = weights - to_int8(weights, scale) * scale
-    bias = node.inputs[index].const_value.numpy().astype(np.float64)
-    if index == 3:
+    bias = bias.astype(np.float64)
+    if is_recurrent:
         bias[:, : error.shape[1]] += error @ observed.mean  # the other half is the recurrence's
     else:
         by_input = np.moveaxis(error, _output_axis(node), 0)
@@ -171,7 +177,8 @@ def _take_back_rounding(node: ir.Node, observed: Observed) -> None:
         if by_input.shape[1] != len(observed.mean):  # a convolution in groups
             return
         bias += (by_input @ observed.mean).reshape(bias.shape[-1:])
-    corrected = add_constant(node.graph, f"{node.name}/input_{index}/corrected", bias.astype(np.float32))
+    name = f"{node.name}/input_{index}/corrected"
+    corrected = add_constant(owner(node), name, bias.astype(np.float32))
     node.replace_input_with(index, corrected)
 
 
@@ -183,14 +190,14 @@ def _quantize_static(nodes: list[ir.Node], observed: Mapping[str, Observed]) -> 
     groups: dict[ir.Value, list[ir.Value]] = {}
     for value in plan.values():
         groups.setdefault(plan.find(value), []).append(value)
-    scales = {}
+    scales: dict[ir.Value, _Scale] = {}
     for values in groups.values():
         scale = _Scale.of(values[0], [observed[str(value.name)] for value in values])
         scales |= dict.fromkeys(values, scale)
     # Users first: the operators inserted below become users too.
     by_int8 = {value: _int8_users(value, plan, nodes) for value in scales}
     for node in nodes:
-        _quantize_weights(node, scales[node.inputs[0]])
+        _quantize_weights(node, scales[operand(node, 0)])
     for value, users in by_int8.items():
         _through_uint8(value, scales[value], users, plan, nodes)
 
@@ -220,7 +227,8 @@ class _Plan:
             self._share(value, node.outputs[0])
             self.compute(node.outputs[0])
             if node.op_type == "Concat":
-                for other in node.inputs:
+                for index in range(len(node.inputs)):
+                    other = operand(node, index)
                     self._share(value, other)
                     self.feed(other)
 
@@ -248,7 +256,7 @@ class _Plan:
 def _plan(nodes: list[ir.Node]) -> _Plan:
     plan = _Plan()
     for node in nodes:
-        plan.feed(node.inputs[0])
+        plan.feed(operand(node, 0))
     for node in nodes:
         activated = _activated(node.outputs[0])
         # QGemm can give float, QLinearConv cannot. And onnxruntime would rather join Gemm and Relu in float.
@@ -259,16 +267,14 @@ def _plan(nodes: list[ir.Node]) -> _Plan:
 
 def _activated(value: ir.Value) -> ir.Value:
     """What a Relu makes of `value`, if that is all it is for: quantisation from zero on is that Relu."""
-    users = value.uses()
-    if len(users) == 1 and not value.is_graph_output() and users[0].node.op_type == "Relu":
-        return users[0].node.outputs[0]
-    return value
+    user = only_user(value)
+    return user.outputs[0] if user is not None and user.op_type == "Relu" else value
 
 
 def _is_moved(value: ir.Value, node: ir.Node) -> bool:
     """Whether `node` only selects from `value` and moves it."""
     if node.op_type == "Concat":
-        return not any(other.is_initializer() for other in node.inputs)
+        return not any(constant(other) is not None for other in node.inputs)
     return node.op_type in _MOVING and node.inputs[0] is value
 
 
@@ -303,9 +309,10 @@ class _Scale:
         greatest = max(0.0, *(seen.greatest for seen in observed))
         scale = np.float32((greatest - least) / _UINT8_MAX) or np.float32(1)
         zero_point = np.uint8(min(_UINT8_MAX, round(-least / float(scale))))
+        graph = owner(value)
         constants = (
-            add_constant(value.graph, f"{value.name}/scale", np.array(scale)),
-            add_constant(value.graph, f"{value.name}/zero_point", np.array(zero_point)),
+            add_constant(graph, f"{value.name}/scale", np.array(scale)),
+            add_constant(graph, f"{value.name}/zero_point", np.array(zero_point)),
         )
         return cls(float(scale), int(zero_point), constants)
 
@@ -319,7 +326,7 @@ def _through_uint8(
     value: ir.Value, scale: _Scale, users: list[tuple[ir.Node, int]], plan: _Plan, nodes: list[ir.Node]
 ) -> None:
     """Put QuantizeLinear and DequantizeLinear between a value and these users of it."""
-    graph, name, producer = value.graph, str(value.name), value.producer()
+    graph, name, producer = owner(value), str(value.name), value.producer()
     is_computed = value in plan.computed
     bounds = [
         add_constant(graph, f"{name}/{what}", np.array(bound, np.float32))
@@ -360,10 +367,10 @@ def _through_uint8(
 
 def _quantize_weights(node: ir.Node, scale: _Scale) -> None:
     """Weights int8, per output channel; the bias int32, in steps of the products' scale."""
-    weights, steps = node.inputs[1].const_value.numpy(), _scale_of_weights(node)
-    bias = None
-    if len(node.inputs) > 2:
-        bias = node.inputs[2].const_value.numpy().ravel().astype(np.float64)
+    weights, steps = known(node.inputs[1]), _scale_of_weights(node)
+    bias = constant(optional_input(node, 2))
+    if bias is not None:
+        bias = bias.ravel().astype(np.float64)
         # A channel of tiny weights must not need a bias beyond int32.
         least = np.abs(bias) / scale.scale / 2**30
         steps = np.maximum(steps, least.reshape(steps.shape)).astype(np.float32)
@@ -373,17 +380,23 @@ def _quantize_weights(node: ir.Node, scale: _Scale) -> None:
         _dequantized(node, 2, np.rint(bias / products.astype(np.float64)).astype(np.int32), products, 0)
 
 
-def _dequantized(node: ir.Node, index: int, stored: np.ndarray, scale: np.ndarray, axis: int) -> None:
+def _dequantized(
+    node: ir.Node,
+    index: int,
+    stored: npt.NDArray[np.int8 | np.int32],
+    scale: npt.NDArray[np.float32],
+    axis: int,
+) -> None:
     """Give a node a stored constant, by way of DequantizeLinear."""
-    name = f"{node.name}/input_{index}"
+    graph, name = owner(node), f"{node.name}/input_{index}"
     inputs = [
-        add_constant(node.graph, f"{name}/{stored.dtype}", stored),
-        add_constant(node.graph, f"{name}/scale", scale),
+        add_constant(graph, f"{name}/{stored.dtype}", stored),
+        add_constant(graph, f"{name}/scale", scale),
         # Without explicit zeros onnxruntime makes no QGemm.
-        add_constant(node.graph, f"{name}/zero_point", np.zeros(scale.shape, stored.dtype)),
+        add_constant(graph, f"{name}/zero_point", np.zeros(scale.shape, stored.dtype)),
     ]
     dequantize = ir.node("DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/dequantize")
-    node.graph.insert_before(node, dequantize)
+    graph.insert_before(node, dequantize)
     node.replace_input_with(index, dequantize.outputs[0])
 
 
@@ -392,11 +405,11 @@ def _dequantized(node: ir.Node, index: int, stored: np.ndarray, scale: np.ndarra
 
 def _quantize_lstm(node: ir.Node) -> None:
     """LSTM to DynamicQuantizeLSTM: the same inputs, the weights transposed, then their scales and zero points."""
-    graph = node.graph
+    graph = owner(node)
     inputs: list[ir.Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
-    recurrent = symmetric_scale(node.inputs[2].const_value.numpy(), along=(0,))
+    recurrent = symmetric_scale(known(node.inputs[2]), along=(0,))
     for index, scale in ((1, _scale_of_weights(node)), (2, recurrent)):
-        name, stored = f"{node.name}/input_{index}", to_int8(node.inputs[index].const_value.numpy(), scale)
+        name, stored = f"{node.name}/input_{index}", to_int8(known(node.inputs[index]), scale)
         # (directions, outputs) or (directions,)
         scale = scale.reshape(scale.shape[: 3 - index])
         # to (directions, inputs, outputs)
@@ -413,19 +426,18 @@ def _quantize_lstm(node: ir.Node) -> None:
     quantized.attributes.update(node.attributes)
     graph.insert_before(node, quantized)
     for old, new in zip(node.outputs, quantized.outputs, strict=True):
-        name, new.type, new.shape = old.name, old.type, old.shape
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        old.name, new.name = None, name
+        substitute(old, new)
+        old.name, new.name = None, old.name
     graph.remove(node, safe=True)
     graph.opset_imports[CONTRIB] = 1
 
 
 def _is_worth_storing(node: ir.Node) -> bool:
-    return node.inputs[1].const_value.size >= _WORTH_STORING_INT8
+    return known(node.inputs[1]).size >= _WORTH_STORING_INT8
 
 
 def _store_weights(node: ir.Node) -> None:
     """Weights of a node that is computed in float, stored as int8."""
     store_int8(node, 1, _scale_of_weights(node))
-    if node.op_type in ("LSTM", "GRU"):
-        store_int8(node, 2, symmetric_scale(node.inputs[2].const_value.numpy(), along=(0, 1)))
+    if node.op_type in RECURRENT:
+        store_int8(node, 2, symmetric_scale(known(node.inputs[2]), along=(0, 1)))
