@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgeemo.metadata import State
-from edgeemo.model import session_options
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
 
 
 class Hand:
@@ -92,23 +90,16 @@ class Hand:
             name="by hand",
         )
         output.dtype = ir.DataType.FLOAT
-        proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
+        proto = ir.to_proto(as_model(graph))
         inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
         return ir.from_proto(inferred).graph
 
 
-def to_bytes(graph: ir.Graph) -> bytes:
-    graph.opset_imports[""] = OPSET
-    return ir.to_proto(ir.Model(graph, ir_version=IR_VERSION)).SerializeToString()
-
-
 def runner(graph: ir.Graph) -> Callable[..., list[np.ndarray]]:
     """Runs a checked graph on the values of its inputs, in their order."""
-    data = to_bytes(graph)
-    onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
-    options = session_options(1)
-    options.log_severity_level = 3
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    model = as_model(graph)
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    session = open_session(model)
     names = [value.name for value in session.get_inputs()]
     return lambda *values: session.run(None, dict(zip(names, values, strict=True)))
 

@@ -1,7 +1,7 @@
-"""Which nodes of a network are faster in float, by measurement.
+"""Which nodes of a network are faster in float: measured, not guessed.
 
-int8 costs something around each node: quantising what it takes, another layout for convolutions, scaling back what it
-gives. A convolution of one channel, or a small one in a stream graph, does not earn that.
+int8 has a cost around each node: quantising its input, another layout for convolutions, scaling its output back. A
+convolution with one channel, or a small one in a stream graph, does not earn that back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Choice:
     Attributes:
         model: the network.
         keep_float: names of the nodes that are computed in float, in the graph's order.
-        latency_ms: medians of one race on one thread: `fp32`, `int8` (all that can be quantised is), `chosen`.
+        latency_ms: medians of one race on one thread: `fp32`, `int8` (with everything quantised that can be),
+            `chosen`.
     """
 
     model: ir.Model
@@ -43,18 +44,18 @@ def choose_float(
     rounds: int = 40,
     runs: int = 5,
 ) -> Choice:
-    """Quantise a network, but for what is faster in float on this machine.
+    """Quantise a network, except for what is faster in float on this machine.
 
-    Greedy: from all-int8 on, the node or kind of node (all convolutions, all dense layers, all LSTMs, everything)
-    whose return to float makes the network fastest goes back, as long as that gains more than `margin`. Candidates
-    are timed in rounds, so that a machine's other work hits all alike. Bytes do not speak against it: the weights of
-    a node in float are stored as int8 too. Deterministic but for the clock.
+    Greedy: starting from all int8, the node or kind of node (all convolutions, all dense layers, all LSTMs,
+    everything) whose return to float makes the network fastest goes back, as long as that gains more than `margin`.
+    Candidates are timed in rounds, so that a machine's other work hits all alike. It costs no bytes: the weights of a
+    node in float are stored as int8 too. Deterministic but for the clock.
 
     Args:
         model: as for `quantize`.
-        batches: as for `quantize`; the first one is what is timed.
+        batches: as for `quantize`; the first one is timed.
         margin: share of the latency that a return to float must gain.
-        rounds: how many times each candidate's turn comes.
+        rounds: turns of each candidate.
         runs: inferences in a turn.
 
     Raises:
@@ -103,7 +104,7 @@ def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -
 
 
 def _returns(candidates: Mapping[str, str], kept: frozenset[str]) -> list[frozenset[str]]:
-    """What could go back to float next: one node, all of a kind, everything."""
+    """What could go back to float next: a node, all of one kind, or everything."""
     left = {name: kind for name, kind in candidates.items() if name not in kept}
     groups = [{name} for name in left]
     for kinds in (("Conv",), ("Gemm", "MatMul"), ("LSTM",), tuple(left.values())):

@@ -1,6 +1,6 @@
-"""Reading and changing graphs held in memory, and running them.
+"""Reading, changing and running graphs that are held in memory.
 
-Attributes have no helpers here: onnx_ir reads them, with their defaults, by `node.attributes.get_int` and its like.
+Attributes need no help: onnx_ir reads them, with their defaults, by `node.attributes.get_int` and its relatives.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ IR_VERSION = 9
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-# --- what a graph says -----------------------------------------------------------------------------------
+# --- reading a graph -------------------------------------------------------------------------------------
 
 
 def operand(node: ir.Node, index: int) -> ir.Value:
-    """An input that every node of this operator has."""
+    """An input that every node with this operator has."""
     value = node.inputs[index]
     assert value is not None, f"{node.op_type} {node.name} has no input {index}"
     return value
@@ -40,9 +40,9 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
 
 
 def known(value: ir.Value | None) -> np.ndarray:
-    """A value that is certain to be a constant."""
+    """A value that is certainly a constant."""
     array = constant(value)
-    assert array is not None, f"{value} is no constant"
+    assert array is not None, f"{value} is computed"
     return array
 
 
@@ -54,8 +54,7 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     """
     if value.shape is None or not value.shape.is_static():
         raise ExportError(
-            f"the shape of {value.name} is {value.shape}, expected a number for each dimension; "
-            "fix all dimensions of the network"
+            f"the shape of {value.name} is {value.shape}, expected a number for each dimension; fix all dimensions"
         )
     return value.shape.numpy()
 
@@ -74,18 +73,18 @@ def only_user(value: ir.Value) -> ir.Node | None:
 
 
 def axis_order(transpose: ir.Node) -> list[int]:
-    """For each axis of what a Transpose gives, which axis of its input that is."""
+    """For each axis of a Transpose's output, the axis of its input that it is."""
     default = range(len(operand(transpose, 0).shape or ()))[::-1]
     return list(transpose.attributes.get_ints("perm", default))
 
 
 def is_plain_product(node: ir.Node) -> bool:
-    """Whether a MatMul or Gemm multiplies its first input as it is, and by no factor."""
+    """Whether a MatMul or Gemm takes its first input as it is, and adds no factors."""
     has = node.attributes
     return has.get_float("alpha", 1.0) == has.get_float("beta", 1.0) == 1.0 and not has.get_int("transA", 0)
 
 
-# --- what can be changed ---------------------------------------------------------------------------------
+# --- changing it -----------------------------------------------------------------------------------------
 
 
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
@@ -107,7 +106,7 @@ def remove_unused(graph: ir.Graph) -> None:
     onnx_ir.passes.common.RemoveUnusedNodesPass()(as_model(graph))
 
 
-# --- what can be done with it ----------------------------------------------------------------------------
+# --- as a model, and running it --------------------------------------------------------------------------
 
 
 def as_model(graph: ir.Graph) -> ir.Model:
@@ -122,7 +121,7 @@ def to_bytes(model: ir.Model) -> bytes:
 
 
 def open_session(model: ir.Model, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
-    """Load a model into onnxruntime; on one thread, if `options` say nothing else."""
+    """Load a model into onnxruntime; on one thread, unless `options` say otherwise."""
     return ort.InferenceSession(
         to_bytes(model), options or session_options(), providers=["CPUExecutionProvider"]
     )

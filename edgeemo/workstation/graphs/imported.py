@@ -1,4 +1,4 @@
-"""A network from an ONNX file of another tool, in the form that Keras models are converted to."""
+"""From an ONNX file of another tool to the kind of graph that Keras models become."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PREFIX = "imported/"
 def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
     """Read `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)` from a file.
 
-    The file's input may also have a channel axis of 1 before or after frames and bands, bands before frames, as
-    convolutions of one dimension in PyTorch take them, or open dimensions; they are fixed.
+    The file's input may also have a channel axis of 1 before or after frames and bands, or bands before frames (as
+    PyTorch's convolutions of one dimension take them), or open dimensions, which are fixed.
 
     Raises:
         ExportError: not an ONNX file, another number or shape of inputs and outputs, or control flow.
@@ -76,7 +76,7 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
 
 
 def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What the file itself says, before anything is changed.
+    """What the file itself answers, before anything is changed.
 
     Args:
         path: a file that `imported_graph` takes.
@@ -96,7 +96,7 @@ def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt
 
 
 def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int, ...] | None:
-    """The shape in which an input takes one window of features; None if it takes none."""
+    """The shape in which an input takes one window of features; None if it cannot."""
     known = [
         (1, n_frames, n_mels),
         (1, n_frames, n_mels, 1),
@@ -109,12 +109,12 @@ def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int
 
 
 def _has_bands_first(shape: tuple[int, ...], n_frames: int) -> bool:
-    # Of a square of features, frames first is the layout found first.
+    # If there are as many frames as bands, the layout with frames first was found first.
     return next(size for size in shape if size > 1) != n_frames
 
 
 def _fits(declared: Sequence[object], shape: tuple[int, ...]) -> bool:
-    """Whether a declared shape is this one, or leaves dimensions open."""
+    """Whether a declared shape is this one, but for open dimensions."""
     return len(declared) == len(shape) and all(
         not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Keras model to ONNX graph: native recurrent nodes, batch fixed at one, constants folded."""
+"""From a Keras model to an ONNX graph: native recurrent nodes, batch fixed at one, constants folded."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CONTROL_FLOW = ("Loop", "Scan", "If")
 def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
     """Convert the network alone: `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)`.
 
-    tf2onnx gives native LSTM nodes only when the batch dimension is open, so it is fixed afterwards, and
-    the arithmetic on shapes that this leaves behind is folded away.
+    tf2onnx gives native LSTM nodes only while the batch dimension is open, so it is fixed afterwards, and the
+    arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
-        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer
-            became a loop.
+        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer became a
+            loop.
     """
     takes_images = _takes_images(model, n_frames, n_mels)
     _check_output(model, n_labels)
@@ -65,7 +65,7 @@ def refuse_control_flow(graph: ir.Graph) -> None:
 
 
 def _takes_images(model: keras.Model, n_frames: int, n_mels: int) -> bool:
-    """Whether the model wants a channel axis after frames and bands."""
+    """Whether the model takes a channel axis after frames and bands."""
     shape = tuple(model.input_shape) if len(model.inputs) == 1 else ()
     for wanted in ((n_frames, n_mels), (n_frames, n_mels, 1)):
         if len(shape) == len(wanted) + 1 and all(
@@ -90,7 +90,7 @@ def _with_channel(model: keras.Model) -> Callable[..., tf.Tensor]:
 
 
 def _captured_constants(function: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """Constants that a layer holds as plain tensors (Normalization its mean and variance), by their name inside."""
+    """Constants that layers hold as plain tensors (Normalization: mean and variance), by their name in the graph."""
     return {
         inside.name: outside.numpy()
         for outside, inside in function.graph.captures
@@ -99,7 +99,7 @@ def _captured_constants(function: tf.types.experimental.ConcreteFunction) -> dic
 
 
 def _make_constant(graph: ir.Graph, values: Mapping[str, np.ndarray]) -> None:
-    """tf2onnx freezes variables, but leaves captured tensors as graph inputs: give those their values."""
+    """tf2onnx freezes variables but leaves captured tensors as graph inputs: give these their values."""
     for value in list(graph.inputs):
         name = str(value.name)
         if name in values:

@@ -1,4 +1,4 @@
-"""Writing graph nodes as one writes expressions."""
+"""Writing graph nodes the way one writes expressions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Attribute = int | float | str | Sequence[int]
 
 
 class Nodes:
-    """Records nodes and constants, each with a name of its own: `prefix` + what it is + a number.
+    """Records nodes and constants, each with a name of its own: `prefix`, what it is, and a number.
 
     Args:
         prefix: of every name; one that occurs nowhere else in the graph that the nodes are for.
@@ -45,7 +45,7 @@ class Nodes:
         return self._constant(np.asarray(values, np.int64))
 
     def once(self, name: str, values: Callable[[], np.ndarray]) -> ir.Value:
-        """A constant that is stored once, however often it is asked for by its name."""
+        """A constant that is stored once, however often its name is asked for."""
         if name not in self._named:
             self._named[name] = self._constant(values())
         return self._named[name]

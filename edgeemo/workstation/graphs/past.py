@@ -29,7 +29,7 @@ class Past(Protocol):
             value: of known shape.
             n: how many positions.
             axis: along which time runs.
-            holds: what the positions are, for a person: "frames before conv2d".
+            holds: what these positions are, for people: "frames before conv2d".
         """
         ...
 
@@ -47,7 +47,7 @@ class Zeros:
 
 
 class Carried:
-    """The past of a stream: what the step before left, an input of the graph, and an output for the next step.
+    """The past of a stream: an input of the graph, which the step before left, and an output for the next step.
 
     Args:
         name: of the states, without their number.
@@ -78,7 +78,7 @@ class Carried:
         return joined
 
     def add(self, shape: tuple[int, ...], holds: str) -> ir.Value:
-        """A new state, as the graph input that holds it; `carry` is to be told its next value."""
+        """A new state, as the graph input that holds it; tell `carry` its next value."""
         state = State(name=f"{self._name}_{len(self.states) + 1}", shape=shape, holds=holds)
         value = ir.val(state.name, dtype=ir.DataType.FLOAT, shape=shape)
         self.states.append(state)

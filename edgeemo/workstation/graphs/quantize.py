@@ -1,23 +1,23 @@
-"""int8, per operator: what each operator of a network is computed in.
+"""int8, operator by operator: what each one in a network is computed in.
 
-- **Conv, Gemm, MatMul with constant weights: static QDQ.** Weights int8, symmetric, a scale per output channel;
-  biases int32; activations uint8, with ranges from calibration data. onnxruntime makes `QLinearConv` and `QGemm` of
-  these. (On x86 it turns int8 activations into uint8 when it loads a model: they are as fast and as accurate.)
+- **Conv, Gemm, MatMul with constant weights: static QDQ.** Weights int8, symmetric, with a scale per output channel;
+  biases int32; activations uint8, with ranges from calibration data. onnxruntime turns these into `QLinearConv` and
+  `QGemm`. (On x86 it turns int8 activations into uint8 when it loads a model: they are as fast and as accurate.)
 - **MaxPool, Concat, Slice, Reshape and others that only select and move values** stay in uint8 after a convolution.
-- **LSTM: `DynamicQuantizeLSTM`.** Its input weights have a scale per gate and unit. Its recurrent weights have a
-  single one: with many, onnxruntime combines them with the input's scale again at every step, and four LSTM-128 took
-  15 % longer, for no accuracy.
+- **LSTM: `DynamicQuantizeLSTM`.** Its input weights have a scale per gate and unit. Its recurrent weights have just
+  one: with many, onnxruntime combines them with the input's scale anew at every step, and four LSTM-128 took 15 %
+  longer, for no gain in accuracy.
 - **GRU: float.** onnxruntime has no int8 kernel for it.
 - **The rest: float**, such as the normalisation of features, and softmax.
 
 Biases take back what rounding the weights adds on average (Nagel et al. 2019, "Data-free quantization through weight
 equalization and bias correction"): a quarter to a half of the error of recurrent networks, whose inputs are not
-centred. Large weights of what stays float are stored as int8, and widened when the model is loaded.
+centred. Large weights of whatever stays in float are stored as int8, and widened when the model is loaded.
 
 On an x86 processor without VNNI, sums of two products of uint8 and int8 saturate at int16. onnxruntime's session
-option `session.x64quantprecision` is for those; Arm is not concerned.
+option `session.x64quantprecision` prevents that; Arm is not affected.
 
-Best after `simplify`: a dense layer is one Gemm with its bias then, and a convolution has nothing but Relu after it.
+Best after `simplify`, when a dense layer is one Gemm with its bias, and nothing but a Relu follows a convolution.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def quantize(model: ir.Model, batches: Sequence[Batch], *, keep_float: Collectio
         a quantised copy, with the same inputs and outputs.
 
     Raises:
-        ExportError: calibration data is missing, does not fit or gives infinite numbers, or `keep_float` names a
-            node that is not there.
+        ExportError: calibration data is missing, does not fit or gives numbers that are not finite, or `keep_float`
+            names a node that is not there.
     """
     return Quantizer(model, batches)(keep_float)
 
 
 class Quantizer:
-    """A network and what its values are: makes quantised copies that differ in what stays float.
+    """A network and the ranges of its values: makes quantised copies that differ in what stays in float.
 
     Args:
         model: as for `quantize`.
@@ -92,17 +92,17 @@ class Quantizer:
         self.candidates = {str(node.name): node.op_type for node in nodes if node.op_type != "GRU"}
         axes = {(_input_name(node), 1 if node.op_type == "Conv" else -1) for node in nodes}
         names = Counter(name for name, _ in axes)
-        # One whose channels are along two axes, for two kinds of layers, does without a mean.
+        # A value whose channels are along two axes, for two kinds of layers, does without a mean.
         wanted = {name: axis for name, axis in axes if names[name] == 1}
         self._observed = observe(self._model, batches, channel_axes=wanted)
 
     def __call__(self, keep_float: Collection[str] = ()) -> ir.Model:
-        """A quantised copy, but for the nodes of these names."""
+        """A quantised copy, except for the nodes of these names."""
         unknown = set(keep_float) - set(self.candidates)
         if unknown:
             raise ExportError(
-                f"no node {', '.join(sorted(unknown))} to keep in float; the network can quantise "
-                f"{', '.join(self.candidates)}"
+                f"cannot keep {', '.join(sorted(unknown))} in float: no such node; "
+                f"those that can be quantised are {', '.join(self.candidates)}"
             )
         model = self._model.clone()
         with_weights = [node for node in model.graph if _has_weights(node)]
@@ -121,7 +121,7 @@ class Quantizer:
 
 
 def _name_nodes(graph: ir.Graph) -> None:
-    """Every node gets a name of its own: constants and results are named after it."""
+    """Give every node a name of its own: constants and results are named after it."""
     taken = {""}
     for index, node in enumerate(graph):
         if not node.name or node.name in taken:
@@ -134,7 +134,7 @@ def _input_name(node: ir.Node) -> str:
 
 
 def _has_weights(node: ir.Node) -> bool:
-    """Whether a node has weights that are known and can be int8."""
+    """Whether a node has constant weights that can be int8."""
     if node.domain:
         return False
     if node.op_type in ("LSTM", "GRU"):
@@ -147,20 +147,20 @@ def _has_weights(node: ir.Node) -> bool:
 
 
 def _output_axis(node: ir.Node) -> int:
-    """The axis of a node's weights (its input 1) along which its outputs are."""
+    """The axis of a node's weights (its input 1) that its outputs are along."""
     if node.op_type == "Conv" or node.attributes.get_int("transB", 0) == 1:
         return 0
     return 1  # of recurrent layers, after the directions
 
 
 def _scale_of_weights(node: ir.Node) -> npt.NDArray[np.float32]:
-    """A step between int8 weights for each output; broadcasts against the weights."""
+    """The step between int8 weights, for each output; broadcasts against the weights."""
     along = (0, 1) if node.op_type in RECURRENT else (_output_axis(node),)
     return symmetric_scale(known(node.inputs[1]), along=along)
 
 
 def _take_back_rounding(node: ir.Node, observed: Observed) -> None:
-    """Correct a node's bias by what rounded weights make of the mean of its input."""
+    """Correct a node's bias by the error that rounded weights make on the mean of its input."""
     is_recurrent = node.op_type in RECURRENT
     index = 3 if is_recurrent else 2
     bias = constant(optional_input(node, index))
@@ -216,7 +216,7 @@ class _Plan:
         self._shares: dict[ir.Value, ir.Value] = {}
 
     def compute(self, value: ir.Value) -> None:
-        """`value` is computed in int8, and so is all that only selects from it and moves it."""
+        """`value` is computed in int8, and so is everything that only selects from it and moves it."""
         if value in self.computed:
             return
         self.computed.add(value)
@@ -238,13 +238,13 @@ class _Plan:
             self.fed.add(value)
 
     def find(self, value: ir.Value) -> ir.Value:
-        """The one that stands for all that share a scale with `value`."""
+        """The value that stands for all that share a scale with `value`."""
         while value in self._shares:
             value = self._shares[value]
         return value
 
     def values(self) -> list[ir.Value]:
-        """All of them, in an order that does not change from run to run."""
+        """All values, in an order that does not change from run to run."""
         return sorted(self.computed | self.fed, key=lambda value: str(value.name))
 
     def _share(self, one: ir.Value, other: ir.Value) -> None:
@@ -266,7 +266,7 @@ def _plan(nodes: list[ir.Node]) -> _Plan:
 
 
 def _activated(value: ir.Value) -> ir.Value:
-    """What a Relu makes of `value`, if that is all it is for: quantisation from zero on is that Relu."""
+    """What a Relu makes of `value`, if that is its only use: quantising from zero upwards is that Relu."""
     user = only_user(value)
     return user.outputs[0] if user is not None and user.op_type == "Relu" else value
 
@@ -279,7 +279,7 @@ def _is_moved(value: ir.Value, node: ir.Node) -> bool:
 
 
 def _int8_users(value: ir.Value, plan: _Plan, nodes: list[ir.Node]) -> list[tuple[ir.Node, int]]:
-    """Nodes, and which input of theirs, that are to take `value` from uint8."""
+    """The nodes that are to take `value` from uint8, and by which input."""
     return [
         (node, index)
         for node, index in value.uses()
@@ -291,7 +291,7 @@ def _int8_users(value: ir.Value, plan: _Plan, nodes: list[ir.Node]) -> list[tupl
 
 @dataclass(frozen=True)
 class _Scale:
-    """How uint8 stands for float: `float = scale * (uint8 - zero_point)`, with both as graph constants."""
+    """How uint8 stands for float: `float = scale * (uint8 - zero_point)`; also as constants of the graph."""
 
     scale: float
     zero_point: int
@@ -299,11 +299,11 @@ class _Scale:
 
     @classmethod
     def of(cls, value: ir.Value, observed: Sequence[Observed]) -> _Scale:
-        """The finest that holds all that was observed, and zero exactly: padding, and Relu's floor.
+        """The finest scale that spans all that was observed, and holds zero exactly: padding, and Relu's floor.
 
         Args:
-            value: after which its constants are named.
-            observed: of all values that share it.
+            value: its constants are named after it.
+            observed: all values that share it.
         """
         least = min(0.0, *(seen.least for seen in observed))
         greatest = max(0.0, *(seen.greatest for seen in observed))
@@ -334,9 +334,9 @@ def _through_uint8(
     ]
     added, source = [], value
     if not is_computed and producer is not None and producer.op_type in _MOVING:
-        # onnxruntime moves quantisation ahead of what selects and moves. A MaxPool after a float convolution would
-        # run on uint8, in a layout that it has only a slow kernel for: 40 times the time. It moves nothing past a
-        # Clip, and afterwards removes a Clip that quantisation implies.
+        # onnxruntime moves quantisation ahead of operators that select and move. A MaxPool after a float convolution
+        # would run on uint8, in a layout for which there is only a slow kernel: 40 times the time. It moves nothing
+        # past a Clip, and afterwards removes a Clip that quantisation implies.
         added.append(ir.node("Clip", [value, *bounds], name=f"{name}/clip"))
         source = added[-1].outputs[0]
     added.append(ir.node("QuantizeLinear", [source, *scale.constants], name=f"{name}/quantize"))
@@ -350,7 +350,7 @@ def _through_uint8(
     layers = [node for node, index in users if index == 0 and node.op_type in ("Conv", "Gemm", "MatMul")]
     kept = [node for node in layers if node not in nodes]
     if kept:
-        # onnxruntime quantises a layer between DequantizeLinear and QuantizeLinear by itself, but not past this.
+        # By itself, onnxruntime quantises a layer between DequantizeLinear and QuantizeLinear, but not past a Clip.
         added.append(ir.node("Clip", [result, *bounds], name=f"{name}/keep_float"))
         for node in kept:
             node.replace_input_with(0, added[-1].outputs[0])
@@ -387,7 +387,7 @@ def _dequantized(
     scale: npt.NDArray[np.float32],
     axis: int,
 ) -> None:
-    """Give a node a stored constant, by way of DequantizeLinear."""
+    """Give a node a stored constant by way of DequantizeLinear."""
     graph, name = owner(node), f"{node.name}/input_{index}"
     inputs = [
         add_constant(graph, f"{name}/{stored.dtype}", stored),
@@ -404,7 +404,7 @@ def _dequantized(
 
 
 def _quantize_lstm(node: ir.Node) -> None:
-    """LSTM to DynamicQuantizeLSTM: the same inputs, the weights transposed, then their scales and zero points."""
+    """LSTM to DynamicQuantizeLSTM: the same inputs, with weights transposed, then their scales and zero points."""
     graph = owner(node)
     inputs: list[ir.Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
     recurrent = symmetric_scale(known(node.inputs[2]), along=(0,))

@@ -1,7 +1,7 @@
 """The streaming form of every operator that has one.
 
-Each rule is given a node that time runs into. Most only hand time on; one that looks back gets its past from a state;
-one that ends time gets its running form.
+Each rule is given a node that time runs into. Most just hand time on; a node that looks back gets its past from a
+state, and one that ends time gets its running form.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgeemo.workstation.graphs.walk import (
 
 
 def _elementwise(p: Walk, node: ir.Node) -> None:
-    """Any broadcasting operator: time must meet time, and constants must not change with it."""
+    """Any broadcasting operator: time must meet time, and constants must not change over time."""
     out_rank = len(p.output_shape(node))
     found: set[Time] = set()
     constants: list[tuple[int, ...]] = []
@@ -38,7 +38,7 @@ def _elementwise(p: Walk, node: ir.Node) -> None:
         elif value is not None:
             constants.append(p.shape(value))
     if len(found) > 1:
-        raise refusal(node, "meets values of different pace", "bring them to one pace first")
+        raise refusal(node, "combines values of different pace", "bring them to one pace first")
     (time,) = found
     for shape in constants:
         _check_constant(node, shape, time.axis - (out_rank - len(shape)))
@@ -47,17 +47,16 @@ def _elementwise(p: Walk, node: ir.Node) -> None:
 
 
 def _check_constant(node: ir.Node, shape: tuple[int, ...], axis: int) -> None:
-    """Refuse a constant that has a value for each position: `axis` is where its shape meets time."""
+    """Refuse a constant that has a value for each position: `axis` is the one that meets time."""
     if axis >= 0 and shape[axis] != 1:
-        raise refusal(node, "has a constant that changes over the window", "leave out positions in time")
+        raise refusal(node, "has a constant that changes over the window", "leave out positional encodings")
 
 
 def _within_frames(p: Walk, node: ir.Node) -> None:
-    """Softmax and the like over an axis, LayerNormalization from an axis on, none of which may be time's."""
+    """Softmax and the like over one axis, LayerNormalization from an axis onwards; time may not be among them."""
     time = p.only_time(node)
     rank = len(p.input_shape(node))
-    default = {"Softmax": -1, "LogSoftmax": -1, "LayerNormalization": -1}[node.op_type]
-    axis = node.attributes.get_int("axis", default) % rank
+    axis = node.attributes.get_int("axis", -1) % rank
     touched = range(axis, rank) if node.op_type == "LayerNormalization" else (axis,)
     if time.axis not in touched:
         p.hand_on(node, time)
@@ -70,7 +69,7 @@ def _within_frames(p: Walk, node: ir.Node) -> None:
 def _batch_normalisation(p: Walk, node: ir.Node) -> None:
     time = p.only_time(node, padded=True)
     if time.axis == 1:
-        raise refusal(node, "takes time for its channels", "put channels first")
+        raise refusal(node, "treats time as its channels", "put channels first")
     p.hand_on(node, time)
 
 
@@ -93,7 +92,7 @@ def _reshape(p: Walk, node: ir.Node) -> None:
     joined = n // lengths.get(axis, 1)
     if joined > 1 and time.past:
         raise padding_refusal(node)
-    # A share has as many axes as its weights. Where they are one for each position, it is a single number.
+    # A share has as many axes as its weights. With one weight for each position, it is a single number.
     if node.inputs[0] in p.shares and (joined == n or math.prod(before) != n):
         raise weights_refusal(node)
     if joined == n:
@@ -106,7 +105,7 @@ def _reshape(p: Walk, node: ir.Node) -> None:
 
 
 def _whole_window(p: Walk, node: ir.Node, time: Time, index: int = 0) -> None:
-    """Leave a node as it is, and feed it the last window from a buffer that each step shifts."""
+    """Leave a node as it is, and feed it the last window, from a buffer that each step shifts."""
     n_past = time.length - p.step_length(time)
     if n_past:
         p.put_past(node, index, n_past, time)
@@ -120,7 +119,7 @@ def _moved_axes(p: Walk, node: ir.Node) -> None:
     if node.op_type == "Squeeze":
         gone = {a % len(before) for a in axes} if axes else {i for i, size in enumerate(before) if size == 1}
         if time.axis in gone:
-            raise refusal(node, "takes a window of one position", "pool less")
+            raise refusal(node, "removes the axis of time, which has one position", "pool less")
         axis = time.axis - sum(a < time.axis for a in gone)
     else:
         new = {a % len(after) for a in axes}
@@ -142,7 +141,7 @@ def _pad(p: Walk, node: ir.Node) -> None:
             node, f"pads time by {begin} and {end}", 'pad zeros on the past side only (padding="causal")'
         )
     if begin and optional_input(node, 2) is not None and constant_input(node, 2).any():
-        raise refusal(node, "pads time with other values than zero", "pad with zeros")
+        raise refusal(node, "pads time with values other than zero", "pad with zeros")
     pads[0, time.axis] = 0
     if begin:
         p.put_past(node, 0, int(begin), time)
@@ -152,12 +151,12 @@ def _pad(p: Walk, node: ir.Node) -> None:
 
 
 def _sliding(p: Walk, node: ir.Node) -> None:
-    """Convolutions and pooling: what a position looks back on comes from a state, and none may look ahead."""
+    """Convolutions and pooling: what a position looks back on comes from a state; none may look ahead."""
     time = p.only_time(node, padded=True)
     n_spatial = len(p.input_shape(node)) - 2
     where = time.axis - 2
     if where < 0:
-        raise refusal(node, "takes time for its channels", "put time on an axis it slides over")
+        raise refusal(node, "treats time as its channels", "put time on an axis it slides over")
     is_conv = node.op_type == "Conv"
     kernel = p.input_shape(node, 1)[2:] if is_conv else node.attributes.get_ints("kernel_shape", [])
     stride = node.attributes.get_ints("strides", [1] * n_spatial)[where]
@@ -181,7 +180,9 @@ def _sliding(p: Walk, node: ir.Node) -> None:
         )
     if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride:
         raise refusal(
-            node, f"leaves a rest of {time.length} positions by {stride}", "make the window a multiple"
+            node,
+            f"divides {time.length} positions by {stride} and leaves a remainder",
+            "make the window a multiple",
         )
     if begin:
         p.put_past(node, 0, begin, time)
@@ -191,13 +192,13 @@ def _sliding(p: Walk, node: ir.Node) -> None:
 
 
 def _recurrent(p: Walk, node: ir.Node) -> None:
-    """LSTM, GRU, RNN: the states that the step before ended with."""
+    """LSTM, GRU, RNN: they start from the states that the last step ended with."""
     time = p.only_time(node)
     direction = node.attributes.get_string("direction", "forward")
     if direction != "forward":
         raise refusal(node, f"runs {direction}", "use a forward layer: the future is not there yet")
     if time.axis != 0 or node.attributes.get_int("layout", 0) == 1:
-        raise refusal(node, "takes time for its batch", "put time on axis 0")
+        raise refusal(node, "treats time as its batch", "put time on axis 0")
     node.resize_inputs(max(len(node.inputs), 7 if node.op_type == "LSTM" else 6))
     if node.inputs[4] is not None and np.any(constant_input(node, 4) != time.length):
         raise refusal(node, "stops before the end of the window", "leave out its sequence lengths")
@@ -219,7 +220,7 @@ def _recurrent(p: Walk, node: ir.Node) -> None:
 
 
 def _last(p: Walk, node: ir.Node) -> None:
-    """Slice and Gather: of time only the last position can be taken, of other axes anything."""
+    """Slice and Gather: from time they can take the last position only, from other axes anything."""
     time = p.only_time(node)
     shape = p.input_shape(node)
     if node.op_type == "Gather":
@@ -252,7 +253,7 @@ def _last(p: Walk, node: ir.Node) -> None:
 
 
 def _matmul(p: Walk, node: ir.Node) -> None:
-    """Constant weights within positions, or over the whole window, as after Flatten."""
+    """Constant weights, within positions or over the whole window, as after Flatten."""
     if all(value in p.times for value in node.inputs):
         _weighted_matmul(p, node)
         return
@@ -302,7 +303,7 @@ def _gemm(p: Walk, node: ir.Node) -> None:
 
 
 def _joined(p: Walk, node: ir.Node) -> None:
-    """Concat along another axis than time."""
+    """Concat along an axis other than time."""
     times = {p.times.get(operand(node, index)) for index in range(len(node.inputs))}
     time = next(iter(times))
     axis = node.attributes.get_int("axis", 0) % len(p.output_shape(node))
@@ -312,7 +313,7 @@ def _joined(p: Walk, node: ir.Node) -> None:
 
 
 def _parts(p: Walk, node: ir.Node) -> None:
-    """Split along another axis than time."""
+    """Split along an axis other than time."""
     time = p.only_time(node)
     if node.attributes.get_int("axis", 0) % len(p.input_shape(node)) == time.axis:
         raise refusal(node, "cuts time", "split along bands or channels")
@@ -321,7 +322,7 @@ def _parts(p: Walk, node: ir.Node) -> None:
 
 
 def _reduce(p: Walk, node: ir.Node) -> None:
-    """Within frames as it is; over time in its running form."""
+    """Within frames, as it is; over time, in its running form."""
     time = p.only_time(node)
     shape = p.input_shape(node)
     if node.op_type.startswith("Global"):
@@ -363,7 +364,7 @@ def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title
 
 def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
     del n
-    # Zero is a value like any other, so that a second state says whether there was one.
+    # Zero is a value like any other, so a second state says whether there has been one.
     maximum, seen = (
         p.carried.add(shape, f"maximum of {title}"),
         p.carried.add((1,), f"whether {title} has begun"),
@@ -384,10 +385,10 @@ def _running_sum(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title:
 
 
 def _attention(p: Walk, node: ir.Node, time: Time) -> None:
-    """Weights over time, to sum values up with: the step's own, and the step's share of all weights so far.
+    """Weights over time, for a sum: the step's own weights, and the step's share of all weights so far.
 
     Softmax's sum is carried relative to the largest score so far (Milakov and Gimelshein 2018, "Online normalizer
-    calculation for softmax"). The sum that the weights are for is blended by that share in `_blended`.
+    calculation for softmax"). `_blended` blends the weighted sum by that share.
     """
     scores, axes = operand(node, 0), p.nodes.ints([time.axis])
     shape = tuple(1 if axis == time.axis else size for axis, size in enumerate(p.shape(scores)))
@@ -469,5 +470,5 @@ RULES: dict[str, Rule] = {
         _reduce,
     ),
 }
-# What weights over time may go through on their way to the sum that they are for.
+# What weights over time may pass on their way to their sum.
 ATTENTION = ("Mul", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")

@@ -52,7 +52,7 @@ def simplify(graph: ir.Graph) -> None:
                 again = True
 
 
-# A rule says whether it changed anything. It may add nodes, which end up before its own, and unuse its own.
+# A rule says whether it changed anything. It may add nodes, which go in front of its own, and leave its own unused.
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Layer:
 
     @classmethod
     def of(cls, node: ir.Node) -> _Layer | None:
-        """The layer that a node computes, if it does."""
+        """The layer that a node is; None for other operators, and if weights or bias are computed."""
         if node.op_type not in ("Conv", "Gemm", "MatMul", *RECURRENT):
             return None
         weights, given = constant(node.inputs[1]), optional_input(node, _bias_index(node))
@@ -116,13 +116,13 @@ def _bias_index(node: ir.Node) -> int:
 
 
 def _is_row_by_matrix(node: ir.Node) -> bool:
-    """Whether a product is that of a row of inputs and a matrix: what a Gemm with a bias can be."""
+    """Whether a product is that of a row and a matrix, as a Gemm with a bias can be."""
     ranks = [len(operand(node, index).shape or ()) for index in (0, 1)]
     return ranks == [2, 2] and is_plain_product(node) and not node.attributes.get_int("transB", 0)
 
 
 def _scale_or_shift(nodes: Nodes, node: ir.Node) -> bool:
-    """`x * c` or `x + c`, `c` per channel: into the layer before, or into the one after."""
+    """`x * c` or `x + c` with a `c` per channel goes into the layer before, or into the one after."""
     index = next((i for i in (0, 1) if constant(node.inputs[i]) is not None), None)
     if index is None or (node.op_type in ("Sub", "Div") and index == 0):
         return False
@@ -139,8 +139,8 @@ def _scale_or_shift(nodes: Nodes, node: ir.Node) -> bool:
 
 
 def _into_layer_before(value: ir.Value, change: _Change) -> bool:
-    """Through operators that only move values, and through pooling: a maximum changes places with any shift, and with
-    a scale that is nowhere negative.
+    """Go through operators that only move values, and through pooling: a maximum can trade places with any shift, and
+    with a scale that is nowhere negative.
     """
     while True:
         node = value.producer()
@@ -179,7 +179,7 @@ def _change_outputs(layer: _Layer, change: _Change) -> bool:
 
 
 def _into_layer_after(value: ir.Value, change: _Change) -> bool:
-    """Through operators that only move values, into a layer without padding of its own."""
+    """Go through operators that only move values, into a layer; a shift into one without padding only."""
     while True:
         node = only_user(value)
         if node is None:
@@ -221,7 +221,7 @@ def _change_inputs(layer: _Layer, change: _Change) -> bool:
 
 
 def _pad(nodes: Nodes, node: ir.Node) -> bool:
-    """Zeros before a convolution are padding of the convolution."""
+    """Zeros in front of a convolution become its own padding."""
     padded = node.outputs[0]
     layer, pads, fill = only_user(padded), constant(node.inputs[1]), optional_input(node, 2)
     if layer is None or layer.op_type != "Conv" or layer.inputs[0] is not padded or _pads_by_itself(layer):
@@ -249,7 +249,7 @@ def _pads_by_itself(conv: ir.Node) -> bool:
 
 
 def _recurrent(nodes: Nodes, node: ir.Node) -> bool:
-    """Zero initial states are what a recurrent node starts from anyway."""
+    """Initial states of zero go: a recurrent node starts from zero anyway."""
     zeros = [i for i in (5, 6) if _is_zero(optional_input(node, i))]
     for index in zeros:
         node.replace_input_with(index, None)
@@ -262,7 +262,7 @@ def _is_zero(value: ir.Value | None) -> bool:
 
 
 def _last_output(nodes: Nodes, node: ir.Node) -> bool:
-    """`Slice` of the last position of all outputs of a recurrent node: its final state."""
+    """The last position, sliced from all outputs of a recurrent node, is its final state."""
     positions, last = operand(node, 0), node.outputs[0]
     squeeze = positions.producer()
     layer = operand(squeeze, 0).producer() if squeeze is not None and squeeze.op_type == "Squeeze" else None
@@ -290,7 +290,7 @@ def _last_output(nodes: Nodes, node: ir.Node) -> bool:
 
 
 def _transpose(nodes: Nodes, node: ir.Node) -> bool:
-    """One that only moves axes of size 1 is a reshape."""
+    """One that only moves axes of size 1 becomes a reshape."""
     order, before = axis_order(node), shape_of(operand(node, 0))
     moved = [axis for axis in order if before[axis] != 1]
     if moved != sorted(moved):
@@ -301,7 +301,7 @@ def _transpose(nodes: Nodes, node: ir.Node) -> bool:
 
 
 def _reshape(nodes: Nodes, node: ir.Node) -> bool:
-    """Two in a row are one; one that changes nothing goes."""
+    """Two in a row become one; one that changes nothing goes."""
     x, reshaped = operand(node, 0), node.outputs[0]
     if x.shape == reshaped.shape and not reshaped.is_graph_output():
         reshaped.replace_all_uses_with(x)
@@ -315,7 +315,7 @@ def _reshape(nodes: Nodes, node: ir.Node) -> bool:
 
 
 def _give(node: ir.Node, index: int, array: np.ndarray) -> None:
-    """A new constant for an input: the old one may be shared."""
+    """Give a node a new constant for an input: the old one may be shared."""
     graph, name = owner(node), f"{node.name}/{PREFIX}{index}"
     while name in graph.initializers:
         name += "_"

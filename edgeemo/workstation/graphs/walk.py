@@ -1,4 +1,4 @@
-"""One walk over a graph that becomes a stream: what is known of each value, and what rules may say and ask."""
+"""The walk that turns a window graph into a stream: what it knows of each value, and what rules may ask and say."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Time:
     """How time runs through a value.
 
     Attributes:
-        axis: along which.
+        axis: the axis along which it runs.
         length: positions in the window graph.
         stride: feature frames from one position to the next.
-        past: positions in front of these that earlier audio left (an explicit padding before a convolution).
+        past: positions in front of these, left by earlier audio (explicit padding before a convolution).
     """
 
     axis: int
@@ -52,16 +52,16 @@ class Walk:
         graph: a window graph.
         step_frames: new frames in a step.
         rules: by operator.
-        attention: operators that weights over time may go through on their way to the sum that they are for.
+        attention: the operators that weights over time may pass on their way to their sum.
 
     Attributes:
         graph: as given.
         step_frames: as given.
-        nodes: what a rule adds, which goes before the node whose rule it is.
+        nodes: records what a rule adds; it goes in front of the rule's own node.
         carried: the states.
-        times: of every value that time runs through.
-        answers: the values that are made of the audio so far, and that time does not run through.
-        shares: of weights over time, the share of all weights so far that is this step's.
+        times: of each value that time runs through.
+        answers: values made from the audio so far that time does not run through.
+        shares: of weights over time, this step's share of all weights so far.
     """
 
     def __init__(
@@ -78,6 +78,14 @@ class Walk:
         self._shapes: dict[ir.Value, tuple[int, ...]] = {}
 
     def run(self) -> list[State]:
+        """Change the graph.
+
+        Returns:
+            its states.
+
+        Raises:
+            ExportError: the graph cannot be streamed.
+        """
         (features,) = self.graph.inputs
         for value in [features, *(output for node in self.graph for output in node.outputs)]:
             if value.uses() or value.is_graph_output():
@@ -96,7 +104,7 @@ class Walk:
                     raise refusal(
                         node,
                         "brings what is known of the whole window into each position",
-                        "combine positions with positions, and what is known at the end with its like",
+                        "combine positions with positions, and the whole window with the whole window",
                     )
                 self._follow(node)
                 of_audio = True
@@ -105,7 +113,7 @@ class Walk:
         (probabilities,) = self.graph.outputs
         if probabilities in self.times:
             raise ExportError(
-                f"{probabilities.name} still runs through time; end the network with one answer for the whole window"
+                f"{probabilities.name} has an answer for each position; end the network with one for the whole window"
             )
         self._free_names()
         self.graph.inputs.extend(self.carried.inputs)
@@ -124,7 +132,7 @@ class Walk:
         self.nodes.insert(self.graph, before=node)
 
     def _free_names(self) -> None:
-        """Rename what has the name of a state."""
+        """Rename other values that have the name of a state."""
         own = {*self.carried.inputs, *self.carried.outputs}
         names = {value.name for value in own}
         outputs = (output for node in self.graph for output in node.outputs)
@@ -132,14 +140,14 @@ class Walk:
             if value.name in names and value not in own:
                 value.name = f"{PREFIX}{value.name}"
 
-    # What rules say and ask.
+    # What rules may ask and say.
 
     def hand_on(self, node: ir.Node, time: Time, *, output: int = 0) -> None:
-        """Time runs through this output of `node`."""
+        """Say that time runs through this output of `node`."""
         self._set(node.outputs[output], time, title(node))
 
     def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value]) -> None:
-        """If `node` takes weights over time, so is its output, with the share that `follow` makes of theirs."""
+        """If `node` takes weights over time, say that it gives such weights too; `follow` makes their share."""
         shares = [self.shares[value] for value in node.inputs if value in self.shares]
         if len(shares) > 1:
             raise refusal(
@@ -149,7 +157,7 @@ class Walk:
             self.shares[node.outputs[0]] = follow(shares[0])
 
     def end_time(self, node: ir.Node, value: ir.Value) -> None:
-        """Put `value`, which time does not run through, in the place of the output of `node`."""
+        """Put `value`, which time does not run through, in place of the output of `node`."""
         output = node.outputs[0]
         if output.is_graph_output() and value in self.carried.outputs:
             value = self.nodes("Identity", value)  # the answer has a name of its own
@@ -157,31 +165,29 @@ class Walk:
         substitute(output, value)
 
     def step_length(self, time: Time) -> int:
-        """Positions of a step."""
+        """The positions in a step."""
         return self.step_frames // time.stride
 
     def put_past(self, node: ir.Node, index: int, n: int, time: Time) -> None:
-        """Put the last `n` positions of the steps before in front of an input of `node`."""
+        """Put the last `n` positions of earlier steps in front of an input of `node`."""
         holds = f"{'frames' if time.stride == 1 else 'positions'} before {title(node)}"
         joined = self.carried(self.nodes, operand(node, index), n, time.axis, holds)
         node.replace_input_with(index, joined)
 
     def only_time(self, node: ir.Node, index: int = 0, *, padded: bool = False) -> Time:
-        """The time of an input of a rule that knows only this input to be timed.
+        """The time of an input, for a rule that lets time run through that input alone.
 
         Args:
-            node: the rule's.
+            node: the rule's node.
             index: of the input.
-            padded: whether the rule knows positions in front of the first.
+            padded: whether the rule allows positions in front of the first.
 
         Raises:
             ExportError: time runs through another input too, or not through this one.
         """
         timed = [i for i, value in enumerate(node.inputs) if value in self.times]
         if timed != [index]:
-            raise refusal(
-                node, "combines audio with audio here", "streaming needs constant weights in this place"
-            )
+            raise refusal(node, "combines audio with audio", "streaming needs constant weights here")
         time = self.times[operand(node, index)]
         if time.past and not padded:
             raise padding_refusal(node)
@@ -200,7 +206,7 @@ class Walk:
     def _set(self, value: ir.Value, time: Time, what: str) -> None:
         if self.step_frames % time.stride:
             raise ExportError(
-                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step of a "
+                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step that is a "
                 f"multiple of {time.stride} frames, or less pooling in time"
             )
         shape = list(self.shape(value))
@@ -218,7 +224,7 @@ def refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
 
 
 def padding_refusal(node: ir.Node) -> ExportError:
-    return refusal(node, "follows a padding in time", "pad right before a convolution")
+    return refusal(node, "follows padding in time", "pad right before a convolution")
 
 
 def weights_refusal(node: ir.Node) -> ExportError:

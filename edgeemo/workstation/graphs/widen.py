@@ -1,8 +1,8 @@
 """Weights that are stored in fewer bits than they are computed in.
 
 Operators on constants cost nothing at inference: onnxruntime computes them once, when it loads a model. So a weight
-may be stored as float16 or int8 and widened by ordinary operators. (Not by `DequantizeLinear`: onnxruntime keeps that
-for its int8 kernels, and where no such kernel follows it would run each time.)
+can be stored as float16 or int8, and widened by ordinary operators. (Not by `DequantizeLinear`: onnxruntime keeps
+that for its int8 kernels, and where no such kernel follows, it would run every time.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from edgeemo.workstation.graphs.editing import add_constant, known, owner, remove_unused
 
 _INT8_MAX = 127
-_SMALL = 256  # elements: half of these many float32 values is no more than the operator that widens them
+_SMALL = 256  # elements; halving so few saves no more bytes than the operator that widens them takes
 
 
 def half(model: ir.Model) -> ir.Model:
@@ -24,8 +24,8 @@ def half(model: ir.Model) -> ir.Model:
         model: a network; it is not changed.
 
     Returns:
-        a copy, half the size. Constants of up to 256 elements stay as they are, and so does a weight with a value
-        that float16 cannot hold (beyond 65504).
+        a copy, half the size. Constants of up to 256 elements stay as they are, as do weights with a value that
+        float16 cannot hold (beyond 65504).
     """
     model = model.clone()
     graph = model.graph
