@@ -1,4 +1,4 @@
-"""Network graphs written by hand: what third parties export, and what Keras would take seconds to convert."""
+"""Network graphs written by hand: what other tools export, and what would take seconds to convert from Keras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from edgeemo.metadata import State
-from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
+from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session, shape_of
 
 
 class Hand:
@@ -34,7 +34,7 @@ class Hand:
     def __call__(
         self, op_type: str, *inputs: Any, name: str = "", outputs: int = 1, **attributes: Any
     ) -> Any:
-        """A node, and its output, or all where there are several; arrays become constants, None is left out."""
+        """Add a node; its output, or all of them if there are several. Arrays become constants, None is left out."""
         values = [self.constant(v) if isinstance(v, np.ndarray) else v for v in inputs]
         name = name or f"{op_type.lower()}_{len(self._nodes)}"
         made = [ir.Value(name=f"{name}:{i}") for i in range(outputs)]
@@ -48,7 +48,7 @@ class Hand:
         return value
 
     def weights(self, *shape: int) -> np.ndarray:
-        """Random, such that a layer's output is about as large as its input, whatever the layer."""
+        """Random weights that make any layer's output about as large as its input."""
         fan_in = max(1, int(np.prod(shape[1:])))
         return self._rng.normal(0, 1 / np.sqrt(fan_in), shape).astype(np.float32)
 
@@ -80,7 +80,7 @@ class Hand:
         return self("Softmax", self.dense(x, n_in, 3), name="answer", axis=-1)
 
     def graph(self, output: Any) -> ir.Graph:
-        """What was written, with all shapes."""
+        """The graph that was written, with all shapes."""
         graph = ir.Graph(
             [self.features],
             [output],
@@ -96,7 +96,7 @@ class Hand:
 
 
 def runner(graph: ir.Graph) -> Callable[..., list[np.ndarray]]:
-    """Runs a checked graph on the values of its inputs, in their order."""
+    """Check a graph; what it returns runs the graph on values of its inputs, in their order."""
     model = as_model(graph)
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
     session = open_session(model)
@@ -112,9 +112,9 @@ def run(graph: ir.Graph, features: np.ndarray) -> np.ndarray:
 def run_steps(
     graph: ir.Graph, states: Sequence[State], features: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """A stream graph over features from zero states: the answer after each step, and the states at the end."""
+    """Run a stream graph over features, from states of zero: the answer after each step, and the final states."""
     step = runner(graph)
-    n = int(graph.inputs[0].shape[1])
+    n = shape_of(graph.inputs[0])[1]
     carried = [np.zeros(state.shape, np.float32) for state in states]
     answers = []
     for start in range(0, len(features), n):

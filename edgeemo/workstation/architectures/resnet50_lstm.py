@@ -19,8 +19,8 @@ from edgeemo.workstation.architectures.layers import (
 STRIDE = 32
 """Frames and bands in one position of ResNet50's feature map."""
 IMAGENET_DEVIATION = 58.0
-"""Standard deviation of ImageNet's pixels. Keras' weights were trained on pixel values minus each channel's mean, about
--120 to 150."""
+"""Standard deviation of ImageNet's pixels. Keras' weights were trained on pixel values minus each channel's mean,
+about -120 to 150."""
 WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _TIMEOUT_S = 20.0  # for each answer of the server; Keras sets none
 
