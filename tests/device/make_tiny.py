@@ -18,6 +18,7 @@ from edgeemo.workstation.export.file import export
 from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window
 
 LABELS = ("low", "middle", "high")
+FOLDER = Path(__file__).parent
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     make_image()
 
 
-def make_audio() -> None:
+def make_audio(folder: Path = FOLDER) -> None:
     """A window and a stream graph of the same weights."""
     keras.utils.set_random_seed(1)
     recipe = Recipe(
@@ -46,10 +47,10 @@ def make_audio() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     model = keras.Model(features, x, name="tiny")
     for mode, name in ((Mode.WINDOW, "tiny.onnx"), (Mode.STREAM, "tiny.stream.onnx")):
-        export(model, recipe, Path(__file__).parent / name, mode=mode, clips=[noise], labels=LABELS)
+        export(model, recipe, folder / name, mode=mode, clips=[noise], labels=LABELS)
 
 
-def make_image() -> None:
+def make_image(folder: Path = FOLDER) -> None:
     """Six rows of five pixels."""
     keras.utils.set_random_seed(1)
     recipe = Recipe(
@@ -65,7 +66,7 @@ def make_image() -> None:
         len(LABELS), activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 3)
     )(x)
     images = np.random.default_rng(0).integers(0, 256, (8, *recipe.input_shape))
-    path = Path(__file__).parent / "tiny.image.onnx"
+    path = folder / "tiny.image.onnx"
     export(keras.Model(pixels, x, name="tiny"), recipe, path, clips=images, labels=LABELS)
 
 

@@ -1,4 +1,4 @@
-"""Network graphs written by hand: what third parties export, and what Keras would take seconds to convert."""
+"""Network graphs written by hand: what other tools export, and what would take seconds to convert from Keras."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgeemo.metadata import State
-from edgeemo.session import session_options
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session, shape_of
 
 
 class Hand:
@@ -36,7 +34,7 @@ class Hand:
     def __call__(
         self, op_type: str, *inputs: Any, name: str = "", outputs: int = 1, **attributes: Any
     ) -> Any:
-        """A node, and its output, or all where there are several; arrays become constants, None is left out."""
+        """Add a node; its output, or all of them if there are several. Arrays become constants, None is left out."""
         values = [self.constant(v) if isinstance(v, np.ndarray) else v for v in inputs]
         name = name or f"{op_type.lower()}_{len(self._nodes)}"
         made = [ir.Value(name=f"{name}:{i}") for i in range(outputs)]
@@ -50,7 +48,7 @@ class Hand:
         return value
 
     def weights(self, *shape: int) -> np.ndarray:
-        """Random, such that a layer's output is about as large as its input, whatever the layer."""
+        """Random weights that make any layer's output about as large as its input."""
         fan_in = max(1, int(np.prod(shape[1:])))
         return self._rng.normal(0, 1 / np.sqrt(fan_in), shape).astype(np.float32)
 
@@ -82,7 +80,7 @@ class Hand:
         return self("Softmax", self.dense(x, n_in, 3), name="answer", axis=-1)
 
     def graph(self, output: Any) -> ir.Graph:
-        """What was written, with all shapes."""
+        """The graph that was written, with all shapes."""
         graph = ir.Graph(
             [self.features],
             [output],
@@ -92,23 +90,16 @@ class Hand:
             name="by hand",
         )
         output.dtype = ir.DataType.FLOAT
-        proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
+        proto = ir.to_proto(as_model(graph))
         inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
         return ir.from_proto(inferred).graph
 
 
-def to_bytes(graph: ir.Graph) -> bytes:
-    graph.opset_imports[""] = OPSET
-    return ir.to_proto(ir.Model(graph, ir_version=IR_VERSION)).SerializeToString()
-
-
 def runner(graph: ir.Graph) -> Callable[..., list[np.ndarray]]:
-    """Runs a checked graph on the values of its inputs, in their order."""
-    data = to_bytes(graph)
-    onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
-    options = session_options(1)
-    options.log_severity_level = 3
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    """Check a graph; what it returns runs the graph on values of its inputs, in their order."""
+    model = as_model(graph)
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    session = open_session(model)
     names = [value.name for value in session.get_inputs()]
     return lambda *values: session.run(None, dict(zip(names, values, strict=True)))
 
@@ -121,9 +112,9 @@ def run(graph: ir.Graph, features: np.ndarray) -> np.ndarray:
 def run_steps(
     graph: ir.Graph, states: Sequence[State], features: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """A stream graph over features from zero states: the answer after each step, and the states at the end."""
+    """Run a stream graph over features, from states of zero: the answer after each step, and the final states."""
     step = runner(graph)
-    n = int(graph.inputs[0].shape[1])
+    n = shape_of(graph.inputs[0])[1]
     carried = [np.zeros(state.shape, np.float32) for state in states]
     answers = []
     for start in range(0, len(features), n):

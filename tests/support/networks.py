@@ -8,7 +8,7 @@ import numpy as np
 
 
 def randomise(model: Any, *, seed: int = 0) -> Any:
-    """Give every bias, batch statistic and normalisation constant a random value: none is trivially zero or one."""
+    """Give every bias, batch statistic and normalisation constant a random value, none of them zero or one."""
     import keras
 
     rng = np.random.default_rng(seed)
@@ -24,7 +24,7 @@ def randomise(model: Any, *, seed: int = 0) -> Any:
                 weight.assign(rng.normal(0, 0.3, shape))
             elif name in ("gamma", "moving_variance"):
                 weight.assign(rng.uniform(0.5, 2, shape))
-            # Larger than at the start of a training: the answer depends on the audio.
+            # Larger than at the start of training, so that the answer depends on the audio.
             elif isinstance(layer, keras.layers.LSTM) and name == "kernel":
                 weight.assign(rng.normal(0, 3 / np.sqrt(shape[0]), shape))
             elif isinstance(layer, keras.layers.Dense):
@@ -33,8 +33,8 @@ def randomise(model: Any, *, seed: int = 0) -> Any:
 
 
 def narrow_resnet50(*, input_shape: tuple[int, int, int], **_: Any) -> Any:
-    """ResNet50 with an eighth of its channels: every layer of it, without the half minute that converting a hundred
-    megabytes takes. To stand in for `keras.applications.ResNet50`.
+    """ResNet50 with an eighth of its channels, to stand in for `keras.applications.ResNet50`: all its layers, without
+    the half minute that converting a hundred megabytes takes.
     """
     from keras.src.applications import resnet
 

@@ -1,4 +1,4 @@
-"""The front end in librosa and plain numpy: what graphs must equal."""
+"""The front end in librosa and plain numpy, which graphs must equal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from edgeemo.metadata import Features
 
 
 def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:
-    """Mel power by librosa in double precision, shape `(n_frames, n_mels)`: what the front end must equal."""
+    """Mel power by librosa in double precision, shape `(n_frames, n_mels)`."""
     import librosa
 
-    return librosa.feature.melspectrogram(
+    power: np.ndarray = librosa.feature.melspectrogram(
         y=np.pad(audio.astype(np.float64), (features.n_fft - features.hop_samples, 0)),
         sr=features.sample_rate,
         n_fft=features.n_fft,
@@ -21,7 +21,8 @@ def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:
         fmax=features.fmax_hz,
         center=False,
         dtype=np.float64,
-    ).T
+    )
+    return power.T
 
 
 def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
@@ -29,7 +30,7 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
     import librosa
 
     power = librosa_power(audio, features)
-    logmel = librosa.power_to_db(power, top_db=None)
+    logmel: np.ndarray = librosa.power_to_db(power, top_db=None)
     if features.level == "none":
         return logmel
     level = 10 * np.log10(np.maximum(power.mean(axis=1), 1e-10))
@@ -37,4 +38,5 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
         max(level[max(0, t - features.level_frames + 1) : t + 1].max(), features.level_floor_db)
         for t in range(len(level))
     ])  # fmt: skip
-    return np.maximum(logmel - peak[:, np.newaxis], -features.range_db)
+    above: np.ndarray = logmel - peak[:, np.newaxis]
+    return above.clip(-features.range_db)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from edgeemo.audio import read_audio
 from edgeemo.metadata import Features, Metadata
 from edgeemo.workstation.graphs.assemble import assemble
+from edgeemo.workstation.graphs.editing import open_session, to_bytes
 from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, frontend_model
 from support.references import librosa_power, reference_features
 from support.signals import noise, speech_like
@@ -236,7 +237,7 @@ def test_standard_operators_of_opset_18(name: str) -> None:
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_graph_is_small(name: str) -> None:
-    assert len(ir.to_proto(frontend_model(GRAPHS[name])).SerializeToString()) < MAX_BYTES
+    assert len(to_bytes(frontend_model(GRAPHS[name]))) < MAX_BYTES
 
 
 def as_loaded(model: ir.Model, folder: Path) -> onnx.ModelProto:
@@ -244,7 +245,7 @@ def as_loaded(model: ir.Model, folder: Path) -> onnx.ModelProto:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folder / "optimized.onnx")
-    ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    open_session(model, options)
     return onnx.load(options.optimized_model_filepath)
 
 

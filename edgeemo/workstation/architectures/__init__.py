@@ -1,6 +1,6 @@
-"""The compared architectures: one Keras builder each, found by name.
+"""The architectures: one Keras builder each, found by name.
 
-A builder takes the two sizes of its input and the number of labels first, and its own settings (the recipe's
+A builder takes the two sizes of its input and the number of labels, then its own settings (the recipe's
 `[architecture]` table) as keyword-only arguments with defaults. It returns an uncompiled Keras model
 `features` -> `probabilities (n_labels,)`. There are two kinds of input:
 
@@ -11,8 +11,7 @@ A builder takes the two sizes of its input and the number of labels first, and i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import keras
 
@@ -26,7 +25,7 @@ from edgeemo.workstation.architectures.pure_cnn import pure_cnn
 from edgeemo.workstation.architectures.pure_lstm import pure_lstm
 from edgeemo.workstation.architectures.resnet50_lstm import resnet50_lstm
 
-ARCHITECTURES: dict[str, Callable[..., Any]] = {
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "pure_cnn": pure_cnn,
     "cnn_lstm": cnn_lstm,
     "pure_lstm": pure_lstm,
@@ -38,8 +37,8 @@ ARCHITECTURES: dict[str, Callable[..., Any]] = {
 }
 
 
-def check_settings(builder: str, settings: dict[str, Any]) -> None:
-    """Refuse an unknown builder or a setting that it does not take.
+def check_settings(builder: str, settings: Mapping[str, object]) -> None:
+    """Refuse an unknown builder, or settings that it does not take.
 
     Raises:
         RecipeError: with the known names.
@@ -53,18 +52,20 @@ def check_settings(builder: str, settings: dict[str, Any]) -> None:
             raise RecipeError(f"[architecture] {builder} has no setting {name!r}; known: {', '.join(known)}")
 
 
-def build(builder: str, settings: dict[str, Any], *, n_frames: int, n_mels: int, n_labels: int) -> Any:
+def build(
+    builder: str, settings: Mapping[str, object], *, n_frames: int, n_mels: int, n_labels: int
+) -> keras.Model:
     """Build a Keras model.
 
     Args:
         builder: name of the architecture.
-        settings: of the recipe's `[architecture]` table.
-        n_frames: frames in a window; of a network over images, their height.
-        n_mels: mel bands; of a network over images, their width.
+        settings: those of the recipe's `[architecture]` table.
+        n_frames: frames in a window; the height of an image.
+        n_mels: mel bands; the width of an image.
         n_labels: classes.
 
     Raises:
-        RecipeError: an unknown builder or setting, or settings that cannot be built for an input of this size.
+        RecipeError: an unknown builder or setting, or settings that do not work for an input of this size.
     """
     check_settings(builder, settings)
     try:
@@ -74,7 +75,7 @@ def build(builder: str, settings: dict[str, Any], *, n_frames: int, n_mels: int,
         raise RecipeError(f"[architecture] {builder} cannot be built with {settings}: {reason}") from error
 
 
-def count_parameters(model: Any) -> int:
-    """Weights of a model without the constants of its normalisation layers."""
+def count_parameters(model: keras.Model) -> int:
+    """The weights of a model, without the constants of its normalisation layers."""
     constants = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
-    return model.count_params() - sum(layer.count_params() for layer in constants)
+    return int(model.count_params() - sum(layer.count_params() for layer in constants))

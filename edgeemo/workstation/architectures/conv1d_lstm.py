@@ -1,11 +1,11 @@
-"""Conv1D-LSTM: one convolution over the frames, one LSTM: ten thousand weights."""
+"""Conv1D-LSTM: one convolution over the frames and one LSTM, ten thousand weights in all."""
 
 from __future__ import annotations
 
 import keras
 from keras import layers
 
-from edgeemo.workstation.architectures.layers import normalised_input
+from edgeemo.workstation.architectures.layers import check_pool, normalised_input, probabilities
 
 
 def conv1d_lstm(
@@ -34,12 +34,10 @@ def conv1d_lstm(
     Raises:
         ValueError: the frames are not a multiple of the pool: the newest would be left out.
     """
-    if n_frames % pool:
-        raise ValueError(f"{n_frames} frames cannot be pooled by {pool} without a rest")
+    check_pool(n_frames, pool)
     features, x = normalised_input(n_frames, n_mels)
     x = layers.Conv1D(filters, kernel, padding="causal", activation="relu")(x)
     x = layers.MaxPooling1D(pool)(x)
     x = layers.LSTM(units)(x)
     x = layers.Dense(hidden, activation="relu")(x)
-    x = layers.Dense(n_labels, activation="softmax", name="probabilities")(x)
-    return keras.Model(features, x, name="conv1d_lstm")
+    return keras.Model(features, probabilities(x, n_labels), name="conv1d_lstm")

@@ -19,7 +19,7 @@ from edgeemo.workstation.architectures.layers import (
 STRIDE = 32
 """Frames and bands in one position of ResNet50's feature map."""
 IMAGENET_DEVIATION = 58.0
-"""Standard deviation of ImageNet's pixels. Keras' weights were trained on pixel values less the mean of each channel,
+"""Standard deviation of ImageNet's pixels. Keras' weights were trained on pixel values minus each channel's mean,
 about -120 to 150."""
 WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _TIMEOUT_S = 20.0  # for each answer of the server; Keras sets none
@@ -34,9 +34,9 @@ def resnet50_lstm(
     dropout: float = 0.3,
     pretrained: bool = False,
 ) -> keras.Model:
-    """ResNet50 without its head, mean over the bands, LSTM, dropout, softmax. 25 million weights.
+    """ResNet50 without its head, the mean over the bands, LSTM, dropout, softmax. 25 million weights.
 
-    Its convolutions look into the future: it is for windows only, and cannot be streamed.
+    Its convolutions look into the future: it works in windows only, and cannot be streamed.
 
     Args:
         n_frames: frames in a window; a multiple of 32.
@@ -47,7 +47,7 @@ def resnet50_lstm(
         pretrained: start from weights trained on ImageNet, which Keras fetches once and keeps.
 
     Raises:
-        ValueError: frames or bands that 32 does not divide, or the weights are neither there nor can be fetched.
+        ValueError: frames or bands are not a multiple of 32, or the weights are not there and cannot be fetched.
     """
     for name, n in (("frames", n_frames), ("mel bands", n_mels)):
         if n % STRIDE:

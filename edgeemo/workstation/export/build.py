@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgeemo.errors import ExportError
 from edgeemo.evidence import Parity, Quantization, Verdict
 from edgeemo.metadata import KEY, ImageMetadata, Metadata, Mode, Precision, State, read_metadata
-from edgeemo.session import session_options
 from edgeemo.workstation.export.source import Source
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.calibrate import Batch
 from edgeemo.workstation.graphs.choose import choose_float
-from edgeemo.workstation.graphs.frontend import IR_VERSION, FrontEnd
+from edgeemo.workstation.graphs.editing import as_model, open_session
+from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.stream import stream
 from edgeemo.workstation.graphs.widen import half
 
@@ -64,13 +63,13 @@ def build(
             )
         batches = _batches(network, states, FrontEnd(source.recipe.features)(calibration))
         on_progress(f"choosing int8 operators, {metadata.variant}", 0, 1)
-        choice = choose_float(_model(network), batches)
+        choice = choose_float(as_model(network), batches)
         on_progress(f"choosing int8 operators, {metadata.variant}", 1, 1)
         network = choice.model.graph
         quantization = Quantization(keep_float=choice.keep_float, network_ms=choice.latency_ms)
         metadata = dataclasses.replace(metadata, quantization=quantization)
     elif precision == Precision.FP16:
-        network = half(_model(network)).graph
+        network = half(as_model(network)).graph
     return assemble(network, metadata)
 
 
@@ -88,16 +87,12 @@ def annotate(
     return metadata
 
 
-def _model(network: ir.Graph) -> ir.Model:
-    return ir.Model(network, ir_version=IR_VERSION)
-
-
 def _batches(network: ir.Graph, states: Sequence[State], features: np.ndarray) -> list[Batch]:
     """Inputs to calibrate on: whole windows, or their successive steps with the states that belong to them."""
     name = str(network.inputs[0].name)
     if not states:
         return [{name: window[np.newaxis]} for window in features]
-    session = _session(network)
+    session = open_session(as_model(network))
     n_frames = session.get_inputs()[0].shape[1]
     batches: list[Batch] = []
     for window in features:
@@ -107,8 +102,3 @@ def _batches(network: ir.Graph, states: Sequence[State], features: np.ndarray) -
             _, *following = session.run(None, dict(batches[-1]))
             carried = dict(zip(carried, following, strict=True))
     return batches
-
-
-def _session(network: ir.Graph) -> ort.InferenceSession:
-    model = ir.to_proto(_model(network)).SerializeToString()
-    return ort.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Front end (of audio) + network + metadata: one model file."""
+"""Front end (for audio) + network + metadata: one model file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgeemo.metadata import KEY, ImageMetadata, Metadata
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET, PREFIX, add_frontend
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, to_bytes
+from edgeemo.workstation.graphs.frontend import PREFIX, add_frontend
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried, Zeros
 
@@ -17,10 +18,11 @@ def assemble(network: ir.Graph, metadata: Metadata | ImageMetadata) -> ir.Model:
     """Make a model of a network: `audio` or `image` -> `probabilities (1, n_labels)`.
 
     Args:
-        network: of a window or an image, `features` -> `probabilities`, or of a stream, with states after both; it
-            is taken over, not copied.
-        metadata: of audio, its `mode` says which; its `features` say which front end comes before the network; all
-            of it goes into the file. The states of a stream are the network's; the front end's are added here.
+        network: `features` -> `probabilities`, for a window or an image, or for a stream, with states after both;
+            taken over, not copied.
+        metadata: goes into the file. For audio, its `mode` says whether it is a window or a stream, and its
+            `features` which front end comes before the network. Its states are the network's; those of the front end
+            are added here.
     """
     if isinstance(metadata, ImageMetadata):
         network.inputs[0].name = "image"
@@ -37,7 +39,7 @@ def assemble(network: ir.Graph, metadata: Metadata | ImageMetadata) -> ir.Model:
 
 
 def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
-    """Put the front end before a network; the metadata with the front end's states."""
+    """Put the front end before a network, and its states into the metadata."""
     is_stream = metadata.mode == "stream"
     n_samples = metadata.step_samples if is_stream else metadata.window_samples
     audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, n_samples))
@@ -55,4 +57,4 @@ def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
 
 def save(model: ir.Model, path: Path) -> None:
     """Write a model file, everything inside it."""
-    path.write_bytes(ir.to_proto(model).SerializeToString())
+    path.write_bytes(to_bytes(model))

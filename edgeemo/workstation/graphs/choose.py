@@ -1,7 +1,7 @@
-"""Which nodes of a network are faster in float, by measurement.
+"""Which nodes of a network are faster in float: measured, not guessed.
 
-int8 costs something around each node: quantising what it takes, another layout for convolutions, scaling back what it
-gives. A convolution of one channel, or a small one in a stream graph, does not earn that.
+int8 has a cost around each node: quantising its input, another layout for convolutions, scaling its output back. A
+convolution with one channel, or a small one in a stream graph, does not earn that back.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import partial
 from itertools import repeat
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgeemo.bench.turns import take_turns, timed_steps
-from edgeemo.session import session_options
 from edgeemo.workstation.graphs.calibrate import Batch
+from edgeemo.workstation.graphs.editing import open_session
 from edgeemo.workstation.graphs.quantize import Quantizer
 
 
@@ -28,7 +28,8 @@ class Choice:
     Attributes:
         model: the network.
         keep_float: names of the nodes that are computed in float, in the graph's order.
-        latency_ms: medians of one race on one thread: `fp32`, `int8` (all that can be quantised is), `chosen`.
+        latency_ms: medians of one race on one thread: `fp32`, `int8` (with everything quantised that can be),
+            `chosen`.
     """
 
     model: ir.Model
@@ -44,18 +45,18 @@ def choose_float(
     rounds: int = 40,
     runs: int = 5,
 ) -> Choice:
-    """Quantise a network, but for what is faster in float on this machine.
+    """Quantise a network, except for what is faster in float on this machine.
 
-    Greedy: from all-int8 on, the node or kind of node (all convolutions, all dense layers, all LSTMs, everything)
-    whose return to float makes the network fastest goes back, as long as that gains more than `margin`. Candidates
-    are timed in rounds, so that a machine's other work hits all alike. Bytes do not speak against it: the weights of
-    a node in float are stored as int8 too. Deterministic but for the clock.
+    Greedy: starting from all int8, the node or kind of node (all convolutions, all dense layers, all LSTMs,
+    everything) whose return to float makes the network fastest goes back, as long as that gains more than `margin`.
+    Candidates are timed in rounds, so that a machine's other work hits all alike. It costs no bytes: the weights of a
+    node in float are stored as int8 too. Deterministic but for the clock.
 
     Args:
         model: as for `quantize`.
-        batches: as for `quantize`; the first one is what is timed.
+        batches: as for `quantize`; the first one is timed.
         margin: share of the latency that a return to float must gain.
-        rounds: how many times each candidate's turn comes.
+        rounds: turns of each candidate.
         runs: inferences in a turn.
 
     Raises:
@@ -81,7 +82,7 @@ def choose_float(
     )
 
 
-def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -> np.ndarray:
+def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -> npt.NDArray[np.float64]:
     """Time models against each other, one thread each.
 
     Args:
@@ -93,22 +94,16 @@ def race(models: Sequence[ir.Model], inputs: Batch, *, rounds: int, runs: int) -
     Returns:
         ms: the median of each turn, shape `(n_models, rounds)`.
     """
-    compared = [timed_steps(partial(_session(model).run, None), repeat(dict(inputs))) for model in models]
+    compared = [timed_steps(partial(open_session(model).run, None), repeat(dict(inputs))) for model in models]
     # Without settling steps: a slow first run hardly moves the median of a turn.
     taken = take_turns(compared, rounds * runs, block_steps=runs, settling_steps=0)
     return np.array([np.median(np.reshape(own.steps, (rounds, runs)), axis=1) for own in taken])
 
 
 def _returns(candidates: Mapping[str, str], kept: frozenset[str]) -> list[frozenset[str]]:
-    """What could go back to float next: one node, all of a kind, everything."""
+    """What could go back to float next: a node, all of one kind, or everything."""
     left = {name: kind for name, kind in candidates.items() if name not in kept}
     groups = [{name} for name in left]
     for kinds in (("Conv",), ("Gemm", "MatMul"), ("LSTM",), tuple(left.values())):
         groups.append({name for name, kind in left.items() if kind in kinds})
     return list(dict.fromkeys(kept | group for group in groups if group))
-
-
-def _session(model: ir.Model) -> ort.InferenceSession:
-    return ort.InferenceSession(
-        ir.to_proto(model).SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-    )

@@ -1,8 +1,8 @@
 """The log-mel front end as standard ONNX operators, raw PCM in.
 
-The graph holds no DFT matrix and no mel matrix: together they are over a megabyte, more than most of the
-networks they feed. It holds one cosine table and the mel band edges, and a few operators without inputs that
-compute the matrices; onnxruntime folds those once, when it loads the model.
+The graph holds no DFT matrix and no mel matrix: together they take over a megabyte, more than most of the networks
+that they feed. It holds a cosine table and the edges of the mel bands, and a few operators that compute the matrices
+from these; onnxruntime does that once, when it loads the model.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from functools import partial
 
 import librosa
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgeemo.metadata import Features
 from edgeemo.session import session_options
+from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Past, Zeros
 
-OPSET = 18
-IR_VERSION = 9
 PREFIX = "frontend/"
 _AMIN = 1e-10  # librosa.power_to_db's floor: -100 dB
 
@@ -36,22 +35,17 @@ class FrontEnd:
 
     def __init__(self, features: Features, *, n_threads: int = 1) -> None:
         self.features = features
-        model = frontend_model(features)
-        self._session = ort.InferenceSession(
-            ir.to_proto(model).SerializeToString(),
-            session_options(n_threads),
-            providers=["CPUExecutionProvider"],
-        )
+        self._session = open_session(frontend_model(features), session_options(n_threads))
 
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
+    def __call__(self, audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Compute features.
 
         Args:
             audio: mono float32, shape `(n_clips, n_samples)`, at least one hop long.
 
         Returns:
-            dB, float32, shape `(n_clips, n_samples // hop_samples, n_mels)`; samples after the last whole hop
-            are left out.
+            dB, float32, shape `(n_clips, n_samples // hop_samples, n_mels)`; samples after the last whole hop are
+            left out.
         """
         audio = audio[:, : audio.shape[1] // self.features.hop_samples * self.features.hop_samples]
         # Clip by clip: the frames of a batch, in double precision, would not fit the processor's cache.
@@ -73,7 +67,7 @@ def frontend_model(features: Features) -> ir.Model:
         opset_imports={"": OPSET},
         name="frontend",
     )
-    return ir.Model(graph, ir_version=IR_VERSION)
+    return as_model(graph)
 
 
 def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
@@ -106,7 +100,7 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
 def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
     """Overlapping Hann-windowed frames in double precision, shape `(n_clips, n_frames, n_fft)`.
 
-    Cut as runs of whole blocks, a block being the longest stretch that divides both frame and hop.
+    They are cut as runs of whole blocks, a block being the longest stretch that divides both frame and hop.
     """
     n, hop = features.n_fft, features.hop_samples
     block = math.gcd(n, hop)
@@ -122,19 +116,22 @@ def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir
     return nodes("Mul", nodes("Cast", frames, to=ir.DataType.DOUBLE), hann)
 
 
-def _n_frames(audio: ir.Value, features: Features) -> int | str:
-    n_samples = audio.shape[1]
-    return n_samples // features.hop_samples if isinstance(n_samples, int) else "n_frames"
+def _levels_shape(audio: ir.Value, features: Features) -> ir.Shape:
+    """`(n_clips, 1, n_frames)`, as far as the shape of `audio` is known."""
+    assert audio.shape is not None
+    n_clips, n_samples = audio.shape
+    n_frames = n_samples // features.hop_samples if isinstance(n_samples, int) else "n_frames"
+    return ir.Shape((n_clips, 1, n_frames))
 
 
 class _Transform:
     """The discrete Fourier transform as two matrix products (Cooley and Tukey 1965, one step).
 
     With `n_fft = rows * columns`, sample `n = columns * a + b` and bin `k = c + rows * d`:
-    `X[k] = sum_b W^(b k) sum_a W^(columns a c) x[n]`, `W = exp(-2 pi i / n_fft)`. The first product sums over
-    `a`, the second over `b`, for each `c`. Audio is real, so `c` up to `rows / 2` gives every bin or its complex
-    conjugate, which has the same power. A tenth of the arithmetic of a full DFT matrix, and double precision:
-    in single precision the bands 70 dB below a frame's peak are off by more than 1e-4 dB.
+    `X[k] = sum_b W^(b k) sum_a W^(columns a c) x[n]`, `W = exp(-2 pi i / n_fft)`. The first product sums over `a`,
+    the second over `b`, for each `c`. Audio is real, so `c` up to `rows / 2` gives every bin or its complex
+    conjugate, which has the same power. This takes a tenth of the arithmetic of a full DFT matrix, and is done in
+    double precision: in single precision, bands 70 dB below a frame's peak are off by more than 1e-4 dB.
     """
 
     def __init__(self, features: Features) -> None:
@@ -148,7 +145,7 @@ class _Transform:
         self.bins = np.where((c > 0) & (2 * c < self.rows), np.minimum(k, n - k), k)
 
     def add(self, nodes: Nodes, frames: ir.Value) -> ir.Value:
-        """Frames to spectrum, `(rows / 2 + 1, n_clips, n_frames, 2 * columns)`: real, then imaginary."""
+        """From frames to their spectrum, `(rows / 2 + 1, n_clips, n_frames, 2 * columns)`: real, then imaginary."""
         table = _cosine_table(nodes, self.n)
         a, b = nodes.range(self.rows), nodes.range(self.columns)
         c = nodes("Unsqueeze", nodes.range(self.rows // 2 + 1), nodes.ints([1]))
@@ -182,7 +179,7 @@ class _Transform:
         return self._cosine(nodes, table, nodes("Add", phase, nodes.ints([self.n // 4])))
 
 
-def _mel_weights(nodes: Nodes, features: Features, bins: np.ndarray) -> ir.Value:
+def _mel_weights(nodes: Nodes, features: Features, bins: npt.NDArray[np.int64]) -> ir.Value:
     """Slaney's triangular mel filters, as `librosa.filters.mel`, from their edges.
 
     Returns:
@@ -202,13 +199,13 @@ def _mel_weights(nodes: Nodes, features: Features, bins: np.ndarray) -> ir.Value
 def _running_peak(nodes: Nodes, power: ir.Value, audio: ir.Value, features: Features, past: Past) -> ir.Value:
     """The level in dB of the loudest recent frame, shape `(n_clips, n_frames, 1)`.
 
-    Taken as what it exceeds the floor by, so that zeros stand for no earlier frame.
+    Levels are carried as what they exceed the floor by, so that zeros mean that there was no earlier frame.
     """
     above_floor = nodes.floats(10 ** (-features.level_floor_db / 10))
     level = nodes("Mul", nodes("ReduceMean", power, nodes.ints([2]), keepdims=0), above_floor)
     excess = _decibel(nodes, level, smallest=1.0)
     excess = nodes("Unsqueeze", excess, nodes.ints([1]))
-    excess.type, excess.shape = audio.type, ir.Shape((audio.shape[0], 1, _n_frames(audio, features)))
+    excess.type, excess.shape = audio.type, _levels_shape(audio, features)
     excess = past(nodes, excess, features.level_frames - 1, 2, "frames' levels")
     peak = nodes("MaxPool", excess, name="running_peak", kernel_shape=[features.level_frames])
     peak = nodes("Add", peak, nodes.floats(features.level_floor_db))

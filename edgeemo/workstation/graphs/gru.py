@@ -1,22 +1,23 @@
-"""Keras 3's GRU in the form that tf2onnx knows.
+"""Keras 3's GRU in the form that tf2onnx recognises.
 
-tf2onnx finds a GRU by the operators of Keras 2's cell: `Split` of `BiasAdd` of `MatMul`, the biases inputs of the
-loop. Keras 3 slices instead and takes the biases apart inside the loop; tf2onnx would make a `Loop` of it.
+tf2onnx recognises a GRU by the operators of Keras 2's cell: `Split` of `BiasAdd` of `MatMul`, with the biases as
+inputs of the loop. Keras 3 slices instead of splitting, and separates the biases inside the loop; tf2onnx would leave
+a `Loop`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 
 def with_convertible_gru(model: keras.Model) -> keras.Model:
-    """The same model for inference, its GRU layers rewritten; the model itself if it has none that can be.
+    """The same model for inference, with its GRU layers rewritten; the model itself if there is nothing to rewrite.
 
-    Layers with `reset_after=True` (Keras' default, and what ONNX calls `linear_before_reset`) and biases are
-    rewritten; those inside another layer, such as `Bidirectional`, are not.
+    Layers with biases and `reset_after=True` (Keras' default, which ONNX calls `linear_before_reset`) are rewritten;
+    those inside another layer, such as `Bidirectional`, are not.
     """
     if not any(_is_convertible(layer) for layer in model.layers):
         return model
@@ -45,15 +46,17 @@ def _rewritten(layer: keras.layers.Layer) -> keras.layers.Layer:
     )
 
 
-class _ConvertibleCell(keras.layers.GRUCell):
+class _ConvertibleCell(keras.layers.GRUCell):  # type: ignore[misc]  # Keras publishes no types
     def freeze_biases(self) -> None:
         self._frozen = [tf.Variable(bias) for bias in self.bias.numpy()]
 
     def read_biases(self) -> None:
-        """Read outside the loop's body, they are inputs of it and not constants in it."""
+        """To be called outside the loop: the biases become inputs of its body, and not constants in it."""
         self._biases = [tf.convert_to_tensor(bias) for bias in self._frozen]
 
-    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+    def call(
+        self, inputs: tf.Tensor, states: tf.Tensor | Sequence[tf.Tensor], training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor | list[tf.Tensor]]:
         state = states[0] if isinstance(states, list | tuple) else states
         projected = tf.nn.bias_add(tf.matmul(inputs, tf.convert_to_tensor(self.kernel)), self._biases[0])
         recurrent = tf.matmul(state, tf.convert_to_tensor(self.recurrent_kernel))
@@ -65,10 +68,19 @@ class _ConvertibleCell(keras.layers.GRUCell):
         return output, [output] if isinstance(states, list | tuple) else output
 
 
-class _ConvertibleGRU(keras.layers.RNN):
-    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
-        # While the clone is made, its weights are not there yet, and its answers do not matter.
+class _ConvertibleGRU(keras.layers.RNN):  # type: ignore[misc]  # Keras publishes no types
+    def inner_loop(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Sequence[tf.Tensor],
+        mask: tf.Tensor | None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        # While Keras clones the model, the weights are not there yet; what it computes then does not matter.
         if not hasattr(self.cell, "_frozen"):
             self.cell.freeze_biases()
         self.cell.read_biases()
-        return super().inner_loop(sequences, initial_state, mask, training=training)
+        result: tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]] = super().inner_loop(
+            sequences, initial_state, mask, training=training
+        )
+        return result

@@ -1,4 +1,4 @@
-"""A network from an ONNX file of another tool, in the form that Keras models are converted to."""
+"""From an ONNX file of another tool to the kind of graph that Keras models become."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-import onnxscript.optimizer
 import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
+<<<<<<< ours
 from edgeemo.session import session_options
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
 from edgeemo.workstation.graphs.network import refuse_control_flow
+=======
+from edgeemo.model import session_options
+from edgeemo.workstation.graphs.editing import OPSET
+from edgeemo.workstation.graphs.network import folded, forget_shapes
+>>>>>>> theirs
 from edgeemo.workstation.graphs.nodes import Nodes
 
 PREFIX = "imported/"
@@ -24,8 +30,8 @@ PREFIX = "imported/"
 def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
     """Read `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)` from a file.
 
-    The file's input may also have a channel axis of 1 before or after frames and bands, bands before frames, as
-    convolutions of one dimension in PyTorch take them, or open dimensions; they are fixed.
+    The file's input may also have a channel axis of 1 before or after frames and bands, or bands before frames (as
+    PyTorch's convolutions of one dimension take them), or open dimensions, which are fixed.
 
     Raises:
         ExportError: not an ONNX file, another number or shape of inputs and outputs, or control flow.
@@ -54,9 +60,7 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
         )
     if output.shape is None or not _fits(list(output.shape), (1, n_labels)):
         raise ExportError(f"{path} gives {output.shape}, expected (1, {n_labels}): one probability a label")
-    for node in graph:
-        for value in node.outputs:
-            value.shape = None  # inferred anew, with all dimensions known
+    forget_shapes(graph)
     features = ir.val("features", dtype=ir.DataType.FLOAT, shape=(1, n_frames, n_mels))
     nodes = Nodes(PREFIX)
     adapted = nodes("Transpose", features, perm=[0, 2, 1]) if _has_bands_first(shape, n_frames) else features
@@ -67,15 +71,12 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
     given.replace_all_uses_with(adapted)
     graph.inputs[:] = [features]
     output.shape = ir.Shape((1, n_labels))
-    model.ir_version = IR_VERSION
     onnxscript.version_converter.convert_version(model, OPSET, fallback=True)
-    onnxscript.optimizer.optimize(model)
-    refuse_control_flow(model.graph)
-    return model.graph
+    return folded(model)
 
 
-def original_probabilities(path: Path, features: np.ndarray) -> np.ndarray:
-    """What the file itself says, before anything is changed.
+def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What the file itself answers, before anything is changed.
 
     Args:
         path: a file that `imported_graph` takes.
@@ -95,7 +96,7 @@ def original_probabilities(path: Path, features: np.ndarray) -> np.ndarray:
 
 
 def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int, ...] | None:
-    """The shape in which an input takes one window of features; None if it takes none."""
+    """The shape in which an input takes one window of features; None if it cannot."""
     known = [
         (1, n_frames, n_mels),
         (1, n_frames, n_mels, 1),
@@ -108,12 +109,12 @@ def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int
 
 
 def _has_bands_first(shape: tuple[int, ...], n_frames: int) -> bool:
-    # Of a square of features, frames first is the layout found first.
+    # If there are as many frames as bands, the layout with frames first was found first.
     return next(size for size in shape if size > 1) != n_frames
 
 
 def _fits(declared: Sequence[object], shape: tuple[int, ...]) -> bool:
-    """Whether a declared shape is this one, or leaves dimensions open."""
+    """Whether a declared shape is this one, but for open dimensions."""
     return len(declared) == len(shape) and all(
         not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
     )

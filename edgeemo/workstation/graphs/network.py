@@ -1,8 +1,8 @@
-"""Keras model to ONNX graph: native recurrent nodes, batch fixed at one, constants folded."""
+"""From a Keras model to an ONNX graph: native recurrent nodes, batch fixed at one, constants folded."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf2onnx
 
 from edgeemo.errors import ExportError
-from edgeemo.workstation.graphs.frontend import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, add_constant
 from edgeemo.workstation.graphs.gru import with_convertible_gru
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
@@ -21,12 +21,12 @@ CONTROL_FLOW = ("Loop", "Scan", "If")
 def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
     """Convert the network alone: `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)`.
 
-    tf2onnx gives native LSTM nodes only when the batch dimension is open, so it is fixed afterwards, and
-    the arithmetic on shapes that this leaves behind is folded away.
+    tf2onnx gives native LSTM nodes only while the batch dimension is open, so it is fixed afterwards, and the
+    arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
-        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer
-            became a loop.
+        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer became a
+            loop.
     """
     takes_images = _takes_images(model, n_frames, n_mels)
     _check_output(model, n_labels)
@@ -40,18 +40,36 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
-    converted = ir.from_proto(proto)
+    converted: ir.Model = ir.from_proto(proto)
     graph = converted.graph
     _make_constant(graph, captured)
-    _fix_batch(graph, n_frames, n_mels, n_labels)
-    converted.ir_version = IR_VERSION
-    onnxscript.optimizer.optimize(converted)
-    refuse_control_flow(graph)
-    return graph
+    forget_shapes(graph)
+    (given,), (probabilities,) = graph.inputs, graph.outputs
+    given.shape, probabilities.shape = ir.Shape((1, n_frames, n_mels)), ir.Shape((1, n_labels))
+    return folded(converted)
+
+
+def forget_shapes(graph: ir.Graph) -> None:
+    """Forget the shapes of what nodes compute: `folded` infers them anew from fixed inputs."""
+    for node in graph:
+        for output in node.outputs:
+            output.shape = None
+
+
+def folded(model: ir.Model) -> ir.Graph:
+    """The graph of a model, with its constants folded and its shapes inferred.
+
+    Raises:
+        ExportError: as `refuse_control_flow`.
+    """
+    model.ir_version = IR_VERSION
+    onnxscript.optimizer.optimize(model)
+    refuse_control_flow(model.graph)
+    return model.graph
 
 
 def refuse_control_flow(graph: ir.Graph) -> None:
-    """Refuse a graph with `Loop`, `Scan` or `If` nodes: several times slower than a native LSTM.
+    """Refuse a graph with `Loop`, `Scan` or `If` nodes: they are several times slower than a native LSTM.
 
     Raises:
         ExportError: naming the nodes.
@@ -65,7 +83,7 @@ def refuse_control_flow(graph: ir.Graph) -> None:
 
 
 def _takes_images(model: keras.Model, n_frames: int, n_mels: int) -> bool:
-    """Whether the model wants a channel axis after frames and bands."""
+    """Whether the model takes a channel axis after frames and bands."""
     shape = tuple(model.input_shape) if len(model.inputs) == 1 else ()
     for wanted in ((n_frames, n_mels), (n_frames, n_mels, 1)):
         if len(shape) == len(wanted) + 1 and all(
@@ -85,12 +103,12 @@ def _check_output(model: keras.Model, n_labels: int) -> None:
         )
 
 
-def _with_channel(model: keras.Model) -> Any:
+def _with_channel(model: keras.Model) -> Callable[..., tf.Tensor]:
     return lambda features, training: model(features[..., tf.newaxis], training=training)
 
 
-def _captured_constants(function: Any) -> dict[str, np.ndarray]:
-    """Constants that a layer holds as plain tensors (Normalization its mean and variance), by their name inside."""
+def _captured_constants(function: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
+    """Constants that layers hold as plain tensors (Normalization: mean and variance), by their name in the graph."""
     return {
         inside.name: outside.numpy()
         for outside, inside in function.graph.captures
@@ -98,28 +116,19 @@ def _captured_constants(function: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _make_constant(graph: ir.Graph, values: dict[str, np.ndarray]) -> None:
-    """tf2onnx freezes variables, but leaves captured tensors as graph inputs: give those their values."""
+def _make_constant(graph: ir.Graph, values: Mapping[str, np.ndarray]) -> None:
+    """tf2onnx freezes variables but leaves captured tensors as graph inputs: give these their values."""
     for value in list(graph.inputs):
-        if value.name in values:
+        name = str(value.name)
+        if name in values:
             graph.inputs.remove(value)
-            value.const_value = ir.tensor(values[value.name], name=value.name)
-            graph.register_initializer(value)
+            value.replace_all_uses_with(add_constant(graph, name, values[name]))
     if len(graph.inputs) != 1:
         names = ", ".join(str(value.name) for value in graph.inputs)
         raise ExportError(f"the converted graph has the inputs {names}, expected one, the features")
 
 
-def _fix_batch(graph: ir.Graph, n_frames: int, n_mels: int, n_labels: int) -> None:
-    for node in graph:
-        for output in node.outputs:
-            output.shape = None  # inferred anew, with the batch known
-    (features,), (probabilities,) = graph.inputs, graph.outputs
-    features.shape = ir.Shape((1, n_frames, n_mels))
-    probabilities.shape = ir.Shape((1, n_labels))
-
-
-def _shapes(tensors: list[Any]) -> str:
+def _shapes(tensors: Sequence[keras.KerasTensor]) -> str:
     return " and ".join(
         "(" + ", ".join("batch" if n is None and i == 0 else str(n) for i, n in enumerate(t.shape)) + ")"
         for t in tensors

@@ -1,8 +1,8 @@
 """onnxruntime's own format, and what a reduced onnxruntime build must contain to run it.
 
 A minimal build (mobile, microcontroller-class Linux) reads no ONNX and optimises nothing at load. So the file holds
-the optimised graph, with constants computed: the front end's matrices, and weights that `widen` stored in fewer bits.
-It is larger than the ONNX file for that, but for int8 operators.
+the optimised graph, with its constants computed: the front end's matrices, and the weights that `widen` stored in
+fewer bits. That makes it larger than the ONNX file, except for int8 operators.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
 
     Args:
         path_onnx: an ONNX file.
-        path_ort: the file to write; its name must end with `.ort`, by which onnxruntime knows the format.
+        path_ort: the file to write; its name must end with `.ort`, by which onnxruntime recognises the format.
 
     Returns:
-        the file with the operators that a reduced build needs, and the types it needs them for, beside `path_ort`:
-        what onnxruntime's `build.py --include_ops_by_config` reads (with `--enable_reduced_operator_type_support`).
+        the file beside `path_ort` that lists the operators that a reduced build needs, and the types it needs them
+        for. onnxruntime's `build.py --include_ops_by_config` reads it (with
+        `--enable_reduced_operator_type_support`).
 
     Raises:
-        ValueError: `path_ort` has another suffix.
+        ValueError: the name of `path_ort` ends with another suffix.
     """
     if path_ort.suffix != ".ort":
         raise ValueError(f"{path_ort}: the name of a file in onnxruntime's format must end with .ort")
@@ -40,7 +41,7 @@ def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
         options = session_options()
         options.optimized_model_filepath = str(temporary)
         options.add_session_config_entry("session.save_model_format", "ORT")
-        # Its block size is this processor's; the file is for any.
+        # Left out: its block size is this processor's, and the file is for any.
         ort.InferenceSession(
             str(path_onnx),
             options,
@@ -53,14 +54,14 @@ def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
 
 
 def remove_ort_format(path_ort: Path) -> None:
-    """Remove what `to_ort_format` wrote, if it did."""
+    """Remove what `to_ort_format` wrote, if anything."""
     for path in (path_ort, path_ort.with_suffix(_CONFIG_SUFFIX)):
         path.unlink(missing_ok=True)
 
 
 def _required_operators(path: Path) -> str:
     """onnxruntime's list of operators and types of a file in its own format."""
-    # onnxruntime's tools give the root logger a handler when they are imported, and say more than they warn.
+    # When they are imported, onnxruntime's tools give the root logger a handler; and they log more than warnings.
     handlers = logging.root.handlers[:]
     from onnxruntime.tools.ort_format_model import create_config_from_models
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeemo.metadata import State
+from edgeemo.workstation.graphs.editing import shape_of
 from edgeemo.workstation.graphs.nodes import Nodes
 
 _END = np.iinfo(np.int64).max
@@ -28,7 +29,7 @@ class Past(Protocol):
             value: of known shape.
             n: how many positions.
             axis: along which time runs.
-            holds: what the positions are, for a person: "frames before conv2d".
+            holds: what these positions are, for people: "frames before conv2d".
         """
         ...
 
@@ -46,7 +47,7 @@ class Zeros:
 
 
 class Carried:
-    """The past of a stream: what the step before left, an input of the graph, and an output for the next step.
+    """The past of a stream: an input of the graph, which the step before left, and an output for the next step.
 
     Args:
         name: of the states, without their number.
@@ -67,8 +68,7 @@ class Carried:
         """See `Past`."""
         if n == 0:
             return value
-        assert value.shape is not None
-        shape = [int(size) for size in value.shape]
+        shape = shape_of(value)
         state = self.add((*shape[:axis], n, *shape[axis + 1 :]), f"{n} {holds}")
         joined = nodes("Concat", state, value, axis=axis)
         joined.type = value.type
@@ -78,7 +78,7 @@ class Carried:
         return joined
 
     def add(self, shape: tuple[int, ...], holds: str) -> ir.Value:
-        """A new state, as the graph input that holds it; `carry` is to be told its next value."""
+        """A new state, as the graph input that holds it; tell `carry` its next value."""
         state = State(name=f"{self._name}_{len(self.states) + 1}", shape=shape, holds=holds)
         value = ir.val(state.name, dtype=ir.DataType.FLOAT, shape=shape)
         self.states.append(state)

@@ -1,7 +1,7 @@
 """The streaming form of every operator that has one.
 
-Each rule is given a node that time runs into. Most only hand time on; one that looks back gets its past from a state;
-one that ends time gets its running form.
+Each rule is given a node that time runs into. Most just hand time on; a node that looks back gets its past from a
+state, and one that ends time gets its running form.
 """
 
 from __future__ import annotations
@@ -12,55 +12,51 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from edgeemo.workstation.graphs.editing import RECURRENT, axis_order, operand, optional_input, shape_of
 from edgeemo.workstation.graphs.walk import (
     Rule,
     Time,
     Walk,
     constant_input,
     constant_ints,
-    int_attribute,
-    ints_attribute,
     padding_refusal,
     refusal,
-    string_attribute,
     title,
     weights_refusal,
 )
 
 
 def _elementwise(p: Walk, node: ir.Node) -> None:
-    """Any broadcasting operator: time must meet time, and constants must not change with it."""
-    out_rank = len(p.shapes[node.outputs[0]])
+    """Any broadcasting operator: time must meet time, and constants must not change over time."""
+    out_rank = len(p.output_shape(node))
     found: set[Time] = set()
+    constants: list[tuple[int, ...]] = []
     for value in node.inputs:
-        if value is None:
-            continue
         if value in p.times:
             time = p.times[value]
             found.add(replace(time, axis=time.axis + out_rank - len(p.shape(value))))
+        elif value is not None:
+            constants.append(p.shape(value))
     if len(found) > 1:
-        raise refusal(node, "meets values of different pace", "bring them to one pace first")
+        raise refusal(node, "combines values of different pace", "bring them to one pace first")
     (time,) = found
-    for value in node.inputs:
-        if value is not None and value not in p.times:
-            shape = p.shape(value)
-            _check_constant(node, shape, time.axis - (out_rank - len(shape)))
+    for shape in constants:
+        _check_constant(node, shape, time.axis - (out_rank - len(shape)))
     p.hand_on(node, time)
     p.hand_on_share(node, lambda share: share)
 
 
 def _check_constant(node: ir.Node, shape: tuple[int, ...], axis: int) -> None:
-    """Refuse a constant that has a value for each position: `axis` is where its shape meets time."""
+    """Refuse a constant that has a value for each position: `axis` is the one that meets time."""
     if axis >= 0 and shape[axis] != 1:
-        raise refusal(node, "has a constant that changes over the window", "leave out positions in time")
+        raise refusal(node, "has a constant that changes over the window", "leave out positional encodings")
 
 
 def _within_frames(p: Walk, node: ir.Node) -> None:
-    """Softmax and the like over an axis, LayerNormalization from an axis on, none of which may be time's."""
+    """Softmax and the like over one axis, LayerNormalization from an axis onwards; time may not be among them."""
     time = p.only_time(node)
-    rank = len(p.shapes[node.inputs[0]])
-    default = {"Softmax": -1, "LogSoftmax": -1, "LayerNormalization": -1}[node.op_type]
-    axis = int_attribute(node, "axis", default) % rank
+    rank = len(p.input_shape(node))
+    axis = node.attributes.get_int("axis", -1) % rank
     touched = range(axis, rank) if node.op_type == "LayerNormalization" else (axis,)
     if time.axis not in touched:
         p.hand_on(node, time)
@@ -73,45 +69,43 @@ def _within_frames(p: Walk, node: ir.Node) -> None:
 def _batch_normalisation(p: Walk, node: ir.Node) -> None:
     time = p.only_time(node, padded=True)
     if time.axis == 1:
-        raise refusal(node, "takes time for its channels", "put channels first")
+        raise refusal(node, "treats time as its channels", "put channels first")
     p.hand_on(node, time)
 
 
 def _transpose(p: Walk, node: ir.Node) -> None:
     time = p.only_time(node, padded=True)
-    rank = len(p.shapes[node.inputs[0]])
-    order = ints_attribute(node, "perm", list(reversed(range(rank))))
+    order = axis_order(node)
     p.hand_on(node, replace(time, axis=order.index(time.axis)))
-    p.hand_on_share(node, lambda share: p.add("Transpose", share, perm=order))
+    p.hand_on_share(node, lambda share: p.nodes("Transpose", share, perm=order))
 
 
 def _reshape(p: Walk, node: ir.Node) -> None:
     """Time stays, or positions are joined into longer ones, or the window is flattened."""
     time = p.only_time(node, padded=True)
-    before, after = p.shapes[node.inputs[0]], p.shapes[node.outputs[0]]
+    before, after = p.input_shape(node), p.output_shape(node)
     outer, n = math.prod(before[: time.axis]), before[time.axis]
     lengths = {
         axis: size for axis, size in enumerate(after) if math.prod(after[:axis]) == outer and n % size == 0
     }
-    axis = max(lengths, key=lambda a: lengths[a], default=None)
-    joined = n // lengths[axis] if axis is not None else n
+    axis = max(lengths, key=lambda a: lengths[a], default=0)
+    joined = n // lengths.get(axis, 1)
     if joined > 1 and time.past:
         raise padding_refusal(node)
-    # A share has as many axes as its weights. Where they are one for each position, it is a single number.
+    # A share has as many axes as its weights. With one weight for each position, it is a single number.
     if node.inputs[0] in p.shares and (joined == n or math.prod(before) != n):
         raise weights_refusal(node)
     if joined == n:
         _whole_window(p, node, time)
         return
     p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past))
-    p.hand_on_share(node, lambda share: p.add("Reshape", share, p.ints([1] * len(after))))
+    p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints([1] * len(after))))
     if node.op_type == "Reshape":
-        assert node.outputs[0].shape is not None
-        node.replace_input_with(1, p.ints([int(size) for size in node.outputs[0].shape]))
+        node.replace_input_with(1, p.nodes.ints(shape_of(node.outputs[0])))
 
 
 def _whole_window(p: Walk, node: ir.Node, time: Time, index: int = 0) -> None:
-    """Leave a node as it is, and feed it the last window from a buffer that each step shifts."""
+    """Leave a node as it is, and feed it the last window, from a buffer that each step shifts."""
     n_past = time.length - p.step_length(time)
     if n_past:
         p.put_past(node, index, n_past, time)
@@ -120,57 +114,56 @@ def _whole_window(p: Walk, node: ir.Node, time: Time, index: int = 0) -> None:
 def _moved_axes(p: Walk, node: ir.Node) -> None:
     """Squeeze and Unsqueeze: only axes of size 1 come or go."""
     time = p.only_time(node, padded=True)
-    before, after = p.shapes[node.inputs[0]], p.shapes[node.outputs[0]]
+    before, after = p.input_shape(node), p.output_shape(node)
     axes = constant_ints(node, 1)
     if node.op_type == "Squeeze":
         gone = {a % len(before) for a in axes} if axes else {i for i, size in enumerate(before) if size == 1}
         if time.axis in gone:
-            raise refusal(node, "takes a window of one position", "pool less")
+            raise refusal(node, "removes the axis of time, which has one position", "pool less")
         axis = time.axis - sum(a < time.axis for a in gone)
     else:
         new = {a % len(after) for a in axes}
         axis = [a for a in range(len(after)) if a not in new][time.axis]
     p.hand_on(node, replace(time, axis=axis))
-    p.hand_on_share(node, lambda share: p.add(node.op_type, share, *node.inputs[1:]))
+    p.hand_on_share(node, lambda share: p.nodes(node.op_type, share, *node.inputs[1:]))
 
 
 def _pad(p: Walk, node: ir.Node) -> None:
     """Zeros before the first position are the past; padding of other axes stays."""
     time = p.only_time(node)
-    rank = len(p.shapes[node.inputs[0]])
+    rank = len(p.input_shape(node))
     pads = np.zeros((2, rank), np.int64)
-    axes = constant_ints(node, 3) if len(node.inputs) > 3 and node.inputs[3] is not None else range(rank)
-    pads[:, list(axes)] = np.reshape(constant_ints(node, 1), (2, -1))
+    axes = constant_ints(node, 3) or list(range(rank))
+    pads[:, axes] = np.reshape(constant_ints(node, 1), (2, -1))
     begin, end = pads[:, time.axis]
-    if end or begin < 0 or (begin and string_attribute(node, "mode", "constant") != "constant"):
+    if end or begin < 0 or (begin and node.attributes.get_string("mode", "constant") != "constant"):
         raise refusal(
             node, f"pads time by {begin} and {end}", 'pad zeros on the past side only (padding="causal")'
         )
-    fill = node.inputs[2] if len(node.inputs) > 2 else None
-    if begin and fill is not None and np.any(constant_input(node, 2)):
-        raise refusal(node, "pads time with other values than zero", "pad with zeros")
+    if begin and optional_input(node, 2) is not None and constant_input(node, 2).any():
+        raise refusal(node, "pads time with values other than zero", "pad with zeros")
     pads[0, time.axis] = 0
     if begin:
         p.put_past(node, 0, int(begin), time)
     node.resize_inputs(min(len(node.inputs), 3))
-    node.replace_input_with(1, p.ints(pads.ravel()))
+    node.replace_input_with(1, p.nodes.ints(pads.ravel()))
     p.hand_on(node, replace(time, past=int(begin)))
 
 
 def _sliding(p: Walk, node: ir.Node) -> None:
-    """Convolutions and pooling: what a position looks back on comes from a state, and none may look ahead."""
+    """Convolutions and pooling: what a position looks back on comes from a state; none may look ahead."""
     time = p.only_time(node, padded=True)
-    n_spatial = len(p.shapes[node.inputs[0]]) - 2
+    n_spatial = len(p.input_shape(node)) - 2
     where = time.axis - 2
     if where < 0:
-        raise refusal(node, "takes time for its channels", "put time on an axis it slides over")
+        raise refusal(node, "treats time as its channels", "put time on an axis it slides over")
     is_conv = node.op_type == "Conv"
-    kernel = p.shape(node.inputs[1])[2:] if is_conv else ints_attribute(node, "kernel_shape", [])
-    stride = ints_attribute(node, "strides", [1] * n_spatial)[where]
-    reach = (kernel[where] - 1) * ints_attribute(node, "dilations", [1] * n_spatial)[where]
-    pads = ints_attribute(node, "pads", [0] * 2 * n_spatial)
+    kernel = p.input_shape(node, 1)[2:] if is_conv else node.attributes.get_ints("kernel_shape", [])
+    stride = node.attributes.get_ints("strides", [1] * n_spatial)[where]
+    reach = (kernel[where] - 1) * node.attributes.get_ints("dilations", [1] * n_spatial)[where]
+    pads = list(node.attributes.get_ints("pads", [0] * 2 * n_spatial))
     begin, end = pads[where], pads[n_spatial + where]
-    if string_attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or end:
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or end:
         raise refusal(node, "pads time on both sides", 'use padding="causal" (past side only)')
     if not is_conv and (begin or time.past):
         raise refusal(node, "pools over padding in time", "pool without padding")
@@ -185,9 +178,11 @@ def _sliding(p: Walk, node: ir.Node) -> None:
             f"looks {reach - past} positions ahead with a stride of {stride}",
             'use padding="causal", or a stride as long as the kernel',
         )
-    if time.length % stride or p.shapes[node.outputs[0]][time.axis] != time.length // stride:
+    if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride:
         raise refusal(
-            node, f"leaves a rest of {time.length} positions by {stride}", "make the window a multiple"
+            node,
+            f"divides {time.length} positions by {stride} and leaves a remainder",
+            "make the window a multiple",
         )
     if begin:
         p.put_past(node, 0, begin, time)
@@ -197,27 +192,23 @@ def _sliding(p: Walk, node: ir.Node) -> None:
 
 
 def _recurrent(p: Walk, node: ir.Node) -> None:
-    """LSTM, GRU, RNN: the states that the step before ended with."""
+    """LSTM, GRU, RNN: they start from the states that the last step ended with."""
     time = p.only_time(node)
-    if string_attribute(node, "direction", "forward") != "forward":
-        raise refusal(
-            node,
-            f"runs {string_attribute(node, 'direction', '')}",
-            "use a forward layer: the future is not there yet",
-        )
-    if time.axis != 0 or int_attribute(node, "layout", 0):
-        raise refusal(node, "takes time for its batch", "put time on axis 0")
+    direction = node.attributes.get_string("direction", "forward")
+    if direction != "forward":
+        raise refusal(node, f"runs {direction}", "use a forward layer: the future is not there yet")
+    if time.axis != 0 or node.attributes.get_int("layout", 0) == 1:
+        raise refusal(node, "treats time as its batch", "put time on axis 0")
     node.resize_inputs(max(len(node.inputs), 7 if node.op_type == "LSTM" else 6))
-    lengths = node.inputs[4]
-    if lengths is not None and np.any(constant_input(node, 4) != time.length):
+    if node.inputs[4] is not None and np.any(constant_input(node, 4) != time.length):
         raise refusal(node, "stops before the end of the window", "leave out its sequence lengths")
     node.replace_input_with(4, None)
     names = ("h", "c") if node.op_type == "LSTM" else ("h",)
     node.resize_outputs(1 + len(names))
-    shape = (1, 1, p.shape(node.inputs[2])[2])
+    shape = (1, 1, p.input_shape(node, 2)[2])
     for i, name in enumerate(names):
-        initial, output = node.inputs[5 + i], node.outputs[1 + i]
-        if initial is not None and np.any(constant_input(node, 5 + i)):
+        output = node.outputs[1 + i]
+        if node.inputs[5 + i] is not None and constant_input(node, 5 + i).any():
             raise refusal(node, "starts from values other than zero", "leave out its initial state")
         state = p.carried.add(shape, f"{name} of {title(node)}")
         node.replace_input_with(5 + i, state)
@@ -229,22 +220,21 @@ def _recurrent(p: Walk, node: ir.Node) -> None:
 
 
 def _last(p: Walk, node: ir.Node) -> None:
-    """Slice and Gather: of time only the last position can be taken, of other axes anything."""
+    """Slice and Gather: from time they can take the last position only, from other axes anything."""
     time = p.only_time(node)
-    shape = p.shapes[node.inputs[0]]
+    shape = p.input_shape(node)
     if node.op_type == "Gather":
-        axis = int_attribute(node, "axis", 0) % len(shape)
+        axis = node.attributes.get_int("axis", 0) % len(shape)
         index = constant_input(node, 1)
         if axis != time.axis:
             p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
         elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
-            node.replace_input_with(1, p.ints(np.full(index.shape, p.step_length(time) - 1)))
+            node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
         else:
             raise refusal(node, "picks positions in time", "take the last one")
         return
     starts, ends = constant_ints(node, 1), constant_ints(node, 2)
-    axes = constant_ints(node, 3) if len(node.inputs) > 3 else list(range(len(starts)))
-    axes = [axis % len(shape) for axis in axes]
+    axes = [axis % len(shape) for axis in constant_ints(node, 3) or range(len(starts))]
     if time.axis not in axes:
         p.hand_on(node, time)
         return
@@ -252,18 +242,18 @@ def _last(p: Walk, node: ir.Node) -> None:
     steps = constant_ints(node, 4) or [1] * len(axes)
     if steps[i] < 0:
         raise refusal(node, "turns time around", "use a forward layer: the future is not there yet")
-    if p.shapes[node.outputs[0]][time.axis] == time.length:
+    if p.output_shape(node)[time.axis] == time.length:
         p.hand_on(node, time)
         return
     start = starts[i] + time.length if starts[i] < 0 else starts[i]
     if start != time.length - 1 or len(axes) > 1 or ends[i] in range(-time.length, 0):
         raise refusal(node, "cuts time", "take the last position")
-    node.replace_input_with(1, p.ints([p.step_length(time) - 1]))
-    node.replace_input_with(2, p.ints([p.step_length(time)]))
+    node.replace_input_with(1, p.nodes.ints([p.step_length(time) - 1]))
+    node.replace_input_with(2, p.nodes.ints([p.step_length(time)]))
 
 
 def _matmul(p: Walk, node: ir.Node) -> None:
-    """Constant weights within positions, or over the whole window, as after Flatten."""
+    """Constant weights, within positions or over the whole window, as after Flatten."""
     if all(value in p.times for value in node.inputs):
         _weighted_matmul(p, node)
         return
@@ -271,13 +261,13 @@ def _matmul(p: Walk, node: ir.Node) -> None:
     time = p.only_time(node, index)
     if node.inputs[index] in p.shares:
         raise weights_refusal(node)
-    shape, constant = p.shape(node.inputs[index]), p.shape(node.inputs[1 - index])
+    shape, constant = p.input_shape(node, index), p.input_shape(node, 1 - index)
     if min(len(shape), len(constant)) < 2:
         raise refusal(node, "multiplies by a vector", "give it two axes, as a matrix")
     if time.axis == len(shape) - 1 - index:
         _whole_window(p, node, time, index)
         return
-    out_rank = len(p.shapes[node.outputs[0]])
+    out_rank = len(p.output_shape(node))
     axis = time.axis + out_rank - len(shape)
     if axis < out_rank - 2:
         _check_constant(node, constant, axis - (out_rank - len(constant)))
@@ -286,86 +276,87 @@ def _matmul(p: Walk, node: ir.Node) -> None:
 
 def _weighted_matmul(p: Walk, node: ir.Node) -> None:
     """Attention pooling as a matrix product: weights over time by values over time."""
-    shares = [p.shares[value] for value in node.inputs if value in p.shares]
-    summed = [p.times[value].axis == len(p.shapes[value]) - 1 - i for i, value in enumerate(node.inputs)]
+    factors = operand(node, 0), operand(node, 1)
+    shares = [p.shares[value] for value in factors if value in p.shares]
+    summed = [p.times[value].axis == len(p.shape(value)) - 1 - i for i, value in enumerate(factors)]
     if len(shares) != 1 or not all(summed):
         raise refusal(
             node,
             "compares positions of the window with each other",
             "whole-sequence attention has no streaming form",
         )
-    step = p.add("MatMul", *node.inputs)
-    p.end_time(node, _blended(p, step, shares[0], p.shapes[node.outputs[0]], title(node)))
+    step = p.nodes("MatMul", *factors)
+    p.end_time(node, _blended(p, step, shares[0], p.output_shape(node), title(node)))
 
 
 def _gemm(p: Walk, node: ir.Node) -> None:
     """As `_matmul`."""
     time = p.only_time(node)
-    if time.axis != int_attribute(node, "transA", 0):
+    if time.axis != node.attributes.get_int("transA", 0):
         _whole_window(p, node, time)
         return
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        shape = p.shape(node.inputs[2])
+    bias = optional_input(node, 2)
+    if bias is not None:
+        shape = p.shape(bias)
         _check_constant(node, shape, len(shape) - 2)
     p.hand_on(node, replace(time, axis=0))
 
 
 def _joined(p: Walk, node: ir.Node) -> None:
-    """Concat along another axis than time."""
-    times = {p.times.get(value) for value in node.inputs}
+    """Concat along an axis other than time."""
+    times = {p.times.get(operand(node, index)) for index in range(len(node.inputs))}
     time = next(iter(times))
-    axis = int_attribute(node, "axis", 0) % len(p.shapes[node.outputs[0]])
+    axis = node.attributes.get_int("axis", 0) % len(p.output_shape(node))
     if len(times) != 1 or time is None or time.past or axis == time.axis:
         raise refusal(node, "joins values of different times", "join along bands or channels")
     p.hand_on(node, time)
 
 
 def _parts(p: Walk, node: ir.Node) -> None:
-    """Split along another axis than time."""
+    """Split along an axis other than time."""
     time = p.only_time(node)
-    if int_attribute(node, "axis", 0) % len(p.shapes[node.inputs[0]]) == time.axis:
+    if node.attributes.get_int("axis", 0) % len(p.input_shape(node)) == time.axis:
         raise refusal(node, "cuts time", "split along bands or channels")
     for output in range(len(node.outputs)):
         p.hand_on(node, time, output=output)
 
 
 def _reduce(p: Walk, node: ir.Node) -> None:
-    """Within frames as it is; over time in its running form."""
+    """Within frames, as it is; over time, in its running form."""
     time = p.only_time(node)
-    shape = p.shapes[node.inputs[0]]
+    shape = p.input_shape(node)
     if node.op_type.startswith("Global"):
         axes, keep = list(range(2, len(shape))), True
     else:
-        given = constant_ints(node, 1) if len(node.inputs) > 1 and node.inputs[1] is not None else []
-        axes = [axis % len(shape) for axis in given or ints_attribute(node, "axes", list(range(len(shape))))]
-        keep = bool(int_attribute(node, "keepdims", 1))
-    if node.inputs[0] in p.shares and axes != [time.axis]:
+        given = constant_ints(node, 1) or node.attributes.get_ints("axes", list(range(len(shape))))
+        axes = [axis % len(shape) for axis in given]
+        keep = bool(node.attributes.get_int("keepdims", 1))
+    share = p.shares.get(operand(node, 0))
+    if share is not None and axes != [time.axis]:
         raise weights_refusal(node)
     if time.axis not in axes:
         p.hand_on(node, replace(time, axis=time.axis - (0 if keep else sum(a < time.axis for a in axes))))
         return
-    kind = {
-        "GlobalAveragePool": "ReduceMean",
-        "GlobalMaxPool": "ReduceMax",
-    }.get(node.op_type, node.op_type)
+    of_pooling = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
+    kind = of_pooling.get(node.op_type, node.op_type)
     running = {"ReduceMean": _running_mean, "ReduceMax": _running_max, "ReduceSum": _running_sum}.get(kind)
     if running is None:
         raise refusal(node, "reduces the window", "pool time by its mean or maximum")
-    step = p.add(kind, node.inputs[0], p.ints(axes), keepdims=1)
+    step = p.nodes(kind, node.inputs[0], p.nodes.ints(axes), keepdims=1)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    if node.inputs[0] in p.shares:
-        result = _blended(p, step, p.shares[node.inputs[0]], kept, title(node))
+    if share is not None:
+        result = _blended(p, step, share, kept, title(node))
     else:
         result = running(p, step, kept, p.step_length(time), title(node))
-    p.end_time(node, result if keep else p.add("Squeeze", result, p.ints(axes)))
+    p.end_time(node, result if keep else p.nodes("Squeeze", result, p.nodes.ints(axes)))
 
 
 def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
     """The mean so far, moved towards the step's by the step's share: nothing in it grows with the stream."""
     mean, count = p.carried.add(shape, f"mean of {title}"), p.carried.add((1,), f"positions seen by {title}")
-    new_count = p.add("Add", count, p.floats([n]))
-    share = p.add("Div", p.floats([n]), new_count)
-    new_mean = p.add("Add", mean, p.add("Mul", p.add("Sub", step, mean), share))
+    new_count = p.nodes("Add", count, p.nodes.floats([n]))
+    share = p.nodes("Div", p.nodes.floats([n]), new_count)
+    new_mean = p.nodes("Add", mean, p.nodes("Mul", p.nodes("Sub", step, mean), share))
     p.carried.carry(count, new_count)
     p.carried.carry(mean, new_mean)
     return new_mean
@@ -373,14 +364,14 @@ def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title
 
 def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
     del n
-    # Zero is a value like any other, so that a second state says whether there was one.
+    # Zero is a value like any other, so a second state says whether there has been one.
     maximum, seen = (
         p.carried.add(shape, f"maximum of {title}"),
         p.carried.add((1,), f"whether {title} has begun"),
     )
-    begun = p.add("Greater", seen, p.floats(0.0))
-    new = p.add("Where", begun, p.add("Max", maximum, step), step)
-    p.carried.carry(seen, p.add("Max", seen, p.floats(1.0)))
+    begun = p.nodes("Greater", seen, p.nodes.floats(0.0))
+    new = p.nodes("Where", begun, p.nodes("Max", maximum, step), step)
+    p.carried.carry(seen, p.nodes("Max", seen, p.nodes.floats(1.0)))
     p.carried.carry(maximum, new)
     return new
 
@@ -388,37 +379,37 @@ def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title:
 def _running_sum(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
     del n
     total = p.carried.add(shape, f"sum of {title}")
-    new = p.add("Add", total, step)
+    new = p.nodes("Add", total, step)
     p.carried.carry(total, new)
     return new
 
 
 def _attention(p: Walk, node: ir.Node, time: Time) -> None:
-    """Weights over time, to sum values up with: the step's own, and the step's share of all weights so far.
+    """Weights over time, for a sum: the step's own weights, and the step's share of all weights so far.
 
     Softmax's sum is carried relative to the largest score so far (Milakov and Gimelshein 2018, "Online normalizer
-    calculation for softmax"). The sum that the weights are for is blended by that share in `_blended`.
+    calculation for softmax"). `_blended` blends the weighted sum by that share.
     """
-    scores, axes = node.inputs[0], p.ints([time.axis])
-    shape = tuple(1 if axis == time.axis else size for axis, size in enumerate(p.shapes[scores]))
+    scores, axes = operand(node, 0), p.nodes.ints([time.axis])
+    shape = tuple(1 if axis == time.axis else size for axis, size in enumerate(p.shape(scores)))
     largest = p.carried.add(shape, f"largest score of {title(node)}")
     weight = p.carried.add(shape, f"sum of weights of {title(node)}")
-    begun = p.add("Greater", weight, p.floats(0.0))
-    step_largest = p.add("ReduceMax", scores, axes, keepdims=1)
-    new_largest = p.add("Where", begun, p.add("Max", largest, step_largest), step_largest)
-    step_weight = p.add("ReduceSum", p.add("Exp", p.add("Sub", scores, new_largest)), axes, keepdims=1)
-    faded = p.add("Exp", p.add("Sub", p.add("Where", begun, largest, new_largest), new_largest))
-    new_weight = p.add("Add", p.add("Mul", weight, faded), step_weight)
+    begun = p.nodes("Greater", weight, p.nodes.floats(0.0))
+    step_largest = p.nodes("ReduceMax", scores, axes, keepdims=1)
+    new_largest = p.nodes("Where", begun, p.nodes("Max", largest, step_largest), step_largest)
+    step_weight = p.nodes("ReduceSum", p.nodes("Exp", p.nodes("Sub", scores, new_largest)), axes, keepdims=1)
+    faded = p.nodes("Exp", p.nodes("Sub", p.nodes("Where", begun, largest, new_largest), new_largest))
+    new_weight = p.nodes("Add", p.nodes("Mul", weight, faded), step_weight)
     p.carried.carry(largest, new_largest)
     p.carried.carry(weight, new_weight)
-    p.shares[node.outputs[0]] = p.add("Div", step_weight, new_weight)
+    p.shares[node.outputs[0]] = p.nodes("Div", step_weight, new_weight)
     p.hand_on(node, time)
 
 
 def _blended(p: Walk, step: ir.Value, share: ir.Value, shape: tuple[int, ...], title: str) -> ir.Value:
     """The weighted sum so far, moved towards the step's by the step's share of the weights."""
     total = p.carried.add(shape, f"weighted sum of {title}")
-    new = p.add("Add", total, p.add("Mul", p.add("Sub", step, total), share))
+    new = p.nodes("Add", total, p.nodes("Mul", p.nodes("Sub", step, total), share))
     p.carried.carry(total, new)
     return new
 
@@ -460,7 +451,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(["Squeeze", "Unsqueeze"], _moved_axes),
     "Pad": _pad,
     **dict.fromkeys(["Conv", "MaxPool", "AveragePool"], _sliding),
-    **dict.fromkeys(["LSTM", "GRU", "RNN"], _recurrent),
+    **dict.fromkeys(RECURRENT, _recurrent),
     **dict.fromkeys(["Slice", "Gather"], _last),
     "MatMul": _matmul,
     "Gemm": _gemm,
@@ -479,5 +470,5 @@ RULES: dict[str, Rule] = {
         _reduce,
     ),
 }
-# What weights over time may go through on their way to the sum that they are for.
+# What weights over time may pass on their way to their sum.
 ATTENTION = ("Mul", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")

@@ -1,8 +1,8 @@
-"""A window graph into a stream graph: the same operators, a hop at a time, with their past as state.
+"""A window graph becomes a stream graph: the same operators, a step at a time, with their past as states.
 
-The pass walks the graph from its features to its probabilities (`walk.py`) and knows, of every value, whether time
-runs through it, along which axis, and how many frames one of its positions spans. Each operator has a rule
-(`rules.py`). An operator without a rule, or that would have to look ahead, is refused by name.
+The pass walks the graph from its features to its probabilities (`walk.py`) and knows of each value whether time runs
+through it, along which axis, and how many frames one of its positions spans. Each operator has a rule (`rules.py`).
+An operator that has none, or that would have to look ahead, is refused by name.
 
 After each step, the probabilities are those of the whole utterance so far.
 """
@@ -24,8 +24,8 @@ def stream(network: ir.Graph, *, step_frames: int) -> tuple[ir.Graph, list[State
         step_frames: new frames in a step.
 
     Returns:
-        the graph, `features (1, step_frames, n_mels)` and the states -> `probabilities` and the states' next values;
-        and what its states are.
+        the graph, `features (1, step_frames, n_mels)` and states -> `probabilities` and the states' next values; and
+        its states.
 
     Raises:
         ExportError: naming an operator that cannot be streamed, and what to change.

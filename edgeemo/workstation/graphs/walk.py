@@ -1,4 +1,4 @@
-"""One walk over a graph that becomes a stream: what is known of each value, and what rules may say and ask."""
+"""The walk that turns a window graph into a stream: what it knows of each value, and what rules may ask and say."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common
 
 from edgeemo.errors import ExportError
 from edgeemo.metadata import State
-from edgeemo.workstation.graphs.frontend import IR_VERSION
+from edgeemo.workstation.graphs.editing import (
+    constant,
+    operand,
+    optional_input,
+    remove_unused,
+    shape_of,
+    substitute,
+)
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried
 
@@ -23,10 +29,10 @@ class Time:
     """How time runs through a value.
 
     Attributes:
-        axis: along which.
+        axis: the axis along which it runs.
         length: positions in the window graph.
         stride: feature frames from one position to the next.
-        past: positions in front of these that earlier audio left (an explicit padding before a convolution).
+        past: positions in front of these, left by earlier audio (explicit padding before a convolution).
     """
 
     axis: int
@@ -46,34 +52,45 @@ class Walk:
         graph: a window graph.
         step_frames: new frames in a step.
         rules: by operator.
-        attention: operators that weights over time may go through on their way to the sum that they are for.
+        attention: the operators that weights over time may pass on their way to their sum.
 
     Attributes:
-        times: of every value that time runs through.
-        answers: the values that are made of the audio so far, and that time does not run through.
-        shapes: of every value in the window graph.
-        shares: of weights over time, the share of all weights so far that is this step's.
+        graph: as given.
+        step_frames: as given.
+        nodes: records what a rule adds; it goes in front of the rule's own node.
+        carried: the states.
+        times: of each value that time runs through.
+        answers: values made from the audio so far that time does not run through.
+        shares: of weights over time, this step's share of all weights so far.
     """
 
     def __init__(
         self, graph: ir.Graph, step_frames: int, rules: Mapping[str, Rule], attention: Collection[str]
     ) -> None:
         self.graph = graph
-        self._rules, self._attention = rules, attention
         self.step_frames = step_frames
+        self.nodes = Nodes(PREFIX)
         self.carried = Carried("state")
         self.times: dict[ir.Value, Time] = {}
         self.answers: set[ir.Value] = set()
-        self.shapes: dict[ir.Value, tuple[int, ...]] = {}
         self.shares: dict[ir.Value, ir.Value] = {}
-        self._nodes = Nodes(PREFIX)
+        self._rules, self._attention = rules, attention
+        self._shapes: dict[ir.Value, tuple[int, ...]] = {}
 
     def run(self) -> list[State]:
+        """Change the graph.
+
+        Returns:
+            its states.
+
+        Raises:
+            ExportError: the graph cannot be streamed.
+        """
         (features,) = self.graph.inputs
         for value in [features, *(output for node in self.graph for output in node.outputs)]:
             if value.uses() or value.is_graph_output():
-                self.shapes[value] = static_shape(value)
-        n_frames = self.shapes[features][1]
+                self._shapes[value] = shape_of(value)
+        n_frames = self.shape(features)[1]
         if self.step_frames > n_frames:
             raise ExportError(
                 f"a step of {self.step_frames} frames is longer than the window of {n_frames}; use a shorter step"
@@ -87,7 +104,7 @@ class Walk:
                     raise refusal(
                         node,
                         "brings what is known of the whole window into each position",
-                        "combine positions with positions, and what is known at the end with its like",
+                        "combine positions with positions, and the whole window with the whole window",
                     )
                 self._follow(node)
                 of_audio = True
@@ -96,26 +113,26 @@ class Walk:
         (probabilities,) = self.graph.outputs
         if probabilities in self.times:
             raise ExportError(
-                f"{probabilities.name} still runs through time; end the network with one answer for the whole window"
+                f"{probabilities.name} has an answer for each position; end the network with one for the whole window"
             )
         self._free_names()
         self.graph.inputs.extend(self.carried.inputs)
         self.graph.outputs.extend(self.carried.outputs)
-        onnx_ir.passes.common.RemoveUnusedNodesPass()(ir.Model(self.graph, ir_version=IR_VERSION))
+        remove_unused(self.graph)
         return self.carried.states
 
     def _follow(self, node: ir.Node) -> None:
         """Give a node that time runs into its streaming form."""
-        rule = self._rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rule = None if node.domain else self._rules.get(node.op_type)
         if rule is None:
             raise refusal(node, "has no streaming form", "leave it out, or export a window graph")
         if node.op_type not in self._attention and any(value in self.shares for value in node.inputs):
             raise weights_refusal(node)
         rule(self, node)
-        self._nodes.insert(self.graph, before=node)
+        self.nodes.insert(self.graph, before=node)
 
     def _free_names(self) -> None:
-        """Rename what has the name of a state."""
+        """Rename other values that have the name of a state."""
         own = {*self.carried.inputs, *self.carried.outputs}
         names = {value.name for value in own}
         outputs = (output for node in self.graph for output in node.outputs)
@@ -123,14 +140,14 @@ class Walk:
             if value.name in names and value not in own:
                 value.name = f"{PREFIX}{value.name}"
 
-    # What rules say and ask.
+    # What rules may ask and say.
 
     def hand_on(self, node: ir.Node, time: Time, *, output: int = 0) -> None:
-        """Time runs through this output of `node`."""
+        """Say that time runs through this output of `node`."""
         self._set(node.outputs[output], time, title(node))
 
     def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value]) -> None:
-        """If `node` takes weights over time, so is its output, with the share that `follow` makes of theirs."""
+        """If `node` takes weights over time, say that it gives such weights too; `follow` makes their share."""
         shares = [self.shares[value] for value in node.inputs if value in self.shares]
         if len(shares) > 1:
             raise refusal(
@@ -140,68 +157,59 @@ class Walk:
             self.shares[node.outputs[0]] = follow(shares[0])
 
     def end_time(self, node: ir.Node, value: ir.Value) -> None:
-        """Put `value`, which time does not run through, in the place of the output of `node`."""
+        """Put `value`, which time does not run through, in place of the output of `node`."""
         output = node.outputs[0]
         if output.is_graph_output() and value in self.carried.outputs:
-            value = self.add("Identity", value)  # the answer has a name of its own
+            value = self.nodes("Identity", value)  # the answer has a name of its own
         self.answers.add(value)
-        value.type, value.shape = output.type, output.shape
-        output.replace_all_uses_with(value, replace_graph_outputs=True)
+        substitute(output, value)
 
     def step_length(self, time: Time) -> int:
-        """Positions of a step."""
+        """The positions in a step."""
         return self.step_frames // time.stride
 
     def put_past(self, node: ir.Node, index: int, n: int, time: Time) -> None:
-        """Put the last `n` positions of the steps before in front of an input of `node`."""
-        value = node.inputs[index]
-        what = "frames" if time.stride == 1 else "positions"
-        node.replace_input_with(
-            index, self.carried(self._nodes, value, n, time.axis, f"{what} before {title(node)}")
-        )
-
-    def add(self, op_type: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
-        """Add a node before the one whose rule this is."""
-        return self._nodes(op_type, *inputs, **attributes)
-
-    def ints(self, values: object) -> ir.Value:
-        return self._nodes.ints(values)
-
-    def floats(self, values: object) -> ir.Value:
-        return self._nodes.floats(values)
+        """Put the last `n` positions of earlier steps in front of an input of `node`."""
+        holds = f"{'frames' if time.stride == 1 else 'positions'} before {title(node)}"
+        joined = self.carried(self.nodes, operand(node, index), n, time.axis, holds)
+        node.replace_input_with(index, joined)
 
     def only_time(self, node: ir.Node, index: int = 0, *, padded: bool = False) -> Time:
-        """The time of an input of a rule that knows only this input to be timed.
+        """The time of an input, for a rule that lets time run through that input alone.
 
         Args:
-            node: the rule's.
+            node: the rule's node.
             index: of the input.
-            padded: whether the rule knows positions in front of the first.
+            padded: whether the rule allows positions in front of the first.
 
         Raises:
             ExportError: time runs through another input too, or not through this one.
         """
-        others = [v for i, v in enumerate(node.inputs) if i != index and v in self.times]
-        if others or node.inputs[index] not in self.times:
-            raise refusal(
-                node, "combines audio with audio here", "streaming needs constant weights in this place"
-            )
-        time = self.times[node.inputs[index]]
+        timed = [i for i, value in enumerate(node.inputs) if value in self.times]
+        if timed != [index]:
+            raise refusal(node, "combines audio with audio", "streaming needs constant weights here")
+        time = self.times[operand(node, index)]
         if time.past and not padded:
             raise padding_refusal(node)
         return time
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """The shape of a value in the window graph, or of a constant."""
-        return self.shapes[value] if value in self.shapes else static_shape(value)
+        return self._shapes[value] if value in self._shapes else shape_of(value)
+
+    def input_shape(self, node: ir.Node, index: int = 0) -> tuple[int, ...]:
+        return self.shape(operand(node, index))
+
+    def output_shape(self, node: ir.Node) -> tuple[int, ...]:
+        return self.shape(node.outputs[0])
 
     def _set(self, value: ir.Value, time: Time, what: str) -> None:
         if self.step_frames % time.stride:
             raise ExportError(
-                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step of a "
+                f"{what}: one position spans {time.stride} frames, a step {self.step_frames}; use a step that is a "
                 f"multiple of {time.stride} frames, or less pooling in time"
             )
-        shape = list(self.shapes[value])
+        shape = list(self.shape(value))
         shape[time.axis] = time.past + self.step_length(time)
         value.shape = ir.Shape(shape)
         self.times[value] = time
@@ -216,7 +224,7 @@ def refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
 
 
 def padding_refusal(node: ir.Node) -> ExportError:
-    return refusal(node, "follows a padding in time", "pad right before a convolution")
+    return refusal(node, "follows padding in time", "pad right before a convolution")
 
 
 def weights_refusal(node: ir.Node) -> ExportError:
@@ -225,41 +233,21 @@ def weights_refusal(node: ir.Node) -> ExportError:
     )
 
 
-def static_shape(value: ir.Value) -> tuple[int, ...]:
-    if value.shape is None or not all(isinstance(size, int) for size in value.shape):
-        raise ExportError(
-            f"cannot stream: the shape of {value.name} is {value.shape}, not known; fix all dimensions"
-        )
-    return tuple(int(size) for size in value.shape)
-
-
-def constant_input(node: ir.Node, index: int) -> np.ndarray | None:
-    """A constant input; None if it is not there.
+def constant_input(node: ir.Node, index: int) -> np.ndarray:
+    """An input that must be constant.
 
     Raises:
         ExportError: it is computed.
     """
-    value = node.inputs[index] if index < len(node.inputs) else None
-    if value is None:
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
-    if tensor is None:
+    value = operand(node, index)
+    array = constant(value)
+    if array is None:
         raise refusal(node, f"computes {value.name}", "make it a constant")
-    return tensor.numpy()
+    return array
 
 
 def constant_ints(node: ir.Node, index: int) -> list[int]:
-    array = constant_input(node, index)
-    return [] if array is None else [int(v) for v in np.ravel(array)]
-
-
-def int_attribute(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
-
-
-def ints_attribute(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    return list(node.attributes[name].as_ints()) if name in node.attributes else default
-
-
-def string_attribute(node: ir.Node, name: str, default: str) -> str:
-    return node.attributes[name].as_string() if name in node.attributes else default
+    """The numbers in an input that must be constant; none if it is left out."""
+    if optional_input(node, index) is None:
+        return []
+    return [int(n) for n in constant_input(node, index).ravel()]
