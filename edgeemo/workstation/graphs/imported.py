@@ -13,15 +13,9 @@ import onnxruntime as ort
 import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
-<<<<<<< ours
 from edgeemo.session import session_options
-from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
-from edgeemo.workstation.graphs.network import refuse_control_flow
-=======
-from edgeemo.model import session_options
 from edgeemo.workstation.graphs.editing import OPSET
 from edgeemo.workstation.graphs.network import folded, forget_shapes
->>>>>>> theirs
 from edgeemo.workstation.graphs.nodes import Nodes
 
 PREFIX = "imported/"
