@@ -63,6 +63,7 @@ def test_batches_hold_every_picture_once(fashion: Path, recipe: Recipe) -> None:
     assert np.array_equal(orders[0], orders[2])
 
 
+@pytest.mark.slow
 def test_run_over_pictures(fashion: Path, recipe: Recipe, tmp_path: Path) -> None:
     summary = train(recipe, open_dataset(recipe, fashion), tmp_path, folds=[1])
     cell = tmp_path / "fold-1_seed-0"
@@ -79,6 +80,7 @@ def test_run_over_pictures(fashion: Path, recipe: Recipe, tmp_path: Path) -> Non
     assert [float(rate) for rate in rates] == [pytest.approx(0.01)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_optimizers(optimizer: str, fashion: Path, recipe: Recipe, tmp_path: Path) -> None:
     values = recipe.to_dict()

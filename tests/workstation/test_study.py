@@ -131,6 +131,7 @@ def finished(recipe_file: Path, corpus: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.mark.slow
 def test_failures_are_recorded_and_the_rest_goes_on(finished: Path) -> None:
     rows = read_rows(finished)
     assert [(row["fold"], row["state"]) for row in rows] == [
@@ -149,6 +150,7 @@ def test_failures_are_recorded_and_the_rest_goes_on(finished: Path) -> None:
         assert (finished / plot).stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_rows_say_what_the_cells_say(finished: Path) -> None:
     row = read_rows(finished)[0]
     (path,) = finished.glob("*/fold-1_seed-0/metrics.json")
@@ -159,6 +161,7 @@ def test_rows_say_what_the_cells_say(finished: Path) -> None:
     assert int(row["n_test"]) == metrics["test"]["n_clips"]
 
 
+@pytest.mark.slow
 def test_finished_variant_is_a_run_that_can_be_exported(finished: Path) -> None:
     (folder,) = (path.parent for path in finished.glob("*/metrics.json"))
     recipe, metrics = load_run(folder)
@@ -166,6 +169,7 @@ def test_finished_variant_is_a_run_that_can_be_exported(finished: Path) -> None:
     assert [cell["fold"] for cell in metrics["cells"]] == ["fold-1"]
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_run(finished: Path, recipe_file: Path, corpus: Path) -> None:
     good = variants([recipe_file], ["pools=[[2, 2], [2, 2]]"], SMALL)
     before = (finished / "results.csv").read_text()
@@ -177,6 +181,7 @@ def test_only_what_is_missing_is_run(finished: Path, recipe_file: Path, corpus: 
     assert (finished / "results.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     compared = variants([recipe_file], (), SMALL)
 
@@ -199,6 +204,7 @@ def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_a_call_for_some_folds_keeps_the_others(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     compared = variants([recipe_file], (), SMALL)
     for folds in ([1], [2, 2]):
@@ -233,6 +239,7 @@ def test_a_process_that_dies_is_a_failed_cell(
     assert [(r.state, r.error) for r in results] == [("failed", "killed by SIGKILL")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
 def test_no_training_outlives_its_study(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     def jobs() -> list[bytes]:
@@ -294,6 +301,7 @@ def test_published_figures_stand_beside_ours(recipe_file: Path, tmp_path: Path) 
 # --- the command ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     arguments = ["study", str(recipe_file), "--data", str(corpus), "-o", str(tmp_path / "out"), "--jobs", "2"]
     arguments += [
