@@ -340,6 +340,7 @@ def test_conversion_of_image_networks(
     assert op_types(graph).count("LSTM") == SEQUENCES[name].count("LSTM")
 
 
+@pytest.mark.slow
 def test_conversion_of_resnet50_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
     full = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 32, 3))
     monkeypatch.setattr(keras.applications, "ResNet50", narrow_resnet50)

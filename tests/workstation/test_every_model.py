@@ -25,6 +25,8 @@ from support.networks import narrow_resnet50
 from support.recipes import RECIPES
 from support.signals import speech_like
 
+pytestmark = pytest.mark.slow
+
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 FEW_STEPS = ["--epochs", "2", "--fold", "1", "--set", "training.batch_size=16"]
 REDUCED = {"resnet50_lstm": ["--set", "features.n_mels=32", "--set", "window.window_s=1.6"]}

@@ -63,6 +63,7 @@ def test_batches_hold_every_image_once(fashion: Path, recipe: Recipe) -> None:
     assert np.array_equal(orders[0], orders[2])
 
 
+@pytest.mark.slow
 def test_run_over_images(fashion: Path, recipe: Recipe, tmp_path: Path) -> None:
     summary = train(recipe, open_dataset(recipe, fashion), tmp_path, folds=[1])
     cell = tmp_path / "fold-1_seed-0"

@@ -461,6 +461,7 @@ def flattened(
     )[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, report_multiple_bugs=False)
 @given(
     network=NETWORKS,

@@ -136,6 +136,7 @@ def finished(recipe_file: Path, corpus: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.mark.slow
 def test_failures_are_recorded_and_the_rest_goes_on(finished: Path) -> None:
     rows = read_rows(finished)
     assert [(row["fold"], row["state"]) for row in rows] == [
@@ -154,6 +155,7 @@ def test_failures_are_recorded_and_the_rest_goes_on(finished: Path) -> None:
         assert (finished / plot).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_rows_say_what_the_cells_say(finished: Path) -> None:
     row = read_rows(finished)[0]
     (path,) = finished.glob("*/fold-1_seed-0/metrics.json")
@@ -172,6 +174,7 @@ def test_a_finished_setting_is_a_run_that_can_be_exported(finished: Path) -> Non
     assert [cell.fold for cell in metrics.cells] == ["fold-1"]
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_run(finished: Path, recipe_file: Path, corpus: Path) -> None:
     good = settings([recipe_file], ["pools=[[2, 2], [2, 2]]"], SMALL)
     before = (finished / "results.csv").read_text()
@@ -183,6 +186,7 @@ def test_only_what_is_missing_is_run(finished: Path, recipe_file: Path, corpus: 
     assert (finished / "results.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     compared = settings([recipe_file], (), SMALL)
 
@@ -205,6 +209,7 @@ def test_study_cut_off_goes_on(recipe_file: Path, corpus: Path, tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_a_call_for_some_folds_keeps_the_others(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     compared = settings([recipe_file], (), SMALL)
     for folds in ([1], [2, 2]):
@@ -239,6 +244,7 @@ def test_a_process_that_dies_is_a_failed_cell(
     assert [(r.state, r.error) for r in results] == [("failed", "killed by SIGKILL")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
 def test_no_training_outlives_its_study(recipe_file: Path, corpus: Path, tmp_path: Path) -> None:
     def jobs() -> list[bytes]:

@@ -515,6 +515,7 @@ class Stop(KeyboardInterrupt):
     pass
 
 
+@pytest.mark.slow
 def test_interrupted_run_ends_the_same(
     run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -563,6 +564,7 @@ def test_interrupted_run_ends_the_same(
     assert summary.cells[0].best_epoch == run.summary.cells[0].best_epoch
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(run: Run, manifest: Manifest, tmp_path: Path) -> None:
     """With other speakers the folds are others: what was trained on would be tested on."""
     clips = tuple(clip for clip in manifest.clips if not clip.speaker.endswith("06"))
@@ -596,6 +598,7 @@ def test_what_an_earlier_call_finished_stays(
     assert load_run(tmp_path)[1] == summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [1, 2])
 def test_patience_is_epochs_without_a_lower_loss(
     patience: int, run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -691,6 +694,7 @@ def test_no_such_fold(run: Run, manifest: Manifest, tmp_path: Path) -> None:
 # --- from the run to the device ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_exported_run_classifies_as_keras_does(
     run: Run, kept: keras.Model, corpus: Path, tmp_path: Path
 ) -> None:
@@ -745,6 +749,7 @@ def test_exported_run_classifies_as_keras_does(
         assert row["label"] == run.recipe.label_map.labels[probabilities.argmax()]
 
 
+@pytest.mark.slow
 def test_export_is_not_tested_on_training_clips(run: Run, corpus: Path, tmp_path: Path) -> None:
     """Without one speaker the folds are others: no UAR rather than a wrong one."""
     fewer = tmp_path / "corpus"
@@ -766,6 +771,7 @@ def test_export_is_not_tested_on_training_clips(run: Run, corpus: Path, tmp_path
     assert EmotionModel(tmp_path / "out" / "tiny.window.onnx").metadata.verdict.recognition is None
 
 
+@pytest.mark.slow
 def test_export_of_own_weights_is_scored_by_the_names_of_its_labels(
     run: Run, corpus: Path, recipe_file: Path, tmp_path: Path
 ) -> None:

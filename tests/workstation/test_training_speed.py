@@ -31,6 +31,7 @@ def image_recipe(name: str, builder: str, published_ms: float | None, **settings
     })  # fmt: skip
 
 
+@pytest.mark.slow
 def test_measures_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY_RECIPE)
     cnn = image_recipe("fashion_cnn", "fashion_cnn", 16.0, filters=[4], hidden=4)
