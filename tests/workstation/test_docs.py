@@ -57,12 +57,12 @@ def prose(page: Path) -> str:
     return FENCE.sub("", read(page))
 
 
-def blocks(page: Path, *languages: str) -> list[Block]:
+def blocks(page: Path, language: str) -> list[Block]:
     text = read(page)
     return [
         Block(text.count("\n", 0, found.start("text")) + 1, found["text"], found["live"] is not None)
         for found in FENCE.finditer(text)
-        if found["language"] in languages
+        if found["language"] == language
     ]
 
 
@@ -137,7 +137,7 @@ def calls(text: str) -> Iterator[list[str]]:
             if not set(word) <= set("|&;"):
                 call.append(word)
                 continue
-            if call and Path(call[0]).name == "edgeemo":
+            if call and (call[0] == "edgeemo" or call[0].endswith("/edgeemo")):
                 yield call[1:]
             call = []
 
@@ -184,7 +184,7 @@ def test_a_wrong_mention_is_noticed(mention: str) -> None:
 
 @each_page
 def test_commands_parse(page: Path) -> None:
-    for block in blocks(page, "", "sh"):
+    for block in blocks(page, "sh"):
         for call in calls(block.text):
             parse(call)
 
