@@ -3,8 +3,8 @@
     python examples/live_callback.py             # the microphone, until Ctrl-C
     python examples/live_callback.py call.wav    # a file, as fast as it can be read
 
-`edgeemo.listen` is a generator, so that a callback takes no more than a loop. It runs in your own thread, and the
-microphone keeps recording meanwhile.
+`edgeemo.listen` is a generator, so that a callback takes no more than a loop. It runs
+in your own thread, and the microphone keeps recording meanwhile.
 """
 
 import sys

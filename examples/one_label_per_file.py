@@ -2,8 +2,9 @@
 
     python examples/one_label_per_file.py call.wav meeting.flac
 
-prints a line per file: its name, the most probable emotion and how probable that is. A file that cannot be read is
-reported on stderr, the others go on, and the exit code is 1.
+prints a line per file: its name, the most probable emotion and how probable that is.
+A file that cannot be read is reported on stderr, the others go on, and the exit code
+is 1.
 """
 
 import sys

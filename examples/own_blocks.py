@@ -1,9 +1,10 @@
 """Your own audio, pushed into a `Listener` block by block: no microphone, no thread, no clock.
 
-    arecord -q -f S16_LE -r 48000 -c 1 -t raw | python examples/own_blocks.py    # 16-bit PCM from stdin
-    python examples/own_blocks.py call.wav                                       # blocks of a mono file
+    arecord -q -f S16_LE -r 48000 -c 1 -t raw | python examples/own_blocks.py
+    python examples/own_blocks.py call.wav    # blocks of a mono file
 
-Blocks are mono, int16 or float32, and of any length. They may come from anywhere: a socket, a queue, a robot's bus.
+Blocks are mono, int16 or float32, and of any length. They come from anywhere: 16-bit PCM
+on stdin as here, a socket, a queue, a robot's bus.
 """
 
 import sys
@@ -38,7 +39,8 @@ def steps_of(blocks: Iterable[Block], sample_rate: int) -> Iterator[edgeemo.Step
 def main(path: str | None) -> None:
     blocks, rate = stdin_blocks(), STDIN_RATE
     if path is not None:
-        blocks, rate = soundfile.blocks(path, BLOCK_SAMPLES, dtype="int16"), soundfile.info(path).samplerate
+        blocks = soundfile.blocks(path, BLOCK_SAMPLES, dtype="int16")
+        rate = soundfile.info(path).samplerate
     for step in steps_of(blocks, rate):
         print(f"{step.time_s:.2f}\t{'-' if step.paused else step.label}", flush=True)
 

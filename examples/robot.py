@@ -3,8 +3,9 @@
     python examples/robot.py             # the microphone, until Ctrl-C
     python examples/robot.py call.wav    # a file, as fast as it can be read
 
-A single step is easily wrong. Here the same label must reach `THRESHOLD` in `N_STEPS` steps in a row, about half a
-second. The robot then acts once; a pause, another label or a doubtful step starts the count again.
+A single step is easily wrong. Here the same label must reach `THRESHOLD` in `N_STEPS`
+steps in a row, about half a second. The robot then acts once; a pause, another label or
+a doubtful step starts the count again.
 """
 
 import sys

@@ -1,10 +1,10 @@
 """asyncio: several streams in one event loop, all with the same model.
 
-    python examples/several_streams_asyncio.py                     # the microphone, until Ctrl-C
-    python examples/several_streams_asyncio.py left.wav right.wav  # files, as fast as they can be read
+    python examples/several_streams_asyncio.py                     # the microphone
+    python examples/several_streams_asyncio.py left.wav right.wav  # files, at once
 
-`edgeemo.listen_async` waits for audio, and computes, in one of asyncio's threads, so that the event loop stays free
-for the rest of your program.
+`edgeemo.listen_async` waits for audio, and computes, in one of asyncio's threads, so
+that the event loop stays free for the rest of your program. Ctrl-C ends it.
 """
 
 import asyncio

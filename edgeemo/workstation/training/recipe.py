@@ -218,7 +218,7 @@ class Recipe:
     """One recipe file: of a network over audio, or, with `[image]`, over grey images.
 
     Attributes:
-        name: of the model's files.
+        name: what the model and its files are called.
         summary: one line on the architecture.
     """
 
