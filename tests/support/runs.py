@@ -27,11 +27,16 @@ def make_cell(
     validation: Scores | None = None,
     corpus: str = "ravdess",
     split: str | None = None,
+    has_speakers: bool = True,
 ) -> CellMetrics:
     """A finished training on one corpus."""
 
-    def part(scores: Scores, *speakers: str) -> PartMetrics:
-        return PartMetrics(scores=scores, by_corpus={corpus: scores}, speakers=speakers)
+    def speakers(*names: str) -> tuple[str, ...]:
+        return tuple(f"{corpus}-{name}" for name in names) if has_speakers else ()
+
+    def part(scores: Scores | None, *names: str) -> PartMetrics:
+        scores = scores or make_scores()
+        return PartMetrics(scores=scores, by_corpus={corpus: scores}, speakers=speakers(*names))
 
     return CellMetrics(
         fold=fold,
@@ -41,7 +46,7 @@ def make_cell(
         n_parameters=1234,
         split=split,
         n_train=7,
-        train_speakers=(f"{corpus}-01", f"{corpus}-02"),
-        validation=part(validation or make_scores(), f"{corpus}-03"),
-        test=part(test or make_scores(), f"{corpus}-{fold}-a", f"{corpus}-{fold}-b"),
+        train_speakers=speakers("01", "02"),
+        validation=part(validation, "03"),
+        test=part(test, f"{fold}-a", f"{fold}-b"),
     )

@@ -167,7 +167,14 @@ VALIDATION_UAR = {("fold-1", 0): 0.5, ("fold-1", 1): 0.6, ("fold-2", 0): 0.9}
 def cell(fold: str, seed: int) -> CellMetrics:
     """One training."""
     validation = make_scores(VALIDATION_UAR[fold, seed])
-    return make_cell(fold, seed, test=make_scores(0.4 + seed), validation=validation, corpus="fashion_mnist")
+    return make_cell(
+        fold,
+        seed,
+        test=make_scores(0.4 + seed),
+        validation=validation,
+        corpus="fashion_mnist",
+        has_speakers=False,
+    )
 
 
 @pytest.fixture(scope="module")
