@@ -28,7 +28,7 @@ from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, as_model, open
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.ort_format import to_ort_format
-from edgeemo.workstation.graphs.quantize import Quantizer, quantize
+from edgeemo.workstation.graphs.quantize import COMPUTED_MAX, Quantizer, n_saturating, quantize
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import stream
 from edgeemo.workstation.graphs.widen import half
@@ -47,7 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {
 N_CONV = {"pure_cnn": 3, "cnn_lstm": 2, "pure_lstm": 0}
 N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 2}
 # A quantised network differs from float by this much at most: mean difference in probability, share of other labels.
-MAX_MEAN_DIFFERENCE, MAX_OTHER_LABELS = 0.012, 0.08
+MAX_MEAN_DIFFERENCE, MAX_OTHER_LABELS = 0.018, 0.08  # of weights in seven bits
 
 each_network = pytest.mark.parametrize("name", SMALL)
 
@@ -445,7 +445,7 @@ def test_stream_graph(name: str, kernels: Callable[[ir.Model], list[onnx.NodePro
     assert_close(probabilities, run(network(name)))
     if not N_LSTM[name]:
         # The same scales; means over the past, which the states repeat after zeros, differ a little.
-        assert np.abs(probabilities - run(int8_network(name))).mean() < 0.006
+        assert np.abs(probabilities - run(int8_network(name))).mean() < 0.01
 
 
 # --- calibration ---------------------------------------------------------------------------------------
@@ -628,3 +628,35 @@ def test_ort_file_is_the_same_model(name: str, precision: str, tmp_path: Path) -
 def test_ort_file_has_its_suffix(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end with \.ort"):
         to_ort_format(tmp_path / "model.onnx", tmp_path / "model.bin")
+
+
+# --- x86 without VNNI ----------------------------------------------------------------------------------
+
+
+@each_network
+def test_no_product_can_saturate(name: str) -> None:
+    """Two products of uint8 and int8 have to fit into int16, whatever the audio."""
+    model = int8_network(name)
+    assert n_saturating(model) == 0
+    stored = [value.const_value.numpy() for value in model.graph.initializers.values()]
+    largest = max(int(np.abs(w.astype(int)).max()) for w in stored if w.dtype == np.int8 and w.ndim > 1)
+    assert largest == COMPUTED_MAX, "all seven bits are used"
+    assert np.iinfo(np.int16).max >= 2 * 255 * COMPUTED_MAX
+
+
+def test_weights_that_would_saturate_are_counted() -> None:
+    model = int8_network("pure_lstm").clone()
+    (node, *_) = (node for node in model.graph if node.op_type == "DynamicQuantizeLSTM")
+    weights = node.inputs[1].const_value.numpy().copy()
+    weights.flat[:3] = (65, -128, 64)
+    node.inputs[1].const_value = ir.tensor(weights)
+    assert n_saturating(model) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if N_LSTM[name]])
+def test_a_zero_point_for_each_output(name: str) -> None:
+    """onnxruntime before 1.28 reads as many of the recurrent weights as of the input's, and refuses the file."""
+    for node in int8_network(name).graph:
+        if node.op_type == "DynamicQuantizeLSTM":
+            shapes = [tuple(node.inputs[index].shape) for index in (1, 9, 11)]
+            assert shapes[1:] == [(1, shapes[0][2])] * 2

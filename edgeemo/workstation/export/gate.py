@@ -23,6 +23,7 @@ from edgeemo.workstation.export.build import Progress
 from edgeemo.workstation.export.parity import disagreement, parity
 from edgeemo.workstation.export.source import Source
 from edgeemo.workstation.graphs.network import CONTROL_FLOW
+from edgeemo.workstation.graphs.quantize import n_saturating
 from edgeemo.workstation.training.scores import scores
 
 N_STEPS = 1000
@@ -105,6 +106,7 @@ def judge(
         latency = _timing(latencies[name], latencies[fp32], fp32)
         reasons = [
             *control_flow(candidates[name].graph),
+            *saturating(candidates[name].graph),
             *broken_parity(found, m.precision, source.recipe.export.quantized_tolerance),
             *(lost_recognition(recognition) if recognition else []),
             *(too_slow(latency, m.precision) if name != fp32 else []),
@@ -127,6 +129,12 @@ def control_flow(model: ir.Model) -> list[str]:
     """Recurrence as a loop, several times slower than a native node."""
     found = sorted({node.op_type for node in model.graph} & set(CONTROL_FLOW))
     return [f"it has {', '.join(found)} where a native recurrent node belongs"] if found else []
+
+
+def saturating(model: ir.Model) -> list[str]:
+    """int8 weights by which a file would give other labels on older x86 processors than on newer ones."""
+    n = n_saturating(model)
+    return [f"{n} of its int8 weights may saturate on x86 without VNNI"] if n else []
 
 
 def broken_parity(found: Parity, precision: Precision, quantized_tolerance: float) -> list[str]:

@@ -14,8 +14,9 @@ Biases take back what rounding the weights adds on average (Nagel et al. 2019, "
 equalization and bias correction"): a quarter to a half of the error of recurrent networks, whose inputs are not
 centred. Large weights of whatever stays in float are stored as int8, and widened when the model is loaded.
 
-On an x86 processor without VNNI, sums of two products of uint8 and int8 saturate at int16. onnxruntime's session
-option `session.x64quantprecision` prevents that; Arm is not affected.
+Weights that are computed in int8 have seven bits, -64 to 64. On an x86 processor without VNNI (most before 2019, AMD's
+before Zen 4) the kernels add two products of uint8 and int8 in int16, which saturates: a file would give other labels
+there. 2 * 255 * 64 fits.
 
 Best after `simplify`, when a dense layer is one Gemm with its bias, and nothing but a Relu follows a convolution.
 """
@@ -46,11 +47,13 @@ from edgeemo.workstation.graphs.editing import (
     remove_unused,
     substitute,
 )
-from edgeemo.workstation.graphs.widen import store_int8, symmetric_scale, to_int8
+from edgeemo.workstation.graphs.widen import INT8_MAX, store_int8, symmetric_scale, to_int8
 
 CONTRIB = "com.microsoft"
 _MOVING = ("Concat", "Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _UINT8_MAX = 255
+COMPUTED_MAX = 64
+"""The largest int8 weight that is computed with: two products with 255 fit into int16."""
 _WORTH_STORING_INT8 = 4096  # elements of a float operator's weights; 16 KB
 
 
@@ -109,8 +112,9 @@ class Quantizer:
         with_weights = [node for node in model.graph if _has_weights(node)]
         nodes = [node for node in with_weights if node.name in set(self.candidates) - set(keep_float)]
         stored = [node for node in with_weights if node not in nodes and _is_worth_storing(node)]
-        for node in [*nodes, *stored]:
-            _take_back_rounding(node, self._observed[_input_name(node)])
+        for some, largest in ((nodes, COMPUTED_MAX), (stored, INT8_MAX)):
+            for node in some:
+                _take_back_rounding(node, self._observed[_input_name(node)], largest)
         for node in stored:
             _store_weights(node)
         _quantize_static([node for node in nodes if node.op_type != "LSTM"], self._observed)
@@ -119,6 +123,21 @@ class Quantizer:
                 _quantize_lstm(node)
         remove_unused(model.graph)
         return model
+
+
+def n_saturating(model: ir.Model) -> int:
+    """How many int8 weights of a graph are so large that two products may saturate on x86 without VNNI."""
+    n = 0
+    for node in model.graph:
+        if node.op_type == "DynamicQuantizeLSTM":
+            weights = node.inputs[1:3]
+        elif node.op_type in ("Conv", "Gemm", "MatMul"):
+            producer = operand(node, 1).producer()
+            weights = producer.inputs[:1] if producer and producer.op_type == "DequantizeLinear" else ()
+        else:
+            continue
+        n += sum(int((np.abs(known(value).astype(np.int16)) > COMPUTED_MAX).sum()) for value in weights)
+    return n
 
 
 def _name_nodes(graph: ir.Graph) -> None:
@@ -154,19 +173,19 @@ def _output_axis(node: ir.Node) -> int:
     return 1  # of recurrent layers, after the directions
 
 
-def _scale_of_weights(node: ir.Node) -> npt.NDArray[np.float32]:
+def _scale_of_weights(node: ir.Node, largest: int) -> npt.NDArray[np.float32]:
     """The step between int8 weights, for each output; broadcasts against the weights."""
     along = (0, 1) if node.op_type in RECURRENT else (_output_axis(node),)
-    return symmetric_scale(known(node.inputs[1]), along=along)
+    return symmetric_scale(known(node.inputs[1]), along=along, largest=largest)
 
 
-def _take_back_rounding(node: ir.Node, observed: Observed) -> None:
-    """Correct a node's bias by the error that rounded weights make on the mean of its input."""
+def _take_back_rounding(node: ir.Node, observed: Observed, largest: int) -> None:
+    """Correct a node's bias by the error that rounding its weights makes on the mean of its input."""
     index = bias_index(node)
     bias = constant(optional_input(node, index))
     if bias is None or observed.mean is None:
         return
-    weights, scale = known(node.inputs[1]), _scale_of_weights(node).astype(np.float64)
+    weights, scale = known(node.inputs[1]), _scale_of_weights(node, largest).astype(np.float64)
     error = weights - to_int8(weights, scale) * scale
     bias = bias.astype(np.float64)
     if node.op_type in RECURRENT:
@@ -367,7 +386,7 @@ def _through_uint8(
 
 def _quantize_weights(node: ir.Node, scale: _Scale) -> None:
     """Weights int8, per output channel; the bias int32, in steps of the products' scale."""
-    weights, steps = known(node.inputs[1]), _scale_of_weights(node)
+    weights, steps = known(node.inputs[1]), _scale_of_weights(node, COMPUTED_MAX)
     bias = constant(optional_input(node, 2))
     if bias is not None:
         bias = bias.ravel().astype(np.float64)
@@ -407,15 +426,17 @@ def _quantize_lstm(node: ir.Node) -> None:
     """LSTM to DynamicQuantizeLSTM: the same inputs, with weights transposed, then their scales and zero points."""
     graph = owner(node)
     inputs: list[ir.Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
-    recurrent = symmetric_scale(known(node.inputs[2]), along=(0,))
-    for index, scale in ((1, _scale_of_weights(node)), (2, recurrent)):
+    recurrent = symmetric_scale(known(node.inputs[2]), along=(0,), largest=COMPUTED_MAX)
+    for index, scale in ((1, _scale_of_weights(node, COMPUTED_MAX)), (2, recurrent)):
         name, stored = f"{node.name}/input_{index}", to_int8(known(node.inputs[index]), scale)
         # (directions, outputs) or (directions,)
         scale = scale.reshape(scale.shape[: 3 - index])
         # to (directions, inputs, outputs)
         inputs[index] = add_constant(graph, f"{name}/int8", stored.transpose(0, 2, 1))
         inputs.append(add_constant(graph, f"{name}/scale", scale))
-        inputs.append(add_constant(graph, f"{name}/zero_point", np.zeros(scale.shape, np.int8)))
+        # One for each output, also beside a single scale: onnxruntime before 1.28 reads as many as the input's.
+        zeros = np.zeros(stored.shape[:2], np.int8)
+        inputs.append(add_constant(graph, f"{name}/zero_point", zeros))
     quantized = ir.node(
         "DynamicQuantizeLSTM",
         inputs,
@@ -438,6 +459,6 @@ def _is_worth_storing(node: ir.Node) -> bool:
 
 def _store_weights(node: ir.Node) -> None:
     """Weights of a node that is computed in float, stored as int8."""
-    store_int8(node, 1, _scale_of_weights(node))
+    store_int8(node, 1, _scale_of_weights(node, INT8_MAX))
     if node.op_type in RECURRENT:
         store_int8(node, 2, symmetric_scale(known(node.inputs[2]), along=(0, 1)))

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgeemo.workstation.graphs.editing import add_constant, known, owner, remove_unused
 
-_INT8_MAX = 127
+INT8_MAX = 127
 _SMALL = 256  # elements; halving so few saves no more bytes than the operator that widens them takes
 
 
@@ -60,23 +60,26 @@ def store_int8(node: ir.Node, index: int, scale: npt.NDArray[np.float32]) -> Non
     node.replace_input_with(index, widened.outputs[0])
 
 
-def symmetric_scale(weights: npt.NDArray[np.float32], *, along: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """The step between int8 values by which the largest weights become 127 or -127.
+def symmetric_scale(
+    weights: npt.NDArray[np.float32], *, along: tuple[int, ...], largest: int = INT8_MAX
+) -> npt.NDArray[np.float32]:
+    """The step between int8 values by which the largest weights become `largest` or its negative.
 
     Args:
         weights: of any shape.
         along: axes along which steps differ.
+        largest: at most 127.
 
     Returns:
         not 0; broadcasts against `weights`.
     """
     others = tuple(axis for axis in range(weights.ndim) if axis not in along)
-    largest = np.abs(weights).max(axis=others, keepdims=True)
-    return np.where(largest > 0, largest / _INT8_MAX, 1).astype(np.float32)
+    peak = np.abs(weights).max(axis=others, keepdims=True)
+    return np.where(peak > 0, peak / largest, 1).astype(np.float32)
 
 
 def to_int8(
     weights: npt.NDArray[np.float32], scale: npt.NDArray[np.float32 | np.float64]
 ) -> npt.NDArray[np.int8]:
     """Round to multiples of `scale`, which broadcasts against `weights`; symmetric, -127 to 127."""
-    return np.clip(np.rint(weights.astype(np.float64) / scale), -_INT8_MAX, _INT8_MAX).astype(np.int8)
+    return np.clip(np.rint(weights.astype(np.float64) / scale), -INT8_MAX, INT8_MAX).astype(np.int8)
