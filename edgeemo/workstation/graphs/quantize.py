@@ -14,8 +14,8 @@ Biases take back what rounding the weights adds on average (Nagel et al. 2019, "
 equalization and bias correction"): a quarter to a half of the error of recurrent networks, whose inputs are not
 centred. Large weights of whatever stays in float are stored as int8, and widened when the model is loaded.
 
-Weights that are computed in int8 have seven bits, -64 to 64. On an x86 processor without VNNI (most before 2019, AMD's
-before Zen 4) the kernels add two products of uint8 and int8 in int16, which saturates: a file would give other labels
+Weights that are computed with in int8 have seven bits, -64 to 64. Without VNNI (most x86 before 2019, AMD's
+before Zen 4) kernels add two products of uint8 and int8 in int16, which saturates: a file would give other labels
 there. 2 * 255 * 64 fits.
 
 Best after `simplify`, when a dense layer is one Gemm with its bias, and nothing but a Relu follows a convolution.
