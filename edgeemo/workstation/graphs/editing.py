@@ -72,6 +72,11 @@ def only_user(value: ir.Value) -> ir.Node | None:
     return users[0] if len(users) == 1 and not value.is_graph_output() else None
 
 
+def bias_index(layer: ir.Node) -> int:
+    """Which input of a Conv, Gemm or recurrent node is its bias."""
+    return 3 if layer.op_type in RECURRENT else 2
+
+
 def axis_order(transpose: ir.Node) -> list[int]:
     """For each axis of a Transpose's output, the axis of its input that it is."""
     default = range(len(operand(transpose, 0).shape or ()))[::-1]

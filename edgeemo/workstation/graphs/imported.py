@@ -10,13 +10,12 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-import onnxscript.optimizer
 import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
 from edgeemo.model import session_options
-from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
-from edgeemo.workstation.graphs.network import refuse_control_flow
+from edgeemo.workstation.graphs.editing import OPSET
+from edgeemo.workstation.graphs.network import folded, forget_shapes
 from edgeemo.workstation.graphs.nodes import Nodes
 
 PREFIX = "imported/"
@@ -55,9 +54,7 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
         )
     if output.shape is None or not _fits(list(output.shape), (1, n_labels)):
         raise ExportError(f"{path} gives {output.shape}, expected (1, {n_labels}): one probability a label")
-    for node in graph:
-        for value in node.outputs:
-            value.shape = None  # inferred anew, with all dimensions known
+    forget_shapes(graph)
     features = ir.val("features", dtype=ir.DataType.FLOAT, shape=(1, n_frames, n_mels))
     nodes = Nodes(PREFIX)
     adapted = nodes("Transpose", features, perm=[0, 2, 1]) if _has_bands_first(shape, n_frames) else features
@@ -68,11 +65,8 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
     given.replace_all_uses_with(adapted)
     graph.inputs[:] = [features]
     output.shape = ir.Shape((1, n_labels))
-    model.ir_version = IR_VERSION
     onnxscript.version_converter.convert_version(model, OPSET, fallback=True)
-    onnxscript.optimizer.optimize(model)
-    refuse_control_flow(model.graph)
-    return model.graph
+    return folded(model)
 
 
 def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

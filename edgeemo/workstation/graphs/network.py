@@ -43,15 +43,33 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     converted: ir.Model = ir.from_proto(proto)
     graph = converted.graph
     _make_constant(graph, captured)
-    _fix_batch(graph, n_frames, n_mels, n_labels)
-    converted.ir_version = IR_VERSION
-    onnxscript.optimizer.optimize(converted)
-    refuse_control_flow(graph)
-    return graph
+    forget_shapes(graph)
+    (given,), (probabilities,) = graph.inputs, graph.outputs
+    given.shape, probabilities.shape = ir.Shape((1, n_frames, n_mels)), ir.Shape((1, n_labels))
+    return folded(converted)
+
+
+def forget_shapes(graph: ir.Graph) -> None:
+    """Forget the shapes of what nodes compute: `folded` infers them anew from fixed inputs."""
+    for node in graph:
+        for output in node.outputs:
+            output.shape = None
+
+
+def folded(model: ir.Model) -> ir.Graph:
+    """The graph of a model, with its constants folded and its shapes inferred.
+
+    Raises:
+        ExportError: as `refuse_control_flow`.
+    """
+    model.ir_version = IR_VERSION
+    onnxscript.optimizer.optimize(model)
+    refuse_control_flow(model.graph)
+    return model.graph
 
 
 def refuse_control_flow(graph: ir.Graph) -> None:
-    """Refuse a graph with `Loop`, `Scan` or `If` nodes: several times slower than a native LSTM.
+    """Refuse a graph with `Loop`, `Scan` or `If` nodes: they are several times slower than a native LSTM.
 
     Raises:
         ExportError: naming the nodes.
@@ -108,15 +126,6 @@ def _make_constant(graph: ir.Graph, values: Mapping[str, np.ndarray]) -> None:
     if len(graph.inputs) != 1:
         names = ", ".join(str(value.name) for value in graph.inputs)
         raise ExportError(f"the converted graph has the inputs {names}, expected one, the features")
-
-
-def _fix_batch(graph: ir.Graph, n_frames: int, n_mels: int, n_labels: int) -> None:
-    for node in graph:
-        for output in node.outputs:
-            output.shape = None  # inferred anew, with the batch known
-    (features,), (probabilities,) = graph.inputs, graph.outputs
-    features.shape = ir.Shape((1, n_frames, n_mels))
-    probabilities.shape = ir.Shape((1, n_labels))
 
 
 def _shapes(tensors: Sequence[keras.KerasTensor]) -> str:

@@ -35,6 +35,7 @@ from edgeemo.workstation.graphs.calibrate import Batch, Observed, observe
 from edgeemo.workstation.graphs.editing import (
     RECURRENT,
     add_constant,
+    bias_index,
     constant,
     is_plain_product,
     known,
@@ -161,15 +162,14 @@ def _scale_of_weights(node: ir.Node) -> npt.NDArray[np.float32]:
 
 def _take_back_rounding(node: ir.Node, observed: Observed) -> None:
     """Correct a node's bias by the error that rounded weights make on the mean of its input."""
-    is_recurrent = node.op_type in RECURRENT
-    index = 3 if is_recurrent else 2
+    index = bias_index(node)
     bias = constant(optional_input(node, index))
     if bias is None or observed.mean is None:
         return
     weights, scale = known(node.inputs[1]), _scale_of_weights(node).astype(np.float64)
     error = weights - to_int8(weights, scale) * scale
     bias = bias.astype(np.float64)
-    if is_recurrent:
+    if node.op_type in RECURRENT:
         bias[:, : error.shape[1]] += error @ observed.mean  # the other half is the recurrence's
     else:
         by_input = np.moveaxis(error, _output_axis(node), 0)

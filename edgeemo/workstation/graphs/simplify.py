@@ -17,6 +17,7 @@ from edgeemo.workstation.graphs.editing import (
     RECURRENT,
     add_constant,
     axis_order,
+    bias_index,
     constant,
     is_plain_product,
     known,
@@ -82,7 +83,7 @@ class _Layer:
         """The layer that a node is; None for other operators, and if weights or bias are computed."""
         if node.op_type not in ("Conv", "Gemm", "MatMul", *RECURRENT):
             return None
-        weights, given = constant(node.inputs[1]), optional_input(node, _bias_index(node))
+        weights, given = constant(node.inputs[1]), optional_input(node, bias_index(node))
         bias = constant(given)
         if weights is None or (given is not None and bias is None):
             return None
@@ -104,15 +105,11 @@ class _Layer:
         if bias is not None:
             if self.node.op_type == "MatMul":
                 self.node.op_type = "Gemm"
-            _give(self.node, _bias_index(self.node), bias)
+            _give(self.node, bias_index(self.node), bias)
 
     def shift(self, amount: np.ndarray) -> None:
         """Add to the bias."""
         self.give(bias=amount if self.bias is None else self.bias + amount)
-
-
-def _bias_index(node: ir.Node) -> int:
-    return 3 if node.op_type in RECURRENT else 2
 
 
 def _is_row_by_matrix(node: ir.Node) -> bool:
