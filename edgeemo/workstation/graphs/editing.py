@@ -14,7 +14,9 @@ from edgeemo.errors import ExportError
 from edgeemo.session import session_options
 
 OPSET = 18
+"""The version of the standard operators that every graph here is written in."""
 IR_VERSION = 9
+"""The version of the file format that every model here is written in."""
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
@@ -84,7 +86,7 @@ def axis_order(transpose: ir.Node) -> list[int]:
 
 
 def is_plain_product(node: ir.Node) -> bool:
-    """Whether a MatMul or Gemm takes its first input as it is, and adds no factors."""
+    """Whether a MatMul or Gemm neither transposes its first input nor multiplies by another factor."""
     has = node.attributes
     return has.get_float("alpha", 1.0) == has.get_float("beta", 1.0) == 1.0 and not has.get_int("transA", 0)
 
@@ -101,7 +103,7 @@ def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
 
 
 def substitute(old: ir.Value, new: ir.Value) -> None:
-    """Put `new`, which has the same type and shape, in the place of `old`."""
+    """Put `new`, which has the same type and shape, in place of `old`."""
     new.type, new.shape = old.type, old.shape
     old.replace_all_uses_with(new, replace_graph_outputs=True)
 
