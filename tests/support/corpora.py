@@ -55,7 +55,7 @@ def write_fashion(folder: Path, *arrays: np.ndarray, zipped: bool = True) -> Pat
 
 
 def bars(n: int, size: int, n_labels: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Square pictures to learn from, and their labels: a class is the place of a bright bar."""
+    """Square images to learn from, and their labels: a class is the place of a bright bar."""
     labels = np.arange(n) % n_labels
     pixels = np.random.default_rng(seed).integers(0, 60, (n, size, size))
     width = size // n_labels

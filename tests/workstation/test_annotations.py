@@ -417,7 +417,7 @@ def test_csv_round_trip_with_sessions(kemdy19, kemdy20):
     manifest.write_csv(path)
     assert read_csv(path).clips == manifest.clips
     assert {clip.session for clip in read_csv(path).clips} == {"kemdy19-01", "kemdy20-01"}
-    # The manifest lies where the tables are looked for, and is none.
+    # The manifest lies where the tables are looked for, and is not one of them.
     assert scan(kemdy19.parent) == manifest
 
 
