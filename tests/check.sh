@@ -62,6 +62,7 @@ step "ruff check";          run ruff check
 step "ruff format --check"; run ruff format --check
 step "mypy";                run mypy
 step "lint-imports";        run lint-imports
+step "mkdocs build";        run mkdocs build --quiet --strict --site-dir "$work/site"
 
 if $fast; then
     step "pytest: fast tests"
