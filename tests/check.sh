@@ -62,7 +62,7 @@ step "ruff check";          run ruff check
 step "ruff format --check"; run ruff format --check
 step "mypy";                run mypy
 step "lint-imports";        run lint-imports
-step "mkdocs build";        run mkdocs build --quiet --strict --site-dir "$work/site"
+step "mkdocs build";        NO_MKDOCS_2_WARNING=1 run mkdocs build --quiet --strict --site-dir "$work/site"
 
 if $fast; then
     step "pytest: fast tests"
@@ -89,6 +89,7 @@ step "the base wheel alone: tests/device"
 pip pytest pytest-xdist hypothesis
 mkdir "$work/tests"
 cp -r tests/conftest.py tests/support tests/device "$work/tests/"
+cp -r examples "$work/"
 cp pyproject.toml "$work/" # pytest's settings; no edgeemo beside it, so what is tested is the wheel
 cd "$work"
 venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"

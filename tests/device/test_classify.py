@@ -313,7 +313,7 @@ def test_a_full_disk_behind_stdout_is_one_line(
         command = [*edgeemo, "classify", "-m", str(tiny_model_path), str(clips[1])]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "edgeemo: no space left for the output; free some, or send it elsewhere\n"
+    assert done.stderr == "edgeemo: no space left for the output; free some space or send it elsewhere\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
