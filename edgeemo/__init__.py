@@ -14,6 +14,8 @@ Threads: a model may be shared by any number of them; a `Listener`, a source and
 to one thread at a time.
 """
 
+import os
+
 # What type checkers take for true; `typing` would take longer to import than all of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from edgeemo.live import Listener, Step, listen, listen_async
     from edgeemo.model import EmotionModel, Score, load
     from edgeemo.sources import AudioFile, Microphone
+
+# onnxruntime 1.31 would write a device id to the user's cache at each start, and try to send events to its makers. It
+# reads this when it is loaded, which every way to it comes after. Whoever has set it knows why.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

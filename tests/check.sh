@@ -33,7 +33,7 @@ install_system_packages() {
         return
     fi
     local package missing=() sudo=""
-    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins; do
+    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins strace; do
         dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
     [ "$(id -u)" = 0 ] || sudo="sudo -n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,3 +394,39 @@ def test_a_missing_extra_is_one_line() -> None:
 def test_other_import_errors_stay(name: str | None) -> None:
     with pytest.raises(ImportError), workstation():
         raise ImportError("bug", name=name)
+
+
+# --- Nobody is called
+
+
+def listened_at(home: Path, edgeemo: list[str], **variables: str) -> None:
+    """Listen to the sample as a user whose home is an empty folder."""
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    command = [*edgeemo, "listen", "--sample", "--fast", "--seconds", "1"]
+    subprocess.run(
+        command, env={**kept, "HOME": str(home), **variables}, check=True, capture_output=True, timeout=WAIT_S
+    )
+
+
+def test_nothing_is_written_to_the_users_home(edgeemo: list[str], tmp_path: Path) -> None:
+    listened_at(tmp_path / "home", edgeemo)
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_a_users_own_setting_of_telemetry_stays() -> None:
+    code = "import os, edgeemo; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for given, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+        result = subprocess.run(
+            [sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True
+        )
+        assert result.stdout.strip() == expected
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
+def test_no_socket_is_opened(edgeemo: list[str], tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    traced = ["strace", "-f", "-qq", "-e", "trace=socket", "-o", str(trace), *edgeemo]
+    listened_at(tmp_path / "home", traced)
+    assert "AF_INET" not in trace.read_text()
