@@ -18,12 +18,18 @@ import soundfile
 import soxr
 
 from edgeemo.errors import AudioError
+from edgeemo.folders import walk
 from edgeemo.metadata import MIN_RATE
 
 Audio = npt.NDArray[np.float32]
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64"})
+SUFFIXES = frozenset(
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"}
+    | {".caf", ".w64", ".rf64"}
+)
 """What counts as audio in a folder. A file that is named explicitly may have any suffix."""
+CONTAINERS = frozenset({".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr", ".3gp", ".ac3"})
+"""Audio that libsndfile does not read. It is found all the same: passing over it would lose clips without a word."""
 
 _QUALITY = "HQ"
 _READ_SAMPLES = 1 << 18
@@ -35,8 +41,8 @@ def find_audio(
     """Find audio files.
 
     Args:
-        paths: files, taken as they are, and folders, searched recursively for `SUFFIXES`; hidden files and
-            folders in them (such as macOS' `._name.wav`) are skipped.
+        paths: files, taken as they are, and folders, searched recursively, also through links, for `SUFFIXES` and
+            `CONTAINERS`; hidden files and folders in them (such as macOS' `._name.wav`) are skipped.
         on_unreadable: called with the error, which names the folder, for each folder that cannot be searched; the
             search goes on.
 
@@ -231,13 +237,13 @@ class Resampler:
 
 def _search(folder: Path, unreadable: list[OSError]) -> Iterator[Path]:
     """Audio files below a folder; of folders that cannot be searched, the error goes to `unreadable`."""
-    for name, folders, files in os.walk(folder, onerror=unreadable.append):
+    for name, folders, files in walk(folder, unreadable.append):
         folders[:] = [f for f in folders if not f.startswith(".")]
         if not os.access(name, os.X_OK):
-            unreadable.append(PermissionError(None, "Permission denied", name))
+            unreadable.append(PermissionError(None, "Permission denied", str(name)))
             continue
-        for file in (Path(name, f) for f in files if not f.startswith(".")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
+        for file in (name / f for f in files if not f.startswith(".")):
+            if file.suffix.lower() in SUFFIXES | CONTAINERS and file.is_file():
                 yield file
 
 
@@ -249,6 +255,17 @@ def _looked_up(path: Path) -> os.stat_result:
         raise AudioError(f"{path}: no such file or folder") from None
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from its start to its end.
+
+    soundfile seeks after each block where it can, which fails at the end of a FLAC stream of unknown length, such as
+    recorders and pipes write.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 @contextmanager
@@ -264,13 +281,18 @@ def _opened(path: Path) -> Iterator[Any]:
         raise AudioError(f"{path}: an empty file, 0 bytes")
     try:
         # As bytes, where names are bytes: soundfile refuses those that are not UTF-8.
-        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+        with _Forward(os.fsencode(path) if os.name == "posix" else path) as file:
             if file.samplerate < MIN_RATE:
                 raise AudioError(
                     f"{path}: a rate of {file.samplerate} Hz, expected at least {MIN_RATE}; its header is broken"
                 )
             yield file
     except soundfile.LibsndfileError as error:
+        if path.suffix.lower() in CONTAINERS:
+            raise AudioError(
+                f"{path}: libsndfile does not read {path.suffix} files; convert it first, for example with "
+                f"ffmpeg -i {path.name} {path.stem}.wav"
+            ) from error
         reason = error.error_string.strip().rstrip(".")
         raise AudioError(
             f"{path}: libsndfile cannot read it as audio ({reason}); expected WAV, FLAC, OGG or MP3"

@@ -13,7 +13,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeemo.audio import Resampler, find_audio, native_rate, read_audio, read_blocks, to_mono
+from edgeemo.audio import CONTAINERS, Resampler, find_audio, native_rate, read_audio, read_blocks, to_mono
 from edgeemo.errors import AudioError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
@@ -296,3 +296,40 @@ def test_find_audio_finds_nothing(tmp_path: Path) -> None:
         find_audio([tmp_path])
     with pytest.raises(AudioError, match="no such file or folder"):
         find_audio([tmp_path / "missing"])
+
+
+@posix
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "elsewhere" / "inner").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "inner" / "a.wav").touch()
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "linked_again").symlink_to(tmp_path / "elsewhere" / "inner")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "here")
+    assert find_audio([tmp_path / "here"]) == [tmp_path / "here" / "linked" / "inner" / "a.wav"]
+
+
+@pytest.mark.parametrize("suffix", sorted(CONTAINERS))
+def test_what_libsndfile_cannot_read_is_found_and_says_how_to_convert_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"call{suffix}"
+    path.write_bytes(b"\0\0\0\x18ftypM4A " + bytes(100))
+    assert find_audio([tmp_path]) == [path]
+    with pytest.raises(
+        AudioError, match=rf"does not read \{suffix} files; .*ffmpeg -i call\{suffix} call.wav"
+    ):
+        read_audio(path, 16000)
+
+
+@pytest.mark.parametrize("n_samples", [1, 4096, 48000])
+def test_a_flac_stream_of_unknown_length(tmp_path: Path, n_samples: int) -> None:
+    """As recorders and pipes write it: the header says that there are 0 samples."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(n_samples), 16000)
+    expected = read_audio(path, 16000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # 36 bits of STREAMINFO
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with soundfile.SoundFile(path) as file:
+        assert file.frames > 1 << 60, "nothing is unknown: the test cannot fail"
+    np.testing.assert_array_equal(read_audio(path, 16000), expected)

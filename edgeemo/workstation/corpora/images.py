@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import math
-import os
 import zipfile
 import zlib
 from collections import defaultdict
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from edgeemo.errors import CorpusError
+from edgeemo.folders import walk
 from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES
 
 
@@ -347,7 +347,6 @@ def _decode(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
 def _files(folder: Path) -> list[Path]:
     """All files below a folder, sorted."""
     found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
 
     def stop(error: OSError) -> None:
         # Going on could leave out a part of a corpus without a word.
@@ -355,15 +354,8 @@ def _files(folder: Path) -> list[Path]:
             f"cannot list the folder {error.filename!r}: {_cause(error)}; allow it, or give another folder"
         ) from error
 
-    for name, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        # As in `manifest.scan`: corpora are linked together, and a link may lead back to a parent.
-        status = Path(name).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        found += [Path(name, file) for file in files]
+    for name, _, files in walk(folder, stop):
+        found += [name / file for file in files]
     return sorted(found)
 
 

@@ -18,6 +18,7 @@ import soundfile
 
 from edgeemo.errors import CorpusError
 from edgeemo.files import replacing
+from edgeemo.folders import walk
 from edgeemo.workstation.corpora.annotations import TABLE_SUFFIX, Annotation, Table, merge, read_table
 from edgeemo.workstation.corpora.labels import EMOTIONS, LabelMap
 from edgeemo.workstation.corpora.names import CORPORA, Unwanted, recognise
@@ -307,25 +308,17 @@ def _find(root: Path) -> tuple[list[Path], list[Path], list[Skipped]]:
     audio: list[Path] = []
     csv_files: list[Path] = []
     closed: list[Skipped] = []
-    seen: set[tuple[int, int]] = set()
 
     def note(error: OSError) -> None:
         closed.append(Skipped(Path(error.filename), f"folder cannot be read: {error.strerror}", broken=True))
 
-    for name, folders, files in os.walk(root, onerror=note, followlinks=True):
-        # People link corpora together from other discs; a link to a parent must not send the walk in circles.
-        status = Path(name).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
+    for folder, _, files in walk(root, note):
         for file in files:
             suffix = Path(file).suffix.lower()
             if suffix in READ_SUFFIXES | OTHER_AUDIO_SUFFIXES:
-                audio.append(Path(name, file))
+                audio.append(folder / file)
             elif suffix == TABLE_SUFFIX:
-                csv_files.append(Path(name, file))
+                csv_files.append(folder / file)
     return sorted(audio), sorted(csv_files), sorted(closed, key=lambda item: item.path)
 
 
