@@ -85,6 +85,10 @@ def classify_command(
 
     if ray is not None and output is None:
         raise typer.BadParameter("needs --output, the folder for the Parquet files", param_hint="--ray")
+    if ray is None and output is not None and output.suffix.lower() == ".parquet":
+        raise typer.BadParameter(
+            f"{output}: Parquet is written with --ray alone; give a .csv or .json file", param_hint="--output"
+        )
     if ray is not None and format_ is not None:
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
     classifier = Classifier([edgeemo.load(name) for name in model or [DEFAULT_MODEL]])

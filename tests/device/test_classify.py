@@ -330,3 +330,10 @@ def test_closed_pipe_ends_quietly(tiny_model_path: Path, clips: list[Path]) -> N
         os.close(write)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_parquet_needs_ray(tiny_model_path: Path, clips: list[Path], tmp_path: Path) -> None:
+    result = run("-m", tiny_model_path, "-o", tmp_path / "out.parquet", *clips)
+    assert result.exit_code == 2
+    assert "Parquet is written with --ray alone" in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out.parquet").exists()
