@@ -160,7 +160,7 @@ def test_output_that_is_there_is_kept(
 ) -> None:
     (tmp_path / taken).parent.mkdir(exist_ok=True)
     (tmp_path / taken).write_text("kept")
-    with pytest.raises(OutputError, match=r"already exists; give the name of a new folder"):
+    with pytest.raises(OutputError, match=r"already exists; give a new folder"):
         classify_archive(classifier, [archive / "empty.wav"], tmp_path / "scores", address="local")
     assert (tmp_path / taken).read_text() == "kept"
 

@@ -328,7 +328,7 @@ def test_training_facts(small_recipe: Recipe) -> None:
         "validation_speakers": ["ravdess-03"],
         "test_speakers": ["ravdess-fold-2-a", "ravdess-fold-2-b"],
         "epoch": 2,
-        "recipe": small_recipe.to_dict(),
+        "recipe": json.loads(json.dumps(small_recipe.to_dict())),
     }
 
 
