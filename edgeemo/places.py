@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from edgeemo.errors import ModelError, RecipeError
+from edgeemo.files import complete
 
 _PACKAGE = Path(__file__).resolve().parent
 _BUNDLED = _PACKAGE / "bundled"
@@ -38,22 +39,41 @@ def model_path(name_or_path: str) -> Path:
 
     Raises:
         ModelError: there is no such model.
+        OutputError: an export of it was interrupted, and its files cannot be put in place.
     """
-    name = name_or_path if _is_file(Path(name_or_path), ModelError) else stands_for(name_or_path)
+    path = Path(name_or_path)
+    complete(path.parent, name_of(path.name))
+    name = name_or_path if _is_file(path, ModelError) else stands_for(name_or_path)
     return _find(name, MODELS_DIR, ".onnx", ModelError, "model")
 
 
 def stands_for(name: str) -> str:
     """The shipped variant that a model's name alone stands for; other names, and paths, as they are."""
     index = MODELS_DIR / f"{name}.json"
-    if len(Path(name).parts) != 1 or not _is_file(index, ModelError):
+    if len(Path(name).parts) != 1:
+        return name
+    complete(MODELS_DIR, name_of(name))
+    if not _is_file(index, ModelError):
         return name
     return str(json.loads(index.read_text(encoding="utf-8"))["listen"])
 
 
 def shipped_models() -> list[Path]:
     """The shipped ONNX files, in alphabetical order."""
-    return sorted(MODELS_DIR.glob("*.onnx"))
+    complete(MODELS_DIR)
+    return sorted(path for path in MODELS_DIR.glob("*.onnx") if not path.name.startswith("."))
+
+
+def ships(name: str, folder: Path) -> bool:
+    """Whether `folder` is `models/`, and has a model of that name, in capitals or not."""
+    if not (folder.is_dir() and MODELS_DIR.is_dir() and folder.samefile(MODELS_DIR)):
+        return False
+    return name.casefold() in {name_of(path.name).casefold() for path in MODELS_DIR.iterdir()}
+
+
+def name_of(file: str) -> str:
+    """The name of the model that a file or variant belongs to: `cnn_lstm` of `cnn_lstm.stream.int8.onnx`."""
+    return file.partition(".")[0]
 
 
 def sample_path() -> Path:
@@ -72,7 +92,8 @@ def _find(
     path = folder / f"{name_or_path}{suffix}"
     if _is_file(path, error):
         return path
-    known = ", ".join(sorted(p.stem for s in (suffix, ".json") for p in folder.glob(f"*{s}"))) or "none"
+    files = (p for s in (suffix, ".json") for p in folder.glob(f"*{s}") if not p.name.startswith("."))
+    known = ", ".join(sorted(path.stem for path in files)) or "none"
     raise error(f"no {what} called {name_or_path!r}; known: {known}; or give the path of a {suffix} file")
 
 

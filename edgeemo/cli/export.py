@@ -12,7 +12,6 @@ from edgeemo.cli.extras import workstation
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
 from edgeemo.metadata import Kind, Mode, Precision
-from edgeemo.places import recipe_path
 
 if TYPE_CHECKING:
     from edgeemo.workstation.export.policy import Plan
@@ -44,7 +43,10 @@ def export_command(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Your own .keras or .onnx file instead; the recipe describes its features."),
+        typer.Option(
+            help="Your own .keras or .onnx file instead. The recipe describes its features; with a recipe in export/ "
+            "the model gets the file's name."
+        ),
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="With --weights: class names, comma-separated, in the model's order.")
@@ -73,6 +75,9 @@ def export_command(
     force: Annotated[
         bool, typer.Option("--force", help="Keep variants that the gate rejects; their metadata says so.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a shipped model: one in models/ of a checkout.")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("models"),
 ) -> None:
     """Export a model with its front end and metadata: every variant, compared with Keras and judged side by side.
@@ -88,11 +93,10 @@ def export_command(
 
     with workstation():
         from edgeemo.workstation.export import policy
-        from edgeemo.workstation.training.recipe import load_recipe
 
     if weights:
         names = tuple(label.strip() for label in labels.split(",")) if labels else ()
-        network = policy.Network(recipe=load_recipe(recipe_path(model)), weights=weights, labels=names)
+        network = policy.own(weights, model, labels=names)
     else:
         network = policy.trained(run or policy.shipped_run(model), fold=fold)
     options = policy.Options(
@@ -102,7 +106,7 @@ def export_command(
         ort_format=file_format is FileFormat.ORT,
         force=force,
     )
-    plan = policy.plan_export(network, output, data=data, options=options)
+    plan = policy.plan_export(network, output, data=data, options=options, replace=replace)
     if plan.unfit is not None:
         typer.echo(f"note: UAR is not measured and int8 not calibrated: {plan.unfit}", err=True)
     with progress_bar() as on_progress:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgeemo.errors import OutputError
-from edgeemo.files import check_writable, replacing, write_text
+from edgeemo.files import check_writable, complete, replace_set, replacing, sweep, write_text
+from support import kills
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 
@@ -99,3 +102,96 @@ def test_checking_leaves_everything_as_it_is(tmp_path: Path) -> None:
 def test_a_file_name_that_is_no_text_can_be_written_of(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "name\udce4.wav ä")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "name\\udce4.wav ä"
+
+
+# --- several files as one
+
+
+@posix
+@pytest.mark.slow
+def test_a_killed_export_leaves_the_old_set_or_the_new_one(tmp_path: Path) -> None:
+    """Killed before each of its calls to the system, and then its reader before each of its own."""
+    command = [sys.executable, kills.__file__, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    export = seen["export"]
+    assert export.keys() == {"old", "new", "left over"}
+    assert min(export["old"], export["new"]) > 20, "too few kills to say anything"
+    assert export["left over"] == 0
+    assert seen["one_after_the_other"]["mixed"] > 0, "a mixed set would not be found"
+
+
+def small(folder: Path, text: str) -> dict[str, Path]:
+    """Two files of a model, to be put in place."""
+    folder.mkdir(exist_ok=True)
+    files = {name: folder / name for name in ("small.window.onnx", "small.json")}
+    for path in files.values():
+        path.write_text(text)
+    return files
+
+
+@posix
+def test_a_set_that_cannot_be_staged_leaves_the_old_one(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    replace_set(models, "small", small(tmp_path / "old", "old"))
+    broken = small(tmp_path / "new", "new") | {"small.md": tmp_path / "missing"}
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        replace_set(models, "small", broken, remove=["small.json"])
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_text() for path in models.iterdir()} == {
+        "small.window.onnx": "old",
+        "small.json": "old",
+    }
+
+
+@posix
+def test_a_sweep_takes_what_nobody_uses(tmp_path: Path) -> None:
+    (tmp_path / ".edgeemo-0123456789ab.onnx").write_text("of a process that was killed")
+    (tmp_path / ".hidden").touch()
+    with replacing(tmp_path / "a.txt") as in_use:
+        sweep(tmp_path)
+        assert left_over(tmp_path) == sorted([".hidden", in_use.name])
+
+
+FOREIGN = {
+    "not JSON": "{",
+    "deep": "[" * 100_000,
+    "no table": "[]",
+    "nothing": "{}",
+    "another folder": json.dumps({"put": {}, "remove": ["../small.md"]}),
+    "another model": json.dumps({"put": {}, "remove": ["taxes.md"]}),
+    "another kind of file": json.dumps({"put": {}, "remove": ["small.pdf"]}),
+    "from elsewhere": json.dumps({"put": {"../.edgeemo-00.md": "small.md"}, "remove": []}),
+    "something else of value": json.dumps({"put": {"taxes.md": "small.md"}, "remove": []}),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_journal_touches_nothing_but_files_of_its_model(case: str, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    kept = [tmp_path / "small.md", *(folder / name for name in ("taxes.md", "small.pdf", "small.md"))]
+    for path in kept:
+        path.write_text(path.name)
+    (folder / ".edgeemo-set-small.json").write_text(FOREIGN[case])
+    for name in ("small", None):
+        with pytest.raises(OutputError, match="not the journal of an export") as caught:
+            complete(folder, name)
+        assert "\n" not in str(caught.value)
+    complete(folder, "taxes")
+    assert all(path.read_text() == path.name for path in kept)
+
+
+@posix
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_set_that_a_reader_cannot_put_in_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".edgeemo-0a.md").write_text("new")
+    journal = {"put": {".edgeemo-0a.md": "small.md"}, "remove": []}
+    (tmp_path / ".edgeemo-set-small.json").write_text(json.dumps(journal))
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            complete(tmp_path, "small")
+    finally:
+        tmp_path.chmod(0o755)

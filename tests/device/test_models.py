@@ -110,6 +110,27 @@ def test_a_name_alone_stands_for_what_its_index_names(shipped: list[str], tmp_pa
     assert any(line.startswith("beta_net  ") for line in rows)
 
 
+def test_readers_finish_what_an_export_began(shipped: list[str], tmp_path: Path) -> None:
+    """The name, the variant's name, its path and the list of models: whichever comes first."""
+    paths = {"alpha_net", str(tmp_path / "alpha_net.window.onnx"), "alpha_net.window"}
+    (tmp_path / ".edgeemo-0c.onnx").write_bytes(b"left by an older export")
+    for read in (*(lambda name=name: places.model_path(name) for name in paths), places.shipped_models):
+        shutil.copy(tmp_path / "beta_net.onnx", tmp_path / ".edgeemo-0a.onnx")
+        (tmp_path / ".edgeemo-0b.json").write_text('{"name": "alpha_net", "listen": "alpha_net.window"}')
+        put = {".edgeemo-0a.onnx": "alpha_net.window.onnx", ".edgeemo-0b.json": "alpha_net.json"}
+        journal = {"put": put, "remove": ["alpha_net.onnx"]}
+        (tmp_path / ".edgeemo-set-alpha_net.json").write_text(json.dumps(journal))
+        found = read()
+        assert found in (tmp_path / "alpha_net.window.onnx", [tmp_path / n for n in NAMES_AFTER])
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {".edgeemo-0c.onnx", "alpha_net.json", *NAMES_AFTER}
+        (tmp_path / "alpha_net.window.onnx").rename(tmp_path / "alpha_net.onnx")
+        (tmp_path / "alpha_net.json").unlink()
+
+
+NAMES_AFTER = ["alpha_net.window.onnx", "beta_net.onnx"]
+
+
 def test_a_path_has_no_index(tiny_model_path: Path, tmp_path: Path) -> None:
     model = tmp_path / "v.onnx"
     model.write_bytes(tiny_model_path.read_bytes())

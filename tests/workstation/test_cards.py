@@ -58,6 +58,16 @@ def test_a_card_says_where_speakers_are_shared() -> None:
     assert "held-out speakers" not in text
 
 
+def test_a_card_says_what_is_known_of_the_corpora() -> None:
+    m, training = shipped()
+    assert "acted emotion" in card(m)
+    assert "in English" in card(m)
+    for corpora in (("emodb",), ("ravdess", "mine")):
+        text = card(dataclasses.replace(m, training=dataclasses.replace(training, corpora=corpora)))
+        assert "Expect less on speech unlike its training clips" in text
+        assert "English" not in text.partition("## Limits")[2]
+
+
 def test_a_size_is_the_files_own() -> None:
     m, _ = shipped()
     assert f"| {m.variant} | 1,234 |" in card(m)

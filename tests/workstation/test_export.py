@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import soundfile
 from keras import layers
 from typer.testing import CliRunner
 
+from edgeemo import places
 from edgeemo.cli import app
 from edgeemo.errors import ExportError, ModelError, ParityError
 from edgeemo.metadata import KEY, Metadata, Mode, Precision
@@ -192,6 +194,58 @@ def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
         assert output.read_bytes() == before
 
 
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder `models/` of a checkout in which one's own network and a shipped model are."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("pure_lstm.json", "pure_lstm.window.onnx"):
+        (models / name).write_bytes(OLD)
+    features = layers.Input((320, 64))
+    x = layers.LSTM(3)(layers.MaxPooling1D(32)(features))
+    randomise(finish(features, x, n_labels=2)).save(tmp_path / "my net.v2.keras")
+    monkeypatch.setattr(places, "MODELS_DIR", models)
+    monkeypatch.chdir(tmp_path)
+    return models
+
+
+def test_own_model_has_its_files_name_and_claims_nothing(checkout: Path) -> None:
+    arguments = ["export", "--weights", "my net.v2.keras", "--labels", "calm,tense", "--precision", "fp32"]
+    arguments += ["--mode", "window"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    new = {"my_net_v2.json", "my_net_v2.md", "my_net_v2.window.onnx"}
+    assert {path.name for path in checkout.iterdir()} == {"pure_lstm.json", "pure_lstm.window.onnx", *new}
+    m = EmotionModel(checkout / "my_net_v2.window.onnx").metadata
+    assert (m.name, m.summary) == ("my_net_v2", "a network of one's own (1 LSTM + 1 Gemm)")
+    assert (m.licence, m.training, m.scores) == ("not stated", None, ())
+    card = (checkout / "my_net_v2.md").read_text()
+    assert "The terms of the weights are not stated." in card
+    assert "How it was trained is not stated" in card
+    for claim in ("cnn_lstm", "Conv2D", "acted", "English", "CC BY", "RAVDESS", "Trained on"):
+        assert claim not in card
+    # It is in models/ now, as what ships is.
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("edgeemo: models has a model my_net_v2, and what is there ships; give")
+    assert CliRunner().invoke(app, [*arguments, "--replace"]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["pure_lstm", "Pure_LSTM"])
+def test_a_shipped_model_is_not_replaced_unasked(
+    name: str, checkout: Path, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model().save(weights)
+    recipe = dataclasses.replace(small_recipe, name=name)
+    network = policy.Network(recipe=recipe, weights=weights, labels=LABELS)
+    with pytest.raises(ExportError, match=f"has a model {name}, and what is there ships; .* or --replace"):
+        policy.plan_export(network, checkout)
+    assert {path.read_bytes() for path in checkout.iterdir()} == {OLD}
+    assert policy.plan_export(network, checkout, replace=True).source.metadata.name == name
+    assert policy.plan_export(network, tmp_path).source.metadata.name == name, "another folder"
+
+
 def test_own_model_from_python(small_recipe: Recipe, tmp_path: Path) -> None:
     weights = tmp_path / "w.keras"
     lstm_model().save(weights)
@@ -274,6 +328,28 @@ def test_file_that_is_not_keras(content: bytes | None, words: str, old_file: Pat
     assert result.stderr.startswith("edgeemo: ")
     assert result.stderr.count("\n") == 1
     assert old_file.read_bytes() == OLD
+
+
+def test_an_archive_that_unpacks_to_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "w.keras"
+    lstm_model().save(weights)
+    with zipfile.ZipFile(weights) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    monkeypatch.setattr(source_module, "MAX_UNPACKED_BYTES", unpacked)
+    assert load_keras(weights).count_params() > 0
+    monkeypatch.setattr(source_module, "MAX_UNPACKED_BYTES", unpacked - 1)
+    monkeypatch.setattr(keras.saving, "load_model", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(ExportError, match=r"unpacks to .* GiB, expected at most") as caught:
+        load_keras(weights)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_in_a_keras_file_is_not_run(tmp_path: Path) -> None:
+    features = layers.Input((16, 8))
+    x = layers.LSTM(4)(layers.Lambda(lambda x: x * 2)(features))
+    finish(features, x).save(tmp_path / "w.keras")
+    with pytest.raises(ExportError, match="Keras cannot load it"):
+        load_keras(tmp_path / "w.keras")
 
 
 @pytest.mark.parametrize(

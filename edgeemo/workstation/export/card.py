@@ -9,6 +9,10 @@ from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Kind, Metadata, ModelFacts
 from edgeemo.workstation.corpora.images import IMAGE_CORPORA, ImageCorpus
 from edgeemo.workstation.corpora.names import CORPORA, Corpus
+from edgeemo.workstation.training.recipe import Export
+
+_ACTED_IN_ENGLISH = {"ravdess", "savee", "tess", "crema_d"}
+_UNKNOWN = "How it was trained is not stated: measure it on your own data before you trust it."
 
 
 def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], listen: str) -> str:
@@ -32,10 +36,7 @@ def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], list
         f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
         f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`.",
-        limits="It was trained on acted emotion: studio recordings of few speakers and sentences, in English. Expect "
-        "less on spontaneous speech, other languages, children, noise and distant microphones. It labels how speech "
-        "sounds, not what a person feels, and it has no class for anything else: it answers on silence, music and "
-        "noise too. Do not use it to make decisions about people.",
+        limits=f"{_expect(m.training)} Do not use it to make decisions about people.",
         variants=_variants(variants, n_bytes, listen),
     )
 
@@ -55,10 +56,12 @@ def image_card(metadata: ImageMetadata) -> str:
         )
     return _page(
         m,
-        does="Grey pixels in, class probabilities out. A network of a published comparison, there to be measured "
+        does="Grey pixels in, class probabilities out. "
+        f"{'A network of a published comparison, there' if m.training else 'It is there'} to be measured "
         "(`edgeemo bench`): no microphone listens to it.",
         takes=f"- `image (1, {m.height}, {m.width})`: float32, from 0 (black) to 255.",
-        limits="It was made to compare networks, not to be used. Do not use it to make decisions about people.",
+        limits=f"{'It was made to compare networks, not to be used.' if m.training else _UNKNOWN} Do not use it to "
+        "make decisions about people.",
         variants=f"One graph in fp32.{compared}",
     )
 
@@ -67,6 +70,7 @@ def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -
     """What every card has, in order."""
     made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
     things = "images" if m.kind is Kind.IMAGE else "clips"
+    terms = "The terms of the weights are not stated" if m.licence == Export().licence else m.licence
     sections = [
         f"# {m.name}",
         f"{m.summary}: {m.n_parameters:,} parameters. {does}",
@@ -80,7 +84,7 @@ def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -
         "## Limits",
         limits,
         "## Terms",
-        f"{m.licence}. The code of edgeemo is Apache-2.0; that licence does not cover the weights.",
+        f"{terms}. The code of edgeemo is Apache-2.0; that licence does not cover the weights.",
         "## Variants",
         variants,
         "## Made with",
@@ -175,6 +179,23 @@ def _measured_on(verdicts: Sequence[Verdict]) -> str:
     if latency:
         parts.append(f"{latency.machine}.")
     return " ".join(parts)
+
+
+def _expect(training: Training | None) -> str:
+    """What a model of audio is not for, by what is known of its training."""
+    if training is None:
+        return f"{_UNKNOWN} It gives one of its labels to whatever it hears, silence, music and noise too."
+    if _ACTED_IN_ENGLISH.issuperset(training.corpora):
+        heard = (
+            "It was trained on acted emotion: studio recordings of few speakers and sentences, in English. Expect "
+            "less on spontaneous speech, other languages, children, noise and distant microphones."
+        )
+    else:
+        heard = "Expect less on speech unlike its training clips, on noise and distant microphones."
+    return (
+        f"{heard} It labels how speech sounds, not what a person feels, and it has no class for anything else: it "
+        "answers on silence, music and noise too."
+    )
 
 
 def _weights(training: Training, things: str) -> str:

@@ -8,6 +8,8 @@ exported = carry_out(plan)
 from __future__ import annotations
 
 import dataclasses
+import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,9 @@ import numpy as np
 from edgeemo.audio import find_audio, read_audio
 from edgeemo.errors import AudioError, CorpusError, ExportError
 from edgeemo.evidence import ScoreRow, Training, Verdict
-from edgeemo.files import write_text
+from edgeemo.files import replace_set, sweep, write_text
 from edgeemo.metadata import ImageMetadata, Mode, Precision
-from edgeemo.places import EXPORT_DIR, recipe_path, sample_path
+from edgeemo.places import EXPORT_DIR, recipe_path, sample_path, ships
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.corpora.images import read_images
 from edgeemo.workstation.corpora.manifest import Clip, find_clips
@@ -34,7 +36,7 @@ from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.metrics import score_rows, training_facts
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Recipe, load_recipe, with_step
+from edgeemo.workstation.training.recipe import Export, Recipe, load_recipe, with_step
 from edgeemo.workstation.training.speech import SpeechDataset
 
 N_CLIPS = 32
@@ -138,6 +140,30 @@ def trained(run: Path, *, fold: str | None = None) -> Network:
     )
 
 
+def own(weights: Path, recipe: str, *, labels: tuple[str, ...] = ()) -> Network:
+    """A network of one's own, of which its file and a recipe are known.
+
+    A recipe of one's own describes it: its name, its summary and its terms. One in `export/` describes another
+    network: only the features, the window and the labels are taken from it, the name is the file's, and nothing else
+    is stated.
+
+    Args:
+        weights: a `.keras` or `.onnx` file.
+        recipe: the name of one in `export/`, or a TOML file.
+        labels: class names in the network's order; empty for those of the recipe's label map.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is broken.
+    """
+    path = recipe_path(recipe)
+    described = load_recipe(path)
+    if path.parent.resolve() == EXPORT_DIR.resolve():
+        name = re.sub(r"[^\w-]+", "_", weights.stem)
+        terms = dataclasses.replace(described.export, licence=Export().licence)
+        described = dataclasses.replace(described, name=name, summary="", export=terms)
+    return Network(recipe=described, weights=weights, labels=labels)
+
+
 def shipped_run(name_or_path: str) -> Path:
     """The run folder that the model of a recipe ships from.
 
@@ -148,7 +174,12 @@ def shipped_run(name_or_path: str) -> Path:
 
 
 def plan_export(
-    network: Network, folder: Path, *, data: Path | None = None, options: Options | None = None
+    network: Network,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    options: Options | None = None,
+    replace: bool = False,
 ) -> Plan:
     """Convert a network, and choose what its files are compared, calibrated and tested on.
 
@@ -159,15 +190,21 @@ def plan_export(
             the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
             images, the folder of its corpus, which it needs.
         options: what to make of it.
+        replace: put it in the place of a shipped model of the same name.
 
     Raises:
-        ExportError: `folder` is a file, options for a network over images, weights that cannot be converted.
+        ExportError: `folder` is a file, or has a shipped model of that name; options for a network over images;
+            weights that cannot be converted.
         EdgeEmoError: data that cannot be read.
     """
     options = options or Options()
     if folder.is_file():
         raise ExportError(f"{folder} is a file; give a folder to write the variants into")
     recipe = network.recipe
+    if ships(recipe.name, folder) and not replace:
+        raise ExportError(
+            f"{folder} has a model {recipe.name}, and what is there ships; give another --output, or --replace"
+        )
     if recipe.image is not None and options.given:
         raise ExportError(
             f"{recipe.name} is a network over images, which becomes one ONNX file in fp32; leave out "
@@ -199,16 +236,20 @@ def carry_out(plan: Plan, *, on_progress: Progress = lambda what, done, total: N
         what became of it; of a network over images, one verdict with the parity alone, which its file has too.
 
     Raises:
-        ExportError, ModelError: as `export_variants`; of a network over images, as `write`.
+        ExportError, ModelError, OutputError: as `export_variants`; of a network over images, as `write`.
     """
     source, options = plan.source, plan.options
     if isinstance(source.metadata, ImageMetadata):
+        sweep(plan.folder)
         variant = source.metadata.variant
-        path = plan.folder / f"{variant}.onnx"
-        metadata = dataclasses.replace(source.metadata, parity=write(source, path).parity)
-        write_text(path.with_suffix(".md"), image_card(metadata))
+        with tempfile.TemporaryDirectory(prefix="edgeemo-export-") as staging:
+            path, card = (Path(staging) / f"{variant}.{suffix}" for suffix in ("onnx", "md"))
+            metadata = dataclasses.replace(source.metadata, parity=write(source, path).parity)
+            write_text(card, image_card(metadata))
+            n_bytes = {variant: path.stat().st_size}
+            replace_set(plan.folder, variant, {made.name: made for made in (path, card)})
         verdict = Verdict(variant=variant, parity=metadata.parity)
-        return Exported(verdicts=(verdict,), n_bytes={variant: path.stat().st_size}, listen=variant)
+        return Exported(verdicts=(verdict,), n_bytes=n_bytes, listen=variant)
     return export_variants(
         source,
         plan.folder,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.training.recipe import Recipe
 
 _TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+_LAYERS = ("Conv", "LSTM", "GRU", "RNN", "Gemm", "MatMul")
+MAX_UNPACKED_BYTES = 2 * 2**30
+"""Of a `.keras` file: no ONNX file holds more either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +57,24 @@ class Source:
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load a `.keras` file.
+    """Load a `.keras` file. Code in it is not run.
 
     Raises:
-        ExportError: missing, or not a Keras model.
+        ExportError: missing, not a Keras model, or an archive that unpacks to more than `MAX_UNPACKED_BYTES`.
     """
     if not path.is_file():
         raise ExportError(f"no Keras model at {path}; train one with `edgeemo train`, or give --weights FILE")
     try:
-        return keras.saving.load_model(path, compile=False)
+        unpacked = _unpacked_bytes(path)
+        if unpacked <= MAX_UNPACKED_BYTES:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ExportError(f"{path}: Keras cannot load it ({reason})") from error
+    raise ExportError(
+        f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, expected at most {MAX_UNPACKED_BYTES / 2**30:g} GiB; "
+        "save the network without its optimizer"
+    )
 
 
 def prepare(
@@ -80,7 +91,8 @@ def prepare(
     Args:
         model: features in dB `(n_frames, n_mels)`, or pixel values `(height, width)`, -> probabilities, in Keras, or
             the path of an ONNX file.
-        recipe: the features and window, or the image, it was trained with.
+        recipe: the features and window, or the image, it was trained with; without a summary, the kinds of its layers
+            are the summary.
         clips: what both are compared on: audio, mono float32 at the recipe's sample rate, `(n_samples,)` each; or, if
             the recipe is of images, grey values from 0 to 255, `(height, width)` each.
         labels: class names, if not those of the recipe's label map.
@@ -109,6 +121,7 @@ def prepare(
     simplify(network)
     metadata = dataclasses.replace(
         _metadata(recipe, labels),
+        summary=recipe.summary or _summary(network),
         n_parameters=n_parameters,
         training=training,
         scores=tuple(scores),
@@ -123,6 +136,14 @@ def prepare(
         reference=reference,
         expected=expected,
     )
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """What the archive that a `.keras` file is says of its size; 0 of another file."""
+    if not zipfile.is_zipfile(path):
+        return 0
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
 
 
 def _inputs(recipe: Recipe, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +177,13 @@ def _metadata(recipe: Recipe, labels: tuple[str, ...]) -> Metadata | ImageMetada
         step_samples=recipe.step_samples,
         features=recipe.features,
     )
+
+
+def _summary(network: ir.Graph) -> str:
+    """What there is to say of a network that nobody has described."""
+    counts = Counter(node.op_type for node in network if node.op_type in _LAYERS)
+    layers = " + ".join(f"{n} {kind}" for kind, n in counts.items())
+    return f"a network of one's own ({layers})" if layers else "a network of one's own"
 
 
 def _n_weights(network: ir.Graph) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import onnx_ir as ir
 
 from edgeemo.errors import ExportError
 from edgeemo.evidence import Verdict
-from edgeemo.files import replacing, write_text
+from edgeemo.files import replace_set, sweep, write_text
 from edgeemo.metadata import Metadata, Mode, Precision, variant_name
 from edgeemo.model import EmotionModel
 from edgeemo.workstation.export.build import Progress, annotate, build
@@ -23,7 +22,7 @@ from edgeemo.workstation.export.card import model_card
 from edgeemo.workstation.export.gate import N_STEPS, Candidate, HeldOut, judge
 from edgeemo.workstation.export.source import Source
 from edgeemo.workstation.graphs.assemble import save
-from edgeemo.workstation.graphs.ort_format import remove_ort_format, to_ort_format
+from edgeemo.workstation.graphs.ort_format import ort_format_files, to_ort_format
 
 Variant = tuple[Mode, Precision]
 
@@ -73,8 +72,9 @@ def export_variants(
 ) -> Exported:
     """Build and judge variants; put the accepted ones into `folder`, with a card and an index.
 
-    Nothing in `folder` changes before all are judged and everything is made. Files of variants that were asked for
-    and rejected are removed: they would be of other weights than the rest. Other variants of the same weights stay.
+    Nothing in `folder` changes before all are judged and everything is made; then it all changes as one. Files of
+    variants that were asked for and rejected are removed: they would be of other weights than the rest. Other
+    variants of the same weights stay.
     In the index, the model's name alone stands for the fastest of all that were judged, in this export or before;
     never for one without a verdict.
 
@@ -91,7 +91,9 @@ def export_variants(
     Raises:
         ExportError: nothing was accepted, or `folder` has files of this model, with other weights, that this call
             would not replace; it is as it was.
+        OutputError: nothing can be written to `folder`.
     """
+    sweep(folder)
     name = source.metadata.name
     asked = [(Mode(mode), Precision(precision)) for mode, precision in itertools.product(modes, precisions)]
     wanted = list(dict.fromkeys(variant_name(name, *variant) for variant in asked))
@@ -121,9 +123,9 @@ def export_variants(
             )
         for variant, verdict in accepted.items():
             annotate(graphs[variant], parity=verdict.parity, verdict=verdict)
-        new = {
-            variant: _saved(graphs[variant], Path(staging) / f"{variant}.judged.onnx") for variant in accepted
-        }
+        made = Path(staging) / "made"
+        made.mkdir()
+        new = {variant: _saved(graphs[variant], made / f"{variant}.onnx") for variant in accepted}
         kept = sorted([*others, *new.values()], key=lambda m: VARIANTS.index(_variant(m.metadata)))
         listen = _fastest(model.metadata for model in kept)
         n_bytes = {
@@ -131,19 +133,13 @@ def export_variants(
             for model in (*(candidate.model for candidate in candidates.values()), *kept)
         }
         card = model_card([model.metadata for model in kept], n_bytes=n_bytes, listen=listen)
-
-        for variant in wanted:
-            path = folder / f"{variant}.onnx"
-            remove_ort_format(path.with_suffix(".ort"))  # of the weights before
-            if variant not in new:
-                path.unlink(missing_ok=True)
-                continue
-            with replacing(path) as temporary:
-                shutil.copyfile(new[variant].path, temporary)
-            if ort_format:
-                to_ort_format(path, path.with_suffix(".ort"))
-    write_text(folder / f"{name}.json", json.dumps({"name": name, "listen": listen}, indent=1) + "\n")
-    write_text(folder / f"{name}.md", card)
+        write_text(made / f"{name}.md", card)
+        write_text(made / f"{name}.json", json.dumps({"name": name, "listen": listen}, indent=1) + "\n")
+        if ort_format:
+            for model in new.values():
+                to_ort_format(model.path, model.path.with_suffix(".ort"))
+        files = {path.name: path for path in made.iterdir()}
+        replace_set(folder, name, files, remove=_files(wanted) - files.keys())
     return Exported(verdicts=results, n_bytes=n_bytes, listen=listen)
 
 
@@ -173,6 +169,12 @@ def _build(
             if precision is Precision.FP32:
                 hopeless[mode] = str(error)
     return graphs, failed
+
+
+def _files(variants: Iterable[str]) -> set[str]:
+    """Names of all files that variants may have."""
+    paths = [Path(f"{variant}.onnx") for variant in variants]
+    return {path.name for onnx in paths for path in (onnx, *ort_format_files(onnx.with_suffix(".ort")))}
 
 
 def _saved(graph: ir.Model, path: Path) -> EmotionModel:

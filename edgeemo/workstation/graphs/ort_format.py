@@ -53,10 +53,9 @@ def to_ort_format(path_onnx: Path, path_ort: Path) -> Path:
     return path_config
 
 
-def remove_ort_format(path_ort: Path) -> None:
-    """Remove what `to_ort_format` wrote, if anything."""
-    for path in (path_ort, path_ort.with_suffix(_CONFIG_SUFFIX)):
-        path.unlink(missing_ok=True)
+def ort_format_files(path_ort: Path) -> tuple[Path, Path]:
+    """What `to_ort_format` writes: the file in onnxruntime's format, and the list of operators."""
+    return path_ort, path_ort.with_suffix(_CONFIG_SUFFIX)
 
 
 def _required_operators(path: Path) -> str:
