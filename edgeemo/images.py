@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from edgeemo.metadata import ImageMetadata, read_metadata
 from edgeemo.model import EmotionModel, Model, Probabilities
-from edgeemo.session import check_graph, open_session, session_options, stored_metadata
+from edgeemo.session import ModelFile, check_graph, open_session, read_model_file, session_options
+from edgeemo.trial import try_silence
 
 
 class ImageModel:
@@ -24,24 +24,21 @@ class ImageModel:
     Args:
         path: an ONNX file made by `edgeemo export` of a recipe with `[image]`.
         n_threads: onnxruntime's intra-op threads.
-        session: of this file, where it is open already; `n_threads` is then the session's.
+        file: what `path` holds, where it has been read already.
 
     Raises:
-        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; it is a model of
-            audio.
+        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; its graph is
+            refused, or makes no probabilities; it is a model of audio.
     """
 
-    def __init__(
-        self, path: Path | str, *, n_threads: int = 1, session: ort.InferenceSession | None = None
-    ) -> None:
+    def __init__(self, path: Path | str, *, n_threads: int = 1, file: ModelFile | None = None) -> None:
         self.path = Path(path)
-        self.session = session or open_session(self.path, session_options(n_threads))
-        self.metadata = ImageMetadata.from_json(
-            stored_metadata(self.session, self.path), source=str(self.path)
-        )
-        m = self.metadata
-        inputs = [("image", (1, m.height, m.width))]
-        check_graph(self.session, self.path, inputs, [("probabilities", (1, len(m.labels)))])
+        file = file or read_model_file(self.path)
+        self.metadata = m = ImageMetadata.from_json(file.metadata, source=str(self.path))
+        self.session = open_session(file, session_options(n_threads))
+        image = (1, m.height, m.width)
+        check_graph(self.session, self.path, [("image", image)], [("probabilities", (1, len(m.labels)))])
+        try_silence(self.session, self.path, {"image": image}, n_labels=len(m.labels))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,8 +91,7 @@ def load_model(path: Path | str, *, n_threads: int = 1) -> Model:
     Raises:
         ModelError: as `EmotionModel` and `ImageModel`.
     """
-    path = Path(path)
-    session = open_session(path, session_options(n_threads))
-    metadata = read_metadata(stored_metadata(session, path), source=str(path))
+    file = read_model_file(Path(path))
+    metadata = read_metadata(file.metadata, source=str(path))
     kind = ImageModel if isinstance(metadata, ImageMetadata) else EmotionModel
-    return kind(path, session=session)
+    return kind(path, n_threads=n_threads, file=file)

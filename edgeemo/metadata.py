@@ -6,16 +6,22 @@ Anything that can read `metadata_props` can read it; the device reads it with on
 from __future__ import annotations
 
 import json
+import math
+import re
+import reprlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from edgeemo import limits
 from edgeemo.errors import ModelError
 from edgeemo.evidence import Parity, Quantization, ScoreRow, Training, Verdict
 from edgeemo.records import Record
 
 KEY = "edgeemo"
+CHECKSUM_KEY = "edgeemo_graph_sha256"
+"""Beside it: the SHA-256 of the graph's bytes, by which a damaged file is known. Older files have none."""
 FORMAT = 1
 MIN_RATE, MAX_RATE = 1000, 384_000
 """Hz, of audio."""
@@ -227,6 +233,15 @@ class ModelFacts(Record, ABC):
         return [
             (len(self.labels) >= 2, "fewer than two labels"),
             (len(set(self.labels)) == len(self.labels), "a label occurs twice"),
+            (
+                len(self.labels) <= limits.MAX_LABELS,
+                f"{len(self.labels)} labels, expected at most {limits.MAX_LABELS}",
+            ),
+            (
+                max(map(len, self.labels), default=0) <= limits.MAX_LABEL_CHARS,
+                f"a label of {max(map(len, self.labels), default=0)} characters, expected at most "
+                f"{limits.MAX_LABEL_CHARS}",
+            ),
         ]
 
 
@@ -300,6 +315,26 @@ class Metadata(ModelFacts):
                 self.step_samples % self.features.hop_samples == 0,
                 f"a step of {self.step_samples} samples is not a multiple of the hop",
             ),
+            (
+                self.window_samples <= limits.MAX_ELEMENTS,
+                f"a window of {self.window_samples} samples, expected at most {limits.MAX_ELEMENTS}",
+            ),
+            (
+                self.window_samples <= self.step_samples * limits.MAX_WINDOW_STEPS,
+                f"a step of {self.step_samples} samples in a window of {self.window_samples}, expected at most "
+                f"{limits.MAX_WINDOW_STEPS} steps in a window",
+            ),
+            (
+                len(self.states) <= limits.MAX_STATES,
+                f"{len(self.states)} states, expected at most {limits.MAX_STATES}",
+            ),
+            (
+                all(
+                    min(state.shape, default=1) >= 1 and math.prod(state.shape) <= limits.MAX_ELEMENTS
+                    for state in self.states
+                ),
+                f"a state that is not from 1 to {limits.MAX_ELEMENTS} numbers",
+            ),
         ]
 
 
@@ -358,7 +393,10 @@ class ImageMetadata(ModelFacts):
     def _checks(self) -> list[tuple[bool, str]]:
         return [
             *super()._checks(),
-            (self.height > 0 and self.width > 0, f"images of {self.takes} pixels"),
+            (
+                1 <= self.height <= limits.MAX_IMAGE_SIDE and 1 <= self.width <= limits.MAX_IMAGE_SIDE,
+                f"images of {self.takes} pixels, expected sides of 1 to {limits.MAX_IMAGE_SIDE}",
+            ),
         ]
 
 
@@ -389,7 +427,7 @@ def read_metadata(text: str, *, source: str) -> Metadata | ImageMetadata:
         ModelError: it is not JSON, is of another format or an unknown kind, or a field is missing or impossible.
     """
     try:
-        values = json.loads(text)
+        values = _parsed(text)
         header = _Header.from_dict(values)
         if header.format != FORMAT:
             raise ModelError(
@@ -398,11 +436,58 @@ def read_metadata(text: str, *, source: str) -> Metadata | ImageMetadata:
             )
         if header.kind not in _CLASSES:
             raise ModelError(
-                f"{source}: a model of the kind {header.kind!r}, this edgeemo knows {', '.join(_CLASSES)}; "
-                "update edgeemo"
+                f"{source}: a model of the kind {reprlib.repr(header.kind)}, this edgeemo knows "
+                f"{', '.join(_CLASSES)}; update edgeemo"
             )
         metadata = _CLASSES[header.kind].from_dict(values)
         metadata.check()
     except ValueError as error:
         raise ModelError(f"{source}: broken edgeemo metadata ({error}); export the model again") from error
     return metadata
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a text must not have: it would move a terminal's cursor, turn the writing around, or not be text at all."""
+
+
+def _parsed(text: str) -> Any:
+    """JSON as values.
+
+    Raises:
+        ValueError: one line: not JSON, or beyond a limit: nested too deep, a number that is too large or none, a text
+            that is too long or has control characters.
+    """
+    try:
+        values = json.loads(text, parse_float=_real, parse_int=_whole, parse_constant=_real)
+    except RecursionError:
+        raise ValueError(f"tables in tables, deeper than {limits.MAX_DEPTH}") from None
+    todo = [(values, 0)]
+    while todo:
+        value, depth = todo.pop()
+        if depth > limits.MAX_DEPTH:
+            raise ValueError(f"tables in tables, deeper than {limits.MAX_DEPTH}")
+        if isinstance(value, dict):
+            todo += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            todo += [(part, depth + 1) for part in value]
+        elif isinstance(value, str):
+            if len(value) > limits.MAX_TEXT_CHARS:
+                raise ValueError(
+                    f"a text of {len(value)} characters, expected at most {limits.MAX_TEXT_CHARS}"
+                )
+            if _CONTROL.search(value):
+                raise ValueError(f"a text with control characters, {reprlib.repr(value)}")
+    return values
+
+
+def _real(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"the number {text[:20]}, expected a finite one")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text) if len(text) < 20 else limits.MAX_INTEGER + 1
+    if abs(value) > limits.MAX_INTEGER:
+        raise ValueError(f"the number {text[:20]}, expected at most {limits.MAX_INTEGER}")
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from edgeemo.audio import as_float32, read_audio, resample
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.places import model_path
-from edgeemo.session import check_graph, open_session, session_options, stored_metadata
-from edgeemo.stepper import Stepper, states_after_silence, stepper
+from edgeemo.session import ModelFile, check_graph, open_session, read_model_file, session_options
+from edgeemo.stepper import States, Stepper, stepper
+from edgeemo.trial import try_silence
 from edgeemo.windows import iter_windows
 
 Audio = npt.NDArray[np.float32]
@@ -81,11 +83,11 @@ class EmotionModel:
         path: an ONNX file made by `edgeemo export`.
         n_threads: onnxruntime's intra-op threads. One is right for these small graphs on an edge device.
         options: onnxruntime session options to use instead of the defaults (for profiling).
-        session: of this file, where it is open already; `n_threads` and `options` are then the session's.
+        file: what `path` holds, where it has been read already.
 
     Raises:
-        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; it is a model of
-            images.
+        ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; its graph is
+            refused, or makes no probabilities; it is a model of images.
 
     Examples:
         >>> import edgeemo
@@ -102,14 +104,13 @@ class EmotionModel:
         *,
         n_threads: int = 1,
         options: ort.SessionOptions | None = None,
-        session: ort.InferenceSession | None = None,
+        file: ModelFile | None = None,
     ) -> None:
         self.path = Path(path)
-        self.session = session or open_session(self.path, options or session_options(n_threads))
-        self.metadata = Metadata.from_json(stored_metadata(self.session, self.path), source=str(self.path))
-        self._check_graph()
-        is_stream = self.metadata.mode == "stream"
-        self._silent_states = states_after_silence(self.session, self.metadata) if is_stream else ()
+        file = file or read_model_file(self.path)
+        self.metadata = Metadata.from_json(file.metadata, source=str(self.path))
+        self.session = open_session(file, options or session_options(n_threads))
+        self._silent_states = self._checked()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -235,8 +236,8 @@ class EmotionModel:
             if end >= first_scored_end:
                 yield probabilities
 
-    def _check_graph(self) -> None:
-        """Validation at load, never at the first inference."""
+    def _checked(self) -> States:
+        """Validation at load, never at the first inference; the states after one window of silence."""
         m = self.metadata
         if m.states and m.mode != "stream":
             raise ModelError(
@@ -244,9 +245,20 @@ class EmotionModel:
                 "export the model again"
             )
         n_samples = m.step_samples if m.mode == "stream" else m.window_samples
-        inputs = [("audio", (1, n_samples)), *((state.name, state.shape) for state in m.states)]
-        states = [(state.next_name, state.shape) for state in m.states]
-        check_graph(self.session, self.path, inputs, [("probabilities", (1, len(m.labels))), *states])
+        inputs = {"audio": (1, n_samples), **{state.name: state.shape for state in m.states}}
+        outputs = {
+            "probabilities": (1, len(m.labels)),
+            **{state.next_name: state.shape for state in m.states},
+        }
+        check_graph(self.session, self.path, inputs.items(), outputs.items())
+        return try_silence(
+            self.session,
+            self.path,
+            inputs,
+            n_labels=len(m.labels),
+            carried={state.next_name: state.name for state in m.states},
+            n_runs=math.ceil(m.window_samples / n_samples),
+        )
 
 
 def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:

@@ -1,14 +1,66 @@
-"""onnxruntime: opening a model file, and checking that its graph is what its metadata says."""
+"""Model files and onnxruntime: reading a file, opening it, and checking that its graph is what its metadata says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime as ort
 
 from edgeemo.errors import ModelError
-from edgeemo.metadata import KEY
+from edgeemo.limits import MAX_FILE_BYTES
+from edgeemo.metadata import CHECKSUM_KEY, KEY
+from edgeemo.onnx_file import read_onnx
+from edgeemo.screening import screen
+
+_MAX_REASON = 300
+"""Characters of what a library says of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A model file that was read and may be run.
+
+    Attributes:
+        path: where it was read.
+        content: all of it.
+        metadata: the JSON that it carries.
+    """
+
+    path: Path
+    content: bytes
+    metadata: str
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read a model file, and check what can be checked before it is run.
+
+    Raises:
+        ModelError: the file is missing or too large, is not ONNX, carries no metadata or is damaged; its graph has an
+            operator, a size or a part that is refused (see `edgeemo.limits`).
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; `edgeemo models` lists the shipped ones")
+    try:
+        if (n_bytes := path.stat().st_size) > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: {n_bytes} bytes; a model file has at most {MAX_FILE_BYTES}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        file = read_onnx(content)
+    except ValueError as error:
+        raise ModelError(f"{path}: not a model that edgeemo can load, or a damaged one ({error})") from error
+    if KEY not in file.metadata:
+        raise ModelError(f"{path}: an ONNX file without edgeemo metadata; make one with `edgeemo export`")
+    if file.metadata.get(CHECKSUM_KEY, digest := file.graph_sha256()) != digest:
+        raise ModelError(f"{path}: damaged: its graph is not what its checksum says; get the file again")
+    try:
+        screen(file)
+    except ValueError as error:
+        raise ModelError(f"{path}: its graph is refused: {error}") from error
+    return ModelFile(path=path, content=content, metadata=file.metadata[KEY])
 
 
 def session_options(n_threads: int = 1) -> ort.SessionOptions:
@@ -16,36 +68,27 @@ def session_options(n_threads: int = 1) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
-def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+def open_session(file: ModelFile, options: ort.SessionOptions) -> ort.InferenceSession:
     """Let onnxruntime load a model file.
 
     Raises:
-        ModelError: the file is missing, or is not ONNX.
+        ModelError: it cannot.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file; `edgeemo models` lists the shipped ones")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path}: onnxruntime cannot load it as a model ({reason})") from error
+        raise ModelError(f"{file.path}: onnxruntime cannot load it as a model ({reason(error)})") from error
 
 
-def stored_metadata(session: ort.InferenceSession, path: Path) -> str:
-    """The JSON that a model file carries; `path` is only for the error.
-
-    Raises:
-        ModelError: there is none.
-    """
-    value: str | None = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if value is None:
-        raise ModelError(f"{path}: an ONNX file without edgeemo metadata; make one with `edgeemo export`")
-    return value
+def reason(error: Exception) -> str:
+    """What a library says of an error, as a short line without control characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_REASON])
 
 
 def check_graph(

@@ -6,7 +6,6 @@ carries its states. To the caller they are the same.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -49,20 +48,11 @@ def stepper(session: ort.InferenceSession, metadata: Metadata, silent_states: St
     Args:
         session: of the model's file; any number of steppers, in any threads, may share it.
         metadata: of the same file.
-        silent_states: of a stream graph: its states after one window of silence, from `states_after_silence`.
+        silent_states: of a stream graph: its states after one window of silence.
     """
     if metadata.mode == "stream":
         return StreamStepper(session, metadata, silent_states)
     return WindowStepper(session, metadata)
-
-
-def states_after_silence(session: ort.InferenceSession, metadata: Metadata) -> States:
-    """A stream graph's states after one window of silence (rounded up to whole steps), in the metadata's order."""
-    steps = StreamStepper(session, metadata, [np.zeros(state.shape, np.float32) for state in metadata.states])
-    silence = np.zeros(metadata.step_samples, np.float32)
-    for _ in range(math.ceil(metadata.window_samples / metadata.step_samples)):
-        steps.step(silence)
-    return steps.states
 
 
 class WindowStepper:
@@ -105,7 +95,7 @@ class StreamStepper:
     Args:
         session: of a file of mode `"stream"`.
         metadata: of the same file.
-        silent_states: what each state is at the start of a stream; see `states_after_silence`.
+        silent_states: what each state is at the start of a stream.
     """
 
     def __init__(self, session: ort.InferenceSession, metadata: Metadata, silent_states: States) -> None:

@@ -142,7 +142,7 @@ def _pairs(values: dict[str, Any]) -> Table:
     def add(values: dict[str, Any], indent: str) -> None:
         for name, value in values.items():
             if isinstance(value, dict) and value:
-                table.add_row(f"{indent}{name}", "")
+                table.add_row(Text(f"{indent}{name}"), "")
                 add(value, indent + "  ")
             else:
                 table.add_row(Text(f"{indent}{name}"), Text(_readable(value)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgeemo.metadata import KEY, ImageMetadata, Metadata
+from edgeemo.metadata import CHECKSUM_KEY, KEY, ImageMetadata, Metadata
+from edgeemo.onnx_file import read_onnx
 from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, to_bytes
 from edgeemo.workstation.graphs.frontend import PREFIX, add_frontend
 from edgeemo.workstation.graphs.nodes import Nodes
@@ -56,5 +57,6 @@ def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
 
 
 def save(model: ir.Model, path: Path) -> None:
-    """Write a model file, everything inside it."""
+    """Write a model file, everything inside it, with the checksum of its graph."""
+    model.metadata_props[CHECKSUM_KEY] = read_onnx(to_bytes(model)).graph_sha256()
     path.write_bytes(to_bytes(model))
