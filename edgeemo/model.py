@@ -270,8 +270,8 @@ def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:
         n_threads: onnxruntime's intra-op threads. One is right for these small graphs on an edge device.
 
     Raises:
-        ModelError: there is no such model; the file is not ONNX, has no edgeemo metadata, or the two disagree; it is
-            a model of images.
+        ModelError: there is no such model; the file is not ONNX, has no edgeemo metadata, or the two disagree; its
+            graph is refused, or makes no probabilities; it is a model of images.
 
     Examples:
         >>> import edgeemo

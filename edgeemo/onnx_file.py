@@ -130,7 +130,10 @@ class _Reader:
             self._n_fields += 1
             if self._n_fields > MAX_FIELDS:
                 raise ValueError(f"it has more than {MAX_FIELDS} parts")
-            tag, position = _varint(message, position)
+            if (tag := message[position]) < 0x80:  # nearly always, and faster
+                position += 1
+            else:
+                tag, position = _varint(message, position)
             number, kind = tag >> 3, tag & 7
             if kind == _VARINT:
                 value, position = _varint(message, position)

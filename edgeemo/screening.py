@@ -70,7 +70,9 @@ def _size(node: Node, inputs: list[Numbers | None]) -> float:
     for name in _SPREADING:
         if name in node.integers:
             size *= _product(np.array(node.integers[name], np.float64))
-    pads = known(1) if node.operator == "Pad" else np.array(node.integers.get("pads", ()), np.float64)
+    pads = known(1) if node.operator == "Pad" else None
+    if "pads" in node.integers:
+        pads = np.array(node.integers["pads"], np.int64)
     if pads is not None and pads.size:
         before, after = np.array_split(np.maximum(pads.astype(np.float64), 0), 2)
         size *= _product(1 + before + (after if after.size == before.size else 0))

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -19,7 +20,7 @@ from edgeemo.audio import read_audio
 from edgeemo.metadata import Features, Metadata
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.editing import open_session, to_bytes
-from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, frontend_model
+from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, frontend_model, mel_frequencies
 from support.references import librosa_power, reference_features
 from support.signals import noise, speech_like
 
@@ -297,3 +298,9 @@ def _assembled_mean() -> ir.Model:
             licence="",
         ),
     )
+
+
+@given(n=st.integers(3, 200), low_hz=st.floats(0, 3000), width_hz=st.floats(50, 20_000))
+def test_mel_frequencies_are_librosas(n: int, low_hz: float, width_hz: float) -> None:
+    expected = librosa.mel_frequencies(n, fmin=low_hz, fmax=low_hz + width_hz)
+    np.testing.assert_array_equal(mel_frequencies(n, low_hz, low_hz + width_hz), expected)

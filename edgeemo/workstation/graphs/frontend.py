@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from functools import partial
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -179,13 +178,29 @@ class _Transform:
         return self._cosine(nodes, table, nodes("Add", phase, nodes.ints([self.n // 4])))
 
 
+def mel_frequencies(n: int, low_hz: float, high_hz: float) -> npt.NDArray[np.float64]:
+    """`n` frequencies in Hz, equally spaced on Slaney's mel scale, bit for bit those of `librosa.mel_frequencies`.
+
+    librosa itself keeps compiled functions in files: it cannot be imported by a user who may write neither a home
+    folder nor the installed packages.
+    """
+    hz_per_mel, break_hz, log_step = 200 / 3, 1000.0, np.log(6.4) / 27  # linear up to 1 kHz, then logarithmic
+    break_mel = break_hz / hz_per_mel
+
+    def mel(hz: float) -> float:
+        return float(break_mel + np.log(hz / break_hz) / log_step if hz >= break_hz else hz / hz_per_mel)
+
+    mels = np.linspace(mel(low_hz), mel(high_hz), n)
+    return np.where(mels >= break_mel, break_hz * np.exp(log_step * (mels - break_mel)), hz_per_mel * mels)
+
+
 def _mel_weights(nodes: Nodes, features: Features, bins: npt.NDArray[np.int64]) -> ir.Value:
     """Slaney's triangular mel filters, as `librosa.filters.mel`, from their edges.
 
     Returns:
         shape `(*bins.shape, n_mels)`.
     """
-    edges = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin_hz, fmax=features.fmax_hz)
+    edges = mel_frequencies(features.n_mels + 2, features.fmin_hz, features.fmax_hz)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     double = partial(nodes.floats, dtype=np.float64)  # the edge of a band nearly cancels a bin's frequency
     hertz = double(bins[..., np.newaxis] * (features.sample_rate / features.n_fft))
