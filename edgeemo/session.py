@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from edgeemo.metadata import CHECKSUM_KEY, KEY
 from edgeemo.onnx_file import read_onnx
 from edgeemo.screening import screen
 
+_ORT_FORMAT = b"ORTM"
 _MAX_REASON = 300
 """Characters of what a library says of an error."""
 
@@ -48,6 +50,8 @@ def read_model_file(path: Path) -> ModelFile:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if content[4:8] == _ORT_FORMAT:
+        return _in_ort_format(path, content)
     try:
         file = read_onnx(content)
     except ValueError as error:
@@ -61,6 +65,15 @@ def read_model_file(path: Path) -> ModelFile:
     except ValueError as error:
         raise ModelError(f"{path}: its graph is refused: {error}") from error
     return ModelFile(path=path, content=content, metadata=file.metadata[KEY])
+
+
+def _in_ort_format(path: Path, content: bytes) -> ModelFile:
+    """A file in onnxruntime's own format, into which only onnxruntime can look: whoever runs one trusts its maker."""
+    unread = ModelFile(path=path, content=content, metadata="")
+    metadata = open_session(unread, session_options()).get_modelmeta().custom_metadata_map.get(KEY)
+    if metadata is None:
+        raise ModelError(f"{path}: a file without edgeemo metadata; make one with `edgeemo export`")
+    return dataclasses.replace(unread, metadata=metadata)
 
 
 def session_options(n_threads: int = 1) -> ort.SessionOptions:

@@ -114,7 +114,7 @@ def test_failed_job_is_one_line_and_leaves_nothing(
     classifier = Classifier([EmotionModel(copy)])
     copy.write_bytes(b"what the nodes cannot load")
     with pytest.raises(
-        ClusterError, match=r"failed: edgeemo\.errors\.ModelError: .*cannot load it"
+        ClusterError, match=r"failed: edgeemo\.errors\.ModelError: .*not a model that edgeemo can load"
     ) as caught:
         classify_archive(classifier, [archive / "empty.wav"], tmp_path / "scores", address=cluster.address)
     assert "\n" not in str(caught.value)

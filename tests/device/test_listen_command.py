@@ -242,7 +242,7 @@ def test_list_devices(install_portaudio: Callable[..., Any]) -> None:
         (["--file", "{nan}", "--fast"], "NaN or infinite"),
         (["--model", "nope", "--file", "{clip}"], "no model called 'nope'"),
         (["--model", "nope.onnx", "--file", "{clip}"], "no model file at nope.onnx"),
-        (["--model", "{broken}", "--file", "{clip}"], "onnxruntime cannot load it"),
+        (["--model", "{broken}", "--file", "{clip}"], "not a model that edgeemo can load"),
         (["--device", "nope"], "no input device 'nope'"),
         (["--device", "9"], "no input device 9"),
     ],
