@@ -79,7 +79,7 @@ def _one_attempt() -> Iterator[None]:
 def reason(error: Exception) -> str:
     """The line of an error that says most: what was raised on a node, else its first line."""
     text = str(error).strip()
-    # Of errors that were raised from each other, the last one is ours.
     raised = re.findall(r"^[\w.]+(?:Error|Exception): .+", text, re.MULTILINE)
-    line = raised[-1] if raised else text.partition("\n")[0]
+    ours = [line for line in raised if line.startswith("edgeemo.")]  # others may be what it was raised from
+    line = [*ours, *raised, text.partition("\n")[0]][0]
     return line.rstrip(" .") or type(error).__name__

@@ -189,6 +189,7 @@ def test_graphs_that_are_refused(nodes: list[bytes], words: str, tmp_path: Path)
         (part(30, 1) * 600_000, "more than 500000 parts"),
     ],
 )
+@pytest.mark.slow
 def test_files_that_are_refused(extra: bytes, words: str, tmp_path: Path) -> None:
     assert re.search(words, refused(image_model(extra=extra), tmp_path))
 

@@ -83,6 +83,7 @@ TIMINGS = {"resample_ms", "model_ms"}
 
 
 @pytest.mark.parametrize(("seconds", "end_s"), [([], 4.0), (["--seconds", "1"], 0.96)])
+@pytest.mark.slow
 def test_real_time_says_what_fast_says(
     listen: Callable[..., Any], clip_48k: Path, seconds: list[str], end_s: float
 ) -> None:

@@ -242,6 +242,7 @@ def test_resnet50_lstm_sizes(n_frames: int, n_mels: int, words: str) -> None:
         build("resnet50_lstm", {}, n_frames=n_frames, n_mels=n_mels, n_labels=7)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_are_loaded_and_given_what_they_expect(
     random_model: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +334,7 @@ def check_conversion(model: keras.Model, inputs: np.ndarray) -> ir.Graph:
 
 
 @pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.slow
 def test_conversion_of_image_networks(
     name: str, random_model: Callable[[str], Any], shipped_recipe: Callable[[str], Recipe]
 ) -> None:

@@ -144,6 +144,7 @@ def assert_untouched(path: Path) -> None:
         (image_model, {}),
     ],
 )
+@pytest.mark.slow
 def test_own_model(
     make: Callable[[], keras.Model], native: dict[str, int], small_recipe: Recipe, old_file: Path
 ) -> None:
@@ -209,6 +210,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return models
 
 
+@pytest.mark.slow
 def test_own_model_has_its_files_name_and_claims_nothing(checkout: Path) -> None:
     arguments = ["export", "--weights", "my net.v2.keras", "--labels", "calm,tense", "--precision", "fp32"]
     arguments += ["--mode", "window"]
@@ -232,6 +234,7 @@ def test_own_model_has_its_files_name_and_claims_nothing(checkout: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["pure_lstm", "Pure_LSTM"])
+@pytest.mark.slow
 def test_a_shipped_model_is_not_replaced_unasked(
     name: str, checkout: Path, small_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -394,6 +397,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.slow
 def test_refused_and_nothing_replaced(case: str, small_recipe: Recipe, old_file: Path) -> None:
     make, error, words = REFUSED[case]
     with pytest.raises(error, match=words) as caught:
@@ -446,6 +450,7 @@ def test_impossible_labels(labels: tuple[str, ...], small_recipe: Recipe, old_fi
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.slow
 def test_metadata_travels_in_the_file(name: str, exported: Callable[[str], Any]) -> None:
     recipe, keras_model, path, metadata = exported(name)
     found = EmotionModel(path).metadata

@@ -71,6 +71,7 @@ SIGNALS = {
 
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("level", ["none", "running_peak"])
+@pytest.mark.slow
 def test_equals_librosa(signal: str, level: str, plain: FrontEnd, levelled: FrontEnd) -> None:
     assert_same(plain if level == "none" else levelled, SIGNALS[signal])
 

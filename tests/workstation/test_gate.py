@@ -180,6 +180,7 @@ def test_recognition(interval: tuple[float, float], accepted: bool) -> None:
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 10_000), n_speakers=st.integers(2, 6), lost=st.integers(0, 20))
+@pytest.mark.slow
 def test_recognition_of_known_answers(seed: int, n_speakers: int, lost: int) -> None:
     """The change is what was lost, lies in its interval, and no change has no interval."""
     rng = np.random.default_rng(seed)
@@ -204,6 +205,7 @@ def test_recognition_of_known_answers(seed: int, n_speakers: int, lost: int) -> 
 # --- whole exports -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_variants(
     source: Source, data: Evaluation, equal_speed: dict[str, float], tmp_path: Path
 ) -> None:
@@ -412,6 +414,7 @@ def test_measured_side_by_side(source: Source, tmp_path: Path) -> None:
     assert stream.ratio == pytest.approx(stream.p50_ms / window.p50_ms)
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_stream(small_recipe: Recipe, tmp_path: Path) -> None:
     features = layers.Input((16, 8))
     x = layers.Bidirectional(layers.LSTM(4))(features)

@@ -33,6 +33,7 @@ each_architecture = pytest.mark.parametrize("name", SHIPPED)
 
 
 @each_architecture
+@pytest.mark.slow
 def test_file_equals_librosa_then_keras(name: str, exported: Callable[[str], Any]) -> None:
     """Nothing of edgeemo's graphs in the reference: librosa's features, Keras' network."""
     recipe, keras_model, path, _ = exported(name)

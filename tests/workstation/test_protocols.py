@@ -235,6 +235,7 @@ def test_one_corpus_cannot_be_left_out() -> None:
     validation_share=st.floats(0.05, 0.45),
     seed=st.integers(0, 9),
 )
+@pytest.mark.slow
 def test_random_protocol(clips: list[Clip], test_share: float, validation_share: float, seed: int) -> None:
     protocol = Protocol(kind="random", test_share=test_share, validation_share=validation_share, seed=seed)
     try:

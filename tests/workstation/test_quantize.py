@@ -140,6 +140,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @each_network
+@pytest.mark.slow
 def test_int8_is_close_to_float(name: str) -> None:
     expected = run(network(name))
     assert expected.std(axis=0).max() > 0.05  # the answers differ from window to window
@@ -504,6 +505,7 @@ def shipped_network(make: Callable[[str], Any], name: str) -> ir.Model:
 
 # Of the smallest, the nodes weigh as much as the weights.
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name != "conv1d_lstm"])
+@pytest.mark.slow
 def test_bytes_of_shipped_sizes(name: str, random_model: Callable[[str], Any]) -> None:
     model = shipped_network(random_model, name)
     batch = {"features": np.random.default_rng(0).normal(-30, 15, (1, 320, 64)).astype(np.float32)}

@@ -72,6 +72,7 @@ def check_hand(write: Callable[[Hand], Any]) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.slow
 def test_architectures(name: str) -> None:
     """No arithmetic of a batch normalisation is left, and nothing that only a recurrent layer's conversion needs."""
     size = {"n_frames": N_FRAMES, "n_mels": N_MELS, "n_labels": 3}
@@ -138,6 +139,7 @@ def random_keras_model(seed: int) -> keras.Model:
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.slow
 def test_random_keras_models(seed: int) -> None:
     model = random_keras_model(seed)
     graph = network_graph(model, n_frames=N_FRAMES, n_mels=N_MELS, n_labels=3)

@@ -102,6 +102,7 @@ def whole_utterance(name: str, n_frames: int) -> np.ndarray:
 
 @each_architecture
 @pytest.mark.parametrize("step", [8, 16, 32])
+@pytest.mark.slow
 def test_architectures_step_by_step(name: str, step: int) -> None:
     """Steps of 80, 160 and 320 ms; also beyond the window that the graph was made for."""
     if (name, step) == ("pure_cnn", 8):
@@ -128,6 +129,7 @@ def test_architectures_step_by_step(name: str, step: int) -> None:
     assert np.max(answers) < 0.999
 
 
+@pytest.mark.slow
 def test_the_reference_is_the_model_itself() -> None:
     for name in STREAMED:
         expected = trained(name)(UTTERANCE[np.newaxis, :WINDOW], training=False)
@@ -206,6 +208,7 @@ def endless_keras_model(seed: int, n_mels: int = 6) -> tuple[keras.Model, int]:
 
 
 @pytest.mark.parametrize("seed", range(10))
+@pytest.mark.slow
 def test_any_causal_keras_model(seed: int) -> None:
     n_mels = 6
     keras.utils.set_random_seed(seed)

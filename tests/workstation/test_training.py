@@ -418,6 +418,7 @@ def kept(run: Run) -> keras.Model:
     return keras.saving.load_model(run.cell / "model.keras", compile=False)
 
 
+@pytest.mark.slow
 def test_run_folder(run: Run) -> None:
     assert sorted(p.name for p in run.folder.iterdir()) == ["fold-1_seed-0", "metrics.json", "recipe.json"]
     files = ["confusion.png", "history.csv", "history.png", "metrics.json", "model.keras"]
@@ -443,6 +444,7 @@ def test_history(run: Run) -> None:
     assert validation.uar == pytest.approx(best.val_uar, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_metrics_are_of_the_kept_model_on_plain_test_clips(run: Run, kept: keras.Model) -> None:
     frontend = FrontEnd(run.recipe.features)
     cell = run.metrics

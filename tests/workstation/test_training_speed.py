@@ -104,6 +104,7 @@ def test_without_a_cnn_there_are_no_ratios() -> None:
     assert (row["x CNN"], row["published x CNN"], row["inference x CNN"]) == ("", "", "")
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     recipe = tmp_path / "mlp.toml"
     recipe.write_text(
