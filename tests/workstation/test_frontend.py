@@ -129,6 +129,7 @@ def front_ends(draw: st.DrawFn) -> Features:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(features=front_ends(), n_hops=st.integers(1, 25), seed=st.integers(0, 99), speech=st.booleans())
 @pytest.mark.filterwarnings("ignore:Empty filters detected")

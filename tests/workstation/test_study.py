@@ -167,6 +167,7 @@ def test_rows_say_what_the_cells_say(finished: Path) -> None:
     assert int(row["n_test"]) == metrics.test.scores.n_clips
 
 
+@pytest.mark.slow
 def test_a_finished_setting_is_a_run_that_can_be_exported(finished: Path) -> None:
     (folder,) = (path.parent for path in finished.glob("*/metrics.json"))
     recipe, metrics = load_run(folder)

@@ -431,6 +431,7 @@ def test_run_folder(run: Run) -> None:
     assert run.summary.cells == (dataclasses.replace(run.metrics, test_answers=None),)
 
 
+@pytest.mark.slow
 def test_history(run: Run) -> None:
     history = read_history(run.cell)
     assert [row.epoch for row in history] == [1, 2, 3]
@@ -475,6 +476,7 @@ def clip_probabilities(model: keras.Model, frontend: FrontEnd, recipe: Recipe, p
     return predict(model, frontend(clip_windows(audio, recipe.window_samples))).mean(axis=0)
 
 
+@pytest.mark.slow
 def test_normalisation_is_fitted_on_training_clips_alone(run: Run, kept: keras.Model) -> None:
     frontend = FrontEnd(run.recipe.features)
 
@@ -490,6 +492,7 @@ def test_normalisation_is_fitted_on_training_clips_alone(run: Run, kept: keras.M
     assert (np.asarray(layer.variance) > 1).all()
 
 
+@pytest.mark.slow
 def test_second_call_trains_nothing(run: Run, manifest: Manifest) -> None:
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.cell.iterdir()}
     again = train(
@@ -503,6 +506,7 @@ def test_second_call_trains_nothing(run: Run, manifest: Manifest) -> None:
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.cell.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_second_call_by_command_trains_nothing(run: Run, recipe_file: Path, corpus: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.cell.iterdir()}
     arguments = ["train", "-m", recipe_file, "-d", corpus, "-o", run.folder, "--fold", 1]
@@ -579,6 +583,7 @@ def test_other_data_are_refused(run: Run, manifest: Manifest, tmp_path: Path) ->
         train(run.recipe, SpeechDataset(run.recipe, manifest), tmp_path, folds=[1])
 
 
+@pytest.mark.slow
 def test_what_an_earlier_call_finished_stays(
     run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -619,6 +624,7 @@ def test_patience_is_epochs_without_a_lower_loss(
     assert (cell.best_epoch, cell.epochs) == (2, 2 + patience)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training(
     run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,6 +637,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(
     assert read_history(tmp_path / "fold-1_seed-0") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "clip_norm"), [("adam", 1.0), ("rmsprop", 0.0), ("sgd", 2.0)])
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_optimizers(optimizer: str, clip_norm: float, schedule: str, run: Run, kept: keras.Model) -> None:
@@ -650,6 +657,7 @@ def test_optimizers(optimizer: str, clip_norm: float, schedule: str, run: Run, k
     assert rates == pytest.approx([training.learning_rate, last * training.learning_rate])
 
 
+@pytest.mark.slow
 def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
     before = (run.folder / "recipe.json").read_bytes()
     other = dataclasses.replace(run.recipe, training=dataclasses.replace(run.recipe.training, epochs=4))
@@ -659,6 +667,7 @@ def test_another_recipe_is_refused(run: Run, manifest: Manifest) -> None:
     assert (run.folder / "recipe.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -687,6 +696,7 @@ def test_run_that_cannot_start_takes_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_no_such_fold(run: Run, manifest: Manifest, tmp_path: Path) -> None:
     for number in (0, 4):
         with pytest.raises(CorpusError, match=f"no fold {number}; the speaker protocol has 1 to 3"):
