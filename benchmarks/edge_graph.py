@@ -145,10 +145,10 @@ def librosa_features(window: Array, f: Features) -> Array:
 
 def keras_network(name: str) -> Step:
     """`predict` of the model that the shipped files were exported from."""
-    import keras
+    from edgeemo.workstation.networks import load_network
 
     (weights,) = (EXPORT_DIR / name).glob("*/model.keras")
-    model = keras.saving.load_model(weights, compile=False)
+    model = load_network(weights)
     return lambda features: model.predict(features, verbose=0)
 
 
@@ -232,16 +232,16 @@ def resident_mib() -> float:
 
 def operators(name: str) -> dict[str, int]:
     """Operators of the network as tf2onnx converts it, simplified, and as onnxruntime runs it."""
-    import keras
     import onnx_ir as ir
 
     from edgeemo.workstation.graphs.network import network_graph
     from edgeemo.workstation.graphs.simplify import simplify
+    from edgeemo.workstation.networks import load_network
     from edgeemo.workstation.training.folder import load_run
 
     recipe, _ = load_run(EXPORT_DIR / name)
     (weights,) = (EXPORT_DIR / name).glob("*/model.keras")
-    model = keras.saving.load_model(weights, compile=False)
+    model = load_network(weights)
     graph = network_graph(
         model, n_frames=recipe.n_frames, n_mels=recipe.features.n_mels, n_labels=len(recipe.label_map.labels)
     )

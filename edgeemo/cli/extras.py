@@ -56,6 +56,8 @@ def extras() -> Iterator[None]:
 def workstation() -> Iterator[None]:
     """`extras` around the imports of a workstation command, some of which write to the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A command started in a notebook inherits its backend, which need not be installed here. Plots are files.
+    os.environ["MPLBACKEND"] = "agg"
     # TensorFlow writes notices when it is imported, before any log level counts.
     with quiet_libraries(), extras():
         yield

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeemo.errors import ExportError
 from edgeemo.model import EmotionModel
+from edgeemo.workstation.export.file import export
 from edgeemo.workstation.export.source import prepare
 from edgeemo.workstation.export.variants import export_variants
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
 from edgeemo.workstation.training.recipe import Recipe
 from support.signals import noise, speech_like
 
@@ -29,7 +32,9 @@ LAYOUTS = {
 }
 
 
-def gru_file(path: Path, shape: tuple[object, ...], *, opset: int = 17, softmax: bool = True) -> Path:
+def gru_file(
+    path: Path, shape: tuple[object, ...], *, opset: int = 17, ir_version: int = 8, softmax: bool = True
+) -> Path:
     """A GRU over features of this layout, as another tool writes it: opset 17, Y_h, Gemm."""
     rng = np.random.default_rng(0)
     bands_first = next(size for size in shape[1:] if size != 1) == N_MELS
@@ -65,7 +70,7 @@ def gru_file(path: Path, shape: tuple[object, ...], *, opset: int = 17, softmax:
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [shape[0], 3])],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     onnx.save(model, path)
     return path
 
@@ -83,6 +88,29 @@ def test_whole_export(layout: str, small_recipe: Recipe, tmp_path: Path) -> None
         assert verdict.parity.max_difference < 1e-5
         metadata = EmotionModel(tmp_path / "out" / f"{verdict.variant}.onnx").metadata
         assert metadata.n_parameters == 18 * N_MELS + 18 * 6 + 36 + 18 + 3 + 1
+
+
+def test_a_newer_format_is_lowered(small_recipe: Recipe, tmp_path: Path) -> None:
+    """Onnx writes one that no onnxruntime reads: the same answers as in an old one."""
+    old = gru_file(tmp_path / "old.onnx", LAYOUTS["open batch"])
+    new = gru_file(tmp_path / "new.onnx", LAYOUTS["open batch"], ir_version=onnx.IR_VERSION)
+    with pytest.raises(Exception, match="Unsupported model IR version"):
+        ort.InferenceSession(new)
+    sources = [prepare(path, small_recipe, clips=CLIPS, labels=LABELS) for path in (old, new)]
+    np.testing.assert_array_equal(sources[0].expected, sources[1].expected)
+    metadata = export(new, small_recipe, tmp_path / "mine.onnx", clips=CLIPS, labels=LABELS)
+    assert metadata.parity is not None
+    assert metadata.parity.max_difference < 1e-5
+    exported = onnx.load(tmp_path / "mine.onnx")
+    assert exported.ir_version == IR_VERSION
+    assert [(o.domain, o.version) for o in exported.opset_import] == [("", OPSET)]
+
+
+def test_newer_operators_than_onnxruntime_knows(small_recipe: Recipe, tmp_path: Path) -> None:
+    path = gru_file(tmp_path / "new.onnx", LAYOUTS["open batch"], opset=onnx.defs.onnx_opset_version())
+    with pytest.raises(ExportError, match=r"onnxruntime cannot load it .*; write it with opset 18") as caught:
+        prepare(path, small_recipe, clips=CLIPS, labels=LABELS)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

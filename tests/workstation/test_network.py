@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,6 +14,8 @@ import pytest
 
 from edgeemo.errors import ExportError
 from edgeemo.model import EmotionModel
+from edgeemo.places import shipped_models
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
 from edgeemo.workstation.graphs.frontend import PREFIX
 from edgeemo.workstation.graphs.network import network_graph, refuse_control_flow
 from support.recipes import SHIPPED
@@ -56,12 +59,27 @@ def test_operators(name: str, exported: Callable[[str], Any]) -> None:
     assert count["LSTM"] == N_LSTM[name]
     assert not {"Loop", "Scan", "If"} & set(count)
     assert {node.domain for node in proto.graph.node} == {""}
-    assert [(o.domain, o.version) for o in proto.opset_import] == [("", 18)]
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", OPSET)]
+    assert proto.ir_version == IR_VERSION
     assert not proto.functions
     assert not proto.training_info
     network = Counter(node.op_type for node in proto.graph.node if not node.name.startswith(PREFIX))
     assert not {"Dropout", "Shape", "Range", "Identity"} & set(network), network
     assert network["Conv"] == {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0, "conv1d_lstm": 1}[name]
+
+
+def test_the_oldest_onnxruntime_reads_what_is_written() -> None:
+    """By trying: 1.20.1 reads version 10 of the format and version 21 of the operators, and none above."""
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    assert "onnxruntime>=1.20" in pyproject.read_text(encoding="utf-8")
+    assert IR_VERSION <= 10
+    assert OPSET <= 21
+    for path in shipped_models():
+        proto = onnx.load(path)
+        assert proto.ir_version <= IR_VERSION, path.name
+        opsets = {opset.domain: opset.version for opset in proto.opset_import}
+        assert opsets.pop("") <= OPSET, path.name
+        assert opsets in ({}, {"com.microsoft": 1}), path.name
 
 
 @each_architecture

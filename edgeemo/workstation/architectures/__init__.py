@@ -24,6 +24,7 @@ from edgeemo.workstation.architectures.fer_mlp import fer_mlp
 from edgeemo.workstation.architectures.pure_cnn import pure_cnn
 from edgeemo.workstation.architectures.pure_lstm import pure_lstm
 from edgeemo.workstation.architectures.resnet50_lstm import resnet50_lstm
+from edgeemo.workstation.networks import fix_settings
 
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "pure_cnn": pure_cnn,
@@ -68,6 +69,7 @@ def build(
         RecipeError: an unknown builder or setting, or settings that do not work for an input of this size.
     """
     check_settings(builder, settings)
+    fix_settings()
     try:
         return ARCHITECTURES[builder](n_frames, n_mels, n_labels, **settings)
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:

@@ -30,8 +30,9 @@ from edgeemo.workstation.export.build import Progress
 from edgeemo.workstation.export.card import image_card
 from edgeemo.workstation.export.file import write
 from edgeemo.workstation.export.gate import HeldOut
-from edgeemo.workstation.export.source import Source, load_keras, prepare
+from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.export.variants import Evaluation, Exported, export_variants
+from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.metrics import score_rows, training_facts
@@ -213,7 +214,7 @@ def plan_export(
     if options.step_ms is not None:
         recipe = with_step(recipe, options.step_ms / 1000)
     source = prepare(
-        network.weights if network.weights.suffix == ".onnx" else load_keras(network.weights),
+        network.weights if network.weights.suffix == ".onnx" else load_network(network.weights),
         recipe,
         clips=_images(data, recipe) if recipe.image is not None else _clips(data, recipe),
         labels=network.labels,

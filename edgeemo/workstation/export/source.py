@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
+from edgeemo.workstation.networks import in_float32
 from edgeemo.workstation.training.recipe import Recipe
 
 _TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 _LAYERS = ("Conv", "LSTM", "GRU", "RNN", "Gemm", "MatMul")
-MAX_UNPACKED_BYTES = 2 * 2**30
-"""Of a `.keras` file: no ONNX file holds more either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,27 +52,6 @@ class Source:
     n_clips: int
     reference: str
     expected: np.ndarray
-
-
-def load_keras(path: Path) -> keras.Model:
-    """Load a `.keras` file. Code in it is not run.
-
-    Raises:
-        ExportError: missing, not a Keras model, or an archive that unpacks to more than `MAX_UNPACKED_BYTES`.
-    """
-    if not path.is_file():
-        raise ExportError(f"no Keras model at {path}; train one with `edgeemo train`, or give --weights FILE")
-    try:
-        unpacked = _unpacked_bytes(path)
-        if unpacked <= MAX_UNPACKED_BYTES:
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(f"{path}: Keras cannot load it ({reason})") from error
-    raise ExportError(
-        f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, expected at most {MAX_UNPACKED_BYTES / 2**30:g} GiB; "
-        "save the network without its optimizer"
-    )
 
 
 def prepare(
@@ -114,6 +91,7 @@ def prepare(
         reference, expected = model.name, original_probabilities(model, features)
         n_parameters = _n_weights(network)
     else:
+        model = in_float32(model)
         network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
         reference, expected = "Keras", _keras_probabilities(model, features)
         n_parameters = count_parameters(model)
@@ -136,14 +114,6 @@ def prepare(
         reference=reference,
         expected=expected,
     )
-
-
-def _unpacked_bytes(path: Path) -> int:
-    """What the archive that a `.keras` file is says of its size; 0 of another file."""
-    if not zipfile.is_zipfile(path):
-        return 0
-    with zipfile.ZipFile(path) as archive:
-        return sum(member.file_size for member in archive.infolist())
 
 
 def _inputs(recipe: Recipe, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,10 @@ from edgeemo.errors import ExportError
 from edgeemo.session import session_options
 
 OPSET = 18
-"""The version of the standard operators that every graph here is written in."""
+"""The version of the standard operators that every graph here is written in. onnxruntime 1.20, the oldest that
+`pyproject.toml` allows, reads up to 21."""
 IR_VERSION = 9
-"""The version of the file format that every model here is written in."""
+"""The version of the file format that every model here is written in. onnxruntime 1.20 reads up to 10."""
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 

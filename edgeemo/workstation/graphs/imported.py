@@ -14,7 +14,7 @@ import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
 from edgeemo.session import session_options
-from edgeemo.workstation.graphs.editing import OPSET
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
 from edgeemo.workstation.graphs.network import folded, forget_shapes
 from edgeemo.workstation.graphs.nodes import Nodes
 
@@ -30,13 +30,7 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
     Raises:
         ExportError: not an ONNX file, another number or shape of inputs and outputs, or control flow.
     """
-    try:
-        proto = onnx.load(path)
-        onnx.checker.check_model(proto)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(f"{path}: not an ONNX model ({reason})") from error
-    model = ir.from_proto(proto)
+    model = ir.from_proto(_read(path))
     graph = model.graph
     inputs = [value for value in graph.inputs if not value.is_initializer()]
     if len(inputs) != 1 or len(graph.outputs) != 1:
@@ -70,7 +64,10 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
 
 
 def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What the file itself answers, before anything is changed.
+    """What the file itself answers, before anything in its graph is changed.
+
+    Only the version of its format is lowered, where it is newer than what is written here: `onnx` writes versions
+    that no onnxruntime reads yet.
 
     Args:
         path: a file that `imported_graph` takes.
@@ -78,8 +75,21 @@ def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt
 
     Returns:
         shape `(n_windows, n_labels)`.
+
+    Raises:
+        ExportError: onnxruntime cannot load it.
     """
-    session = ort.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
+    proto = _read(path)
+    proto.ir_version = min(proto.ir_version, IR_VERSION)
+    try:
+        session = ort.InferenceSession(
+            proto.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise ExportError(
+            f"{path}: onnxruntime cannot load it ({_reason(error)}); write it with opset {OPSET} and with standard "
+            "operators"
+        ) from error
     (given,) = session.get_inputs()
     _, n_frames, n_mels = features.shape
     shape = _layout(given.shape, n_frames, n_mels)
@@ -87,6 +97,19 @@ def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt
     if _has_bands_first(shape, n_frames):
         features = features.transpose(0, 2, 1)
     return np.concatenate([session.run(None, {given.name: window.reshape(shape)})[0] for window in features])
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        proto = onnx.load(path)
+        onnx.checker.check_model(proto)
+    except Exception as error:
+        raise ExportError(f"{path}: not an ONNX model ({_reason(error)})") from error
+    return proto
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int, ...] | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
+from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.folder import (
     MODEL_FILE,
@@ -95,7 +96,7 @@ def fit(
         progress(row)
 
     # Kept without its optimiser: a third of the size.
-    model = keras.saving.load_model(folder / MODEL_FILE, compile=False)
+    model = load_network(folder / MODEL_FILE)
     _save(model, folder / MODEL_FILE)
     test = dataset.fixed(split.test)
     probabilities = _clip_probabilities(model, test)
@@ -269,7 +270,7 @@ def _resume(folder: Path, model: keras.Model) -> tuple[list[HistoryRow], keras.M
     checkpoint = _checkpoint_path(folder, len(history))
     if not checkpoint.is_file():
         return [], model
-    return history, keras.saving.load_model(checkpoint)
+    return history, load_network(checkpoint, with_optimizer=True)
 
 
 def _speakers(items: Sequence[Item]) -> tuple[str, ...]:

@@ -1,0 +1,109 @@
+"""Keras networks: the settings that they are made under, their files, and the same network in float32."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgeemo.errors import ModelError
+
+MAX_UNPACKED_BYTES = 2 * 2**30
+"""Of a `.keras` file: no ONNX file holds more either."""
+_OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
+
+
+def fix_settings() -> None:
+    """State what networks are made under: a user's `~/.keras/keras.json` would make others of the same recipe."""
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_max_steps_per_epoch(None)  # KERAS_MAX_STEPS_PER_EPOCH cuts predictions short
+
+
+def load_network(path: Path, *, with_optimizer: bool = False) -> keras.Model:
+    """Load a `.keras` file. Code in it is not run.
+
+    Args:
+        path: the file.
+        with_optimizer: load the optimizer and its state too, to train on.
+
+    Raises:
+        ModelError: missing, not a Keras model, or an archive that unpacks to more than `MAX_UNPACKED_BYTES`.
+    """
+    if not path.is_file():
+        raise ModelError(f"no Keras model at {path}; train one with `edgeemo train`, or give --weights FILE")
+    fix_settings()
+    try:
+        unpacked = _unpacked_bytes(path)
+        if unpacked <= MAX_UNPACKED_BYTES:
+            return keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: Keras cannot load it ({reason})") from error
+    raise ModelError(
+        f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, expected at most {MAX_UNPACKED_BYTES / 2**30:g} GiB; "
+        "save the network without its optimizer"
+    )
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The same network, with the same weights, computing in float32; the model itself where it does already.
+
+    tf2onnx makes a native node of a recurrent layer only where nothing is cast between its operators, as it is under
+    mixed precision.
+    """
+    config = model.get_config()
+    if _OTHER_FLOATS.isdisjoint(_float_types(config)):
+        return model
+    clone = type(model).from_config(_with_float32(config))
+    # Through a file: layers that compute constants of their weights (Normalization) do so when they are loaded.
+    with tempfile.TemporaryDirectory(prefix="edgeemo-float32-") as folder:
+        weights = Path(folder) / "network.weights.h5"
+        model.save_weights(weights)
+        clone.load_weights(weights)
+    return clone
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """What the archive that a `.keras` file is says of its size; 0 of another file."""
+    if not zipfile.is_zipfile(path):
+        return 0
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
+
+def _is_policy(config: dict[str, Any]) -> bool:
+    return config.get("class_name") == "DTypePolicy"
+
+
+def _float_types(config: object) -> Iterator[str]:
+    """The names of all types and policies in a network's configuration."""
+    if isinstance(config, dict):
+        name = config["config"]["name"] if _is_policy(config) else config.get("dtype")
+        if isinstance(name, str):
+            yield name
+        for value in config.values():
+            yield from _float_types(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _float_types(value)
+
+
+def _with_float32(config: Any) -> Any:
+    """A configuration with float32 in place of other types of float."""
+    if isinstance(config, dict):
+        if _is_policy(config) and config["config"]["name"] in _OTHER_FLOATS:
+            return "float32"
+        return {
+            key: "float32"
+            if key == "dtype" and isinstance(value, str) and value in _OTHER_FLOATS
+            else _with_float32(value)
+            for key, value in config.items()
+        }
+    return type(config)(map(_with_float32, config)) if isinstance(config, list | tuple) else config
