@@ -95,16 +95,36 @@ def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
             that are NaN, infinite, or too large to average.
     """
     path = Path(path)
+    n_samples = 0
+    for block in read_channels(path, block_samples):
+        mono = to_mono(block)
+        if not np.isfinite(mono).all():
+            time_s = n_samples / native_rate(path)
+            raise AudioError(f"{path}: holds NaN or infinite samples from about {time_s:.2f} s on")
+        n_samples += len(block)
+        yield mono
+
+
+def read_channels(path: Path | str, block_samples: int) -> Iterator[Audio]:
+    """Read a file block by block, each channel on its own; the samples are not checked.
+
+    Args:
+        path: as `read_blocks`.
+        block_samples: length of a block, in samples of the file.
+
+    Yields:
+        float32, shape `(block_samples, n_channels)`; the last one may be shorter.
+
+    Raises:
+        AudioError: the file is missing, a folder, not audio, or empty; its rate is impossible.
+    """
+    path = Path(path)
     with _opened(path) as file:
         n_samples = 0
         # Not soundfile's own `blocks`: if a damaged file ends before its header says, that returns stale memory.
         while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
-            mono = to_mono(block)
-            if not np.isfinite(mono).all():
-                time_s = n_samples / file.samplerate
-                raise AudioError(f"{path}: holds NaN or infinite samples from about {time_s:.2f} s on")
             n_samples += len(block)
-            yield mono
+            yield block
         if n_samples == 0:
             raise AudioError(f"{path}: holds no audio, 0 samples")
 
@@ -125,16 +145,6 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     resampler = Resampler(native_rate(path), sample_rate)
     pieces = [resampler.push(block) for block in read_blocks(path, _READ_SAMPLES)]
     return np.concatenate([*pieces, resampler.flush()])
-
-
-def resample(audio: Audio, source_rate: int, target_rate: int) -> Audio:
-    """Resample a whole clip, mono float32 `(n_samples,)`; what `Resampler` gives in pieces.
-
-    Raises:
-        AudioError: a rate is not positive.
-    """
-    resampler = Resampler(source_rate, target_rate)
-    return np.concatenate([resampler.push(audio), resampler.flush()])
 
 
 def to_mono(block: npt.NDArray[Any]) -> Audio:
