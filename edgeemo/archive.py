@@ -42,8 +42,8 @@ class ArchiveSummary:
     """What became of an archive.
 
     Attributes:
-        n_scored: clips with a score.
-        n_unreadable: clips with an error instead of one.
+        n_scored: clips that were read; some of them may have no label, and the reason instead.
+        n_unreadable: clips with an error instead of a score.
     """
 
     n_scored: int
@@ -142,7 +142,7 @@ def _score_block(block: pa.Table, models: _Models) -> pa.Table:
         for column in ("path", "error"):  # Parquet takes text only, which the name of a file need not be
             if row[column] is not None:
                 row[column] = row[column].encode("utf-8", "backslashreplace").decode("utf-8")
-    kinds = {"path": pa.string(), "n_windows": pa.int32(), "label": pa.string(), "error": pa.string()}
+    kinds = dict.fromkeys(("path", "label", "reason", "error"), pa.string()) | {"n_windows": pa.int32()}
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in columns(classifier.labels)])
     return pa.Table.from_pylist(rows, schema)
 

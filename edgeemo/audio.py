@@ -170,6 +170,27 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
     return mono
 
 
+def check_samples(samples: npt.NDArray[Any]) -> None:
+    """Check the type and shape of samples that come from the caller's own program, but not their values.
+
+    Args:
+        samples: float32 in [-1, 1] or int16, shape `(n_samples,)` of mono audio.
+
+    Raises:
+        AudioError: another type or shape.
+    """
+    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
+        kind = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise AudioError(
+            f"audio of type {kind}; expected a NumPy array of float32 in [-1, 1] or of int16: "
+            "convert it with .astype('float32')"
+        )
+    if samples.ndim != 1:
+        raise AudioError(
+            f"audio of shape {samples.shape}; expected mono, (n_samples,): pick a channel or average them"
+        )
+
+
 def as_float32(samples: npt.NDArray[Any]) -> Audio:
     """Check and convert samples that come from the caller's own program.
 
@@ -182,16 +203,7 @@ def as_float32(samples: npt.NDArray[Any]) -> Audio:
     Raises:
         AudioError: another type or shape, or a sample that is NaN or infinite.
     """
-    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
-        kind = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
-        raise AudioError(
-            f"audio of type {kind}; expected a NumPy array of float32 in [-1, 1] or of int16: "
-            "convert it with .astype('float32')"
-        )
-    if samples.ndim != 1:
-        raise AudioError(
-            f"audio of shape {samples.shape}; expected mono, (n_samples,): pick a channel or average them"
-        )
+    check_samples(samples)
     if samples.dtype == np.int16:
         scaled: Audio = samples.astype(np.float32) / np.float32(32768)
         return scaled

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import Resampler, as_float32, native_rate, read_blocks, read_channels
+from edgeemo.audio import Resampler, as_float32, check_samples, native_rate, read_blocks, read_channels
 from edgeemo.errors import AudioError
 from edgeemo.utterances import is_silent
 
@@ -80,7 +80,7 @@ class Clip:
         Raises:
             AudioError: they are of another type or shape, NaN or infinite; there are none; a rate is not positive.
         """
-        as_float32(samples[:0] if isinstance(samples, np.ndarray) and samples.ndim else samples)
+        check_samples(samples)
 
         def read() -> Iterator[Audio]:
             for start in range(0, len(samples), _BLOCK_SAMPLES):
