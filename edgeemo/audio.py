@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import soxr
 from edgeemo.errors import AudioError
 from edgeemo.folders import walk
 from edgeemo.metadata import MIN_RATE
+from edgeemo.wav import UntilItsEnd, unfinished_length
 
 Audio = npt.NDArray[np.float32]
 
@@ -302,8 +303,16 @@ def _opened(path: Path) -> Iterator[Any]:
     if facts.st_size == 0:
         raise AudioError(f"{path}: an empty file, 0 bytes")
     try:
-        # As bytes, where names are bytes: soundfile refuses those that are not UTF-8.
-        with _Forward(os.fsencode(path) if os.name == "posix" else path) as file:
+        length_at = unfinished_length(path)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        with ExitStack() as stack:
+            # As bytes, where names are bytes: soundfile refuses those that are not UTF-8.
+            source: Any = os.fsencode(path) if os.name == "posix" else path
+            if length_at is not None:
+                source = stack.enter_context(UntilItsEnd(path, length_at))
+            file = stack.enter_context(_Forward(source))
             if file.samplerate < MIN_RATE:
                 raise AudioError(
                     f"{path}: a rate of {file.samplerate} Hz, expected at least {MIN_RATE}; its header is broken"
