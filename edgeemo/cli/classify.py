@@ -15,7 +15,7 @@ import typer
 
 from edgeemo.cli.extras import extras
 from edgeemo.cli.quiet import quiet_libraries
-from edgeemo.cli.tables import stdout_console
+from edgeemo.cli.tables import stderr_console, stdout_console
 from edgeemo.errors import AudioError
 from edgeemo.places import DEFAULT_MODEL
 
@@ -112,7 +112,6 @@ def classify_command(
 def _classify_here(
     classifier: Classifier, files: Sequence[Path], format_: Format, output: Path | None, *, timeline: bool
 ) -> None:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgeemo.classify import ClipFailure, ClipScore, TimelineFailure
@@ -125,7 +124,7 @@ def _classify_here(
     score = classifier.timelines if timeline else classifier.classify
     results: list[Result] = []
     with quiet_libraries():  # MP3 decoders write about damaged files what edgeemo says itself
-        console = Console(stderr=True)
+        console = stderr_console()
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(found))
             for item in found:

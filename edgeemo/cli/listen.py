@@ -100,7 +100,7 @@ def _shown(
 
     from edgeemo.view import Picture, view_for
 
-    with view_for(Console()) as view:
+    with view_for(Console(force_terminal=sys.stdout.isatty())) as view:  # whatever FORCE_COLOR says
         name = model.metadata.variant
         yield lambda step: view.show(Picture.of(source.name, name, step, statistics))
 
