@@ -100,11 +100,9 @@ def classify_command(
         )
     if ray is not None and format_ is not None:
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
-    if ray is not None and timeline:
-        raise typer.BadParameter("--ray writes a row per clip", param_hint="--timeline")
     classifier = Classifier([edgeemo.load(name) for name in model or [DEFAULT_MODEL]])
     if ray is not None and output is not None:
-        _classify_archive(classifier, files, output, address=ray)
+        _classify_archive(classifier, files, output, address=ray, timeline=timeline)
     else:
         _classify_here(classifier, files, format_ or _format_of(output), output, timeline=timeline)
 
@@ -156,14 +154,18 @@ def _classify_here(
         raise typer.Exit(1)
 
 
-def _classify_archive(classifier: Classifier, files: Sequence[Path], output: Path, *, address: str) -> None:
+def _classify_archive(
+    classifier: Classifier, files: Sequence[Path], output: Path, *, address: str, timeline: bool
+) -> None:
     from edgeemo.archive import classify_archive
     from edgeemo.classify import ClipFailure
 
     # A path that leads nowhere becomes a row too: no node can read it.
     found = [item.path if isinstance(item, ClipFailure) else item for item in _find(files, ClipFailure)]
     with extras(), quiet_libraries():
-        done = classify_archive(classifier, found, output, address=address, progress_bar=sys.stderr.isatty())
+        done = classify_archive(
+            classifier, found, output, address=address, timeline=timeline, progress_bar=sys.stderr.isatty()
+        )
     typer.echo(f"{done.n_scored} scored, {done.n_unreadable} could not be: {output}")
     if done.n_unreadable:
         raise typer.Exit(1)
