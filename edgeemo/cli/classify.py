@@ -185,7 +185,9 @@ def as_csv(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool
 def as_json(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool = False) -> str:
     """JSON text: a list of one object per result, all with the same keys; `error` is null for a score."""
     del timeline  # the objects name their keys
-    return json.dumps([result.to_dict(labels) for result in results], ensure_ascii=False, indent=1) + "\n"
+    # One after another: a long timeline as objects would take hundreds of megabytes.
+    objects = (json.dumps(result.to_dict(labels), ensure_ascii=False, indent=1) for result in results)
+    return "[\n" + ",\n".join(" " + text.replace("\n", "\n ") for text in objects) + "\n]\n"
 
 
 def as_table(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool = False) -> str:

@@ -311,6 +311,11 @@ def test_csv_has_a_row_per_file_in_the_order_given(
         assert row["error"] == ""
 
 
+def test_json_is_indented_by_one(tiny_model_path: Path, clips: list[Path]) -> None:
+    text = run("-m", tiny_model_path, "-f", "json", *clips).stdout
+    assert text == json.dumps(json.loads(text), indent=1) + "\n"
+
+
 def test_json_says_what_the_library_says(either_model: EmotionModel, clips: list[Path]) -> None:
     rows = json.loads(run("-m", either_model.path, "-f", "json", *clips).stdout)
     classifier = Classifier([either_model])
