@@ -42,8 +42,8 @@ class ArchiveSummary:
     """What became of an archive.
 
     Attributes:
-        n_scored: clips with a score.
-        n_unreadable: clips with an error instead of one.
+        n_scored: clips that were read; some of them may have no label, and the reason instead.
+        n_unreadable: clips with an error instead of a score.
     """
 
     n_scored: int
@@ -56,6 +56,7 @@ def classify_archive(
     output: Path,
     *,
     address: str,
+    timeline: bool = False,
     progress_bar: bool = False,
 ) -> ArchiveSummary:
     """Score clips in parallel on a Ray cluster.
@@ -67,6 +68,7 @@ def classify_archive(
             `edgeemo.classify.columns`; one row per clip, in no particular order, with its absolute path. Where
             one cannot be read, `error` says why, `n_windows` is 0 and the rest is null.
         address: the cluster, as of `edgeemo.cluster.connected`.
+        timeline: write a row per window or step of each clip instead of one per clip.
         progress_bar: show Ray Data's, if stdout is a terminal; with `ray://` there is none.
 
     Raises:
@@ -81,7 +83,7 @@ def classify_archive(
     models = tuple((model.path.name, model.path.read_bytes()) for model in classifier.models)
     paths = list(dict.fromkeys(os.fsencode(path.absolute()) for path in clips))
     with _new_folder(output.absolute()) as folder, connected(address):
-        arguments = (models, paths, str(folder))
+        arguments = (models, paths, str(folder), timeline)
         try:
             if _is_outside():
                 # Ray Data cannot be led from outside of a cluster: a task inside leads it.
@@ -104,7 +106,9 @@ def _is_outside() -> bool:
     return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]
 
 
-def _write_parquet(models: _Models, paths: list[bytes], folder: str, *, progress_bar: bool = False) -> None:
+def _write_parquet(
+    models: _Models, paths: list[bytes], folder: str, timeline: bool, *, progress_bar: bool = False
+) -> None:
     """Lead the job: cut `paths` into blocks, have each scored by a task, and the rows written to `folder`."""
     import pyarrow as pa
     import ray.data
@@ -121,7 +125,7 @@ def _write_parquet(models: _Models, paths: list[bytes], folder: str, *, progress
         for start in range(0, len(paths), size)
     ]
     # A function, not a class: Ray Data keeps processors back from a class' actors until it sees them busy.
-    score = functools.partial(_score_block, models=models)
+    score = functools.partial(_score_block, models=models, timeline=timeline)
     rows = ray.data.from_arrow(blocks).map_batches(score, batch_format="pyarrow", batch_size=None)
     rows.write_parquet(
         folder,
@@ -131,19 +135,21 @@ def _write_parquet(models: _Models, paths: list[bytes], folder: str, *, progress
     )
 
 
-def _score_block(block: pa.Table, models: _Models) -> pa.Table:
+def _score_block(block: pa.Table, models: _Models, *, timeline: bool) -> pa.Table:
     """Score some clips, in a worker on some node: a column of paths in, whole rows out."""
     import pyarrow as pa
 
     classifier = _loaded(models)
     paths = [Path(os.fsdecode(path)) for path in block["path"].to_pylist()]
-    rows = [to_row(result, classifier.labels) for result in classifier.classify(paths)]
+    score = classifier.timelines if timeline else classifier.classify
+    rows = [to_row(result, classifier.labels) for result in score(paths)]
     for row in rows:
         for column in ("path", "error"):  # Parquet takes text only, which the name of a file need not be
             if row[column] is not None:
                 row[column] = row[column].encode("utf-8", "backslashreplace").decode("utf-8")
-    kinds = {"path": pa.string(), "n_windows": pa.int32(), "label": pa.string(), "error": pa.string()}
-    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in columns(classifier.labels)])
+    kinds = dict.fromkeys(("path", "label", "reason", "error"), pa.string()) | {"n_windows": pa.int32()}
+    names = columns(classifier.labels, timeline=timeline)
+    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in names])
     return pa.Table.from_pylist(rows, schema)
 
 
@@ -163,19 +169,24 @@ def _summary(folder: Path, *, n_clips: int) -> ArchiveSummary:
     """Count what is in `folder`.
 
     Raises:
-        ClusterError: not one row per clip.
+        ClusterError: not all clips are there.
     """
     import pyarrow.parquet as pq
 
-    errors = [pq.read_table(file, columns=["error"])["error"] for file in folder.glob("*.parquet")]
-    n_rows = sum(len(column) for column in errors)
-    if n_rows != n_clips:
+    scored: set[str] = set()
+    unreadable: set[str] = set()
+    for file in folder.glob("*.parquet"):
+        rows = pq.read_table(file, columns=["path", "error"])
+        failed = rows["error"].is_valid()
+        unreadable |= set(rows["path"].filter(failed).unique().to_pylist())
+        scored |= set(rows["path"].filter(rows["error"].is_null()).unique().to_pylist())
+    n_found = len(scored | unreadable)
+    if n_found != n_clips:
         raise ClusterError(
-            f"{n_rows} rows for {n_clips} clips arrived in {folder}; the folder around the output "
+            f"{n_found} of {n_clips} clips arrived in {folder}; the folder around the output "
             "must be one that this machine and all nodes share"
         )
-    n_scored = sum(column.null_count for column in errors)
-    return ArchiveSummary(n_scored=n_scored, n_unreadable=n_rows - n_scored)
+    return ArchiveSummary(n_scored=len(scored - unreadable), n_unreadable=len(unreadable))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import soxr
 from edgeemo.errors import AudioError
 from edgeemo.folders import walk
 from edgeemo.metadata import MIN_RATE
+from edgeemo.wav import UntilItsEnd, unfinished_length
 
 Audio = npt.NDArray[np.float32]
 
@@ -95,16 +96,36 @@ def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:
             that are NaN, infinite, or too large to average.
     """
     path = Path(path)
+    n_samples = 0
+    for block in read_channels(path, block_samples):
+        mono = to_mono(block)
+        if not np.isfinite(mono).all():
+            time_s = n_samples / native_rate(path)
+            raise AudioError(f"{path}: holds NaN or infinite samples from about {time_s:.2f} s on")
+        n_samples += len(block)
+        yield mono
+
+
+def read_channels(path: Path | str, block_samples: int) -> Iterator[Audio]:
+    """Read a file block by block, each channel on its own; the samples are not checked.
+
+    Args:
+        path: as `read_blocks`.
+        block_samples: length of a block, in samples of the file.
+
+    Yields:
+        float32, shape `(block_samples, n_channels)`; the last one may be shorter.
+
+    Raises:
+        AudioError: the file is missing, a folder, not audio, or empty; its rate is impossible.
+    """
+    path = Path(path)
     with _opened(path) as file:
         n_samples = 0
         # Not soundfile's own `blocks`: if a damaged file ends before its header says, that returns stale memory.
         while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
-            mono = to_mono(block)
-            if not np.isfinite(mono).all():
-                time_s = n_samples / file.samplerate
-                raise AudioError(f"{path}: holds NaN or infinite samples from about {time_s:.2f} s on")
             n_samples += len(block)
-            yield mono
+            yield block
         if n_samples == 0:
             raise AudioError(f"{path}: holds no audio, 0 samples")
 
@@ -125,16 +146,6 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     resampler = Resampler(native_rate(path), sample_rate)
     pieces = [resampler.push(block) for block in read_blocks(path, _READ_SAMPLES)]
     return np.concatenate([*pieces, resampler.flush()])
-
-
-def resample(audio: Audio, source_rate: int, target_rate: int) -> Audio:
-    """Resample a whole clip, mono float32 `(n_samples,)`; what `Resampler` gives in pieces.
-
-    Raises:
-        AudioError: a rate is not positive.
-    """
-    resampler = Resampler(source_rate, target_rate)
-    return np.concatenate([resampler.push(audio), resampler.flush()])
 
 
 def to_mono(block: npt.NDArray[Any]) -> Audio:
@@ -160,6 +171,27 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
     return mono
 
 
+def check_samples(samples: npt.NDArray[Any]) -> None:
+    """Check the type and shape of samples that come from the caller's own program, but not their values.
+
+    Args:
+        samples: float32 in [-1, 1] or int16, shape `(n_samples,)` of mono audio.
+
+    Raises:
+        AudioError: another type or shape.
+    """
+    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
+        kind = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise AudioError(
+            f"audio of type {kind}; expected a NumPy array of float32 in [-1, 1] or of int16: "
+            "convert it with .astype('float32')"
+        )
+    if samples.ndim != 1:
+        raise AudioError(
+            f"audio of shape {samples.shape}; expected mono, (n_samples,): pick a channel or average them"
+        )
+
+
 def as_float32(samples: npt.NDArray[Any]) -> Audio:
     """Check and convert samples that come from the caller's own program.
 
@@ -172,16 +204,7 @@ def as_float32(samples: npt.NDArray[Any]) -> Audio:
     Raises:
         AudioError: another type or shape, or a sample that is NaN or infinite.
     """
-    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
-        kind = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
-        raise AudioError(
-            f"audio of type {kind}; expected a NumPy array of float32 in [-1, 1] or of int16: "
-            "convert it with .astype('float32')"
-        )
-    if samples.ndim != 1:
-        raise AudioError(
-            f"audio of shape {samples.shape}; expected mono, (n_samples,): pick a channel or average them"
-        )
+    check_samples(samples)
     if samples.dtype == np.int16:
         scaled: Audio = samples.astype(np.float32) / np.float32(32768)
         return scaled
@@ -280,8 +303,16 @@ def _opened(path: Path) -> Iterator[Any]:
     if facts.st_size == 0:
         raise AudioError(f"{path}: an empty file, 0 bytes")
     try:
-        # As bytes, where names are bytes: soundfile refuses those that are not UTF-8.
-        with _Forward(os.fsencode(path) if os.name == "posix" else path) as file:
+        length_at = unfinished_length(path)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        with ExitStack() as stack:
+            # As bytes, where names are bytes: soundfile refuses those that are not UTF-8.
+            source: Any = os.fsencode(path) if os.name == "posix" else path
+            if length_at is not None:
+                source = stack.enter_context(UntilItsEnd(path, length_at))
+            file = stack.enter_context(_Forward(source))
             if file.samplerate < MIN_RATE:
                 raise AudioError(
                     f"{path}: a rate of {file.samplerate} Hz, expected at least {MIN_RATE}; its header is broken"

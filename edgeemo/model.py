@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edgeemo.audio import as_float32, read_audio, resample
+from edgeemo.clip import Clip
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.places import model_path
 from edgeemo.session import ModelFile, check_graph, open_session, read_model_file, session_options
 from edgeemo.stepper import States, Stepper, stepper
 from edgeemo.trial import try_silence
-from edgeemo.windows import iter_windows
+from edgeemo.utterances import is_silent
+from edgeemo.windows import preceded_by_silence, step_bounds, stretches, window_bounds
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
@@ -61,17 +62,52 @@ class Score:
     """What a model says of a whole clip.
 
     Attributes:
-        label: the most probable emotion.
+        label: the most probable emotion; None where there is none to name.
         probabilities: label -> probability, in the model's order, summing to 1: the mean over the clip's windows,
-            or over the steps of a stream graph.
+            or over the steps of a stream graph. Where `label` is None they describe silence.
         duration_s: seconds of audio in the clip.
         n_windows: how many windows or steps that mean is over.
+        reason: why there is no label: `silence`, where nothing is louder than -60 dB; `the channels cancel in their
+            mean`; or `shorter than a step of 0.16 s`. None where there is one.
     """
 
-    label: str
+    label: str | None
     probabilities: dict[str, float]
     duration_s: float
     n_windows: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What a model says of one window of a clip, or of one step of a stream.
+
+    Attributes:
+        start: first sample of the window or step, in the clip.
+        end: the sample after its last.
+        is_silent: whether nothing is louder than -60 dB in it, or in the window's length that ends with a step.
+        probabilities: shape `(n_labels,)`, summing to 1.
+    """
+
+    start: int
+    end: int
+    is_silent: bool
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """The mean over the moments of a clip.
+
+    Attributes:
+        probabilities: shape `(n_labels,)`, summing to 1.
+        n_windows: how many moments it is over.
+        is_silent: whether all of them are.
+    """
+
+    probabilities: Probabilities
+    n_windows: int
+    is_silent: bool
 
 
 class EmotionModel:
@@ -135,6 +171,8 @@ class EmotionModel:
         that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step:
         silence fills its first. Pauses in it reset nothing.
 
+        Any length fits into little memory: a long file is read twice, first to check it and to learn its length.
+
         Args:
             audio: the path of a file; or the samples, mono float32 in [-1, 1] or int16, shape `(n_samples,)`.
             sample_rate: Hz of the samples; a file says its own.
@@ -152,36 +190,51 @@ class EmotionModel:
         if isinstance(audio, Path | str):
             if sample_rate is not None:
                 raise AudioError(f"{audio}: a file says its own rate; leave out sample_rate")
-            source, clip = f"{audio}: ", read_audio(audio, self.sample_rate)
+            clip = Clip.of_file(audio, self.sample_rate)
         else:
             if sample_rate is None:
                 raise AudioError("audio without its rate; give sample_rate, in Hz")
-            source, clip = "", resample(as_float32(audio), sample_rate, self.sample_rate)
-        if len(clip) == 0:
-            raise AudioError(f"{source}no audio in it; expected at least one sample")
-        probabilities, n_windows = self.score(clip)
+            clip = Clip.of_samples(audio, sample_rate, self.sample_rate)
+        mean = self.mean(clip)
+        reason = why_unlabelled(clip, self.metadata.step_samples, is_silent=mean.is_silent)
         return Score(
-            label=self.labels[int(probabilities.argmax())],
-            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
-            duration_s=len(clip) / self.sample_rate,
-            n_windows=n_windows,
+            label=self.labels[int(mean.probabilities.argmax())] if reason is None else None,
+            probabilities=dict(zip(self.labels, mean.probabilities.tolist(), strict=True)),
+            duration_s=clip.duration_s,
+            n_windows=mean.n_windows,
+            reason=reason,
         )
 
-    def score(self, clip: Audio) -> tuple[Probabilities, int]:
-        """`classify` of audio that is at the model's rate already.
+    def mean(self, clip: Clip) -> Mean:
+        """The mean over `moments`.
 
         Args:
-            clip: mono float32 in [-1, 1], shape `(n_samples,)`, at least one sample.
+            clip: at the model's rate.
 
-        Returns:
-            probabilities, shape `(n_labels,)`, summing to 1, and the number of windows or steps they are the mean of.
+        Raises:
+            AudioError: the clip's file cannot be read a second time.
         """
-        scored = self._steps(clip) if self.metadata.mode == "stream" else self._windows(clip)
-        total, n_scored = np.zeros(len(self.labels)), 0  # in double precision; none of them is kept
-        for probabilities in scored:
-            total += probabilities
-            n_scored += 1
-        return (total / n_scored).astype(np.float32), n_scored
+        total, n_windows, silent = (
+            np.zeros(len(self.labels)),
+            0,
+            True,
+        )  # in double precision; no moment is kept
+        for moment in self.moments(clip):
+            total += moment.probabilities
+            n_windows += 1
+            silent = silent and moment.is_silent
+        return Mean((total / n_windows).astype(np.float32), n_windows, silent)
+
+    def moments(self, clip: Clip) -> Iterator[Moment]:
+        """The windows or steps by which a clip is scored (see `classify`), one after the other; at least one.
+
+        Args:
+            clip: at the model's rate.
+
+        Raises:
+            AudioError: the clip's file cannot be read a second time.
+        """
+        return self._steps(clip) if self.metadata.mode == "stream" else self._windows(clip)
 
     def stepper(self) -> Stepper:
         """The model at the start of a stream of its own; for one thread at a time."""
@@ -222,19 +275,23 @@ class EmotionModel:
             f"{self.path.stat().st_size / 1e6:.1f} MB)"
         )
 
-    def _windows(self, clip: Audio) -> Iterator[Probabilities]:
-        for window in iter_windows(clip, self.metadata.window_samples):
-            yield self.predict(window)
+    def _windows(self, clip: Clip) -> Iterator[Moment]:
+        window_samples = self.metadata.window_samples
+        bounds = window_bounds(clip.n_samples, window_samples)
+        for (start, end), window in stretches(clip.blocks(), bounds):
+            silent = is_silent(window, self.sample_rate)
+            yield Moment(start, end, silent, self.predict(preceded_by_silence(window, window_samples)))
 
-    def _steps(self, clip: Audio) -> Iterator[Probabilities]:
-        """The probabilities of the steps by which a clip is scored, at least one."""
-        steps, step_samples = self.stepper(), self.metadata.step_samples
-        first_scored_end = min(self.metadata.window_samples, len(clip))
-        for end in range((len(clip) - 1) % step_samples + 1, len(clip) + 1, step_samples):
-            step = clip[max(0, end - step_samples) : end]
-            probabilities = steps.step(np.pad(step, (step_samples - len(step), 0)))
+    def _steps(self, clip: Clip) -> Iterator[Moment]:
+        steps, window_samples = self.stepper(), self.metadata.window_samples
+        first_scored_end = min(window_samples, clip.n_samples)
+        n_silent = 0  # samples that the silence so far has lasted
+        bounds = step_bounds(clip.n_samples, self.metadata.step_samples)
+        for (start, end), step in stretches(clip.blocks(), bounds):
+            n_silent = n_silent + len(step) if is_silent(step, self.sample_rate) else 0
+            probabilities = steps.step(preceded_by_silence(step, self.metadata.step_samples))
             if end >= first_scored_end:
-                yield probabilities
+                yield Moment(start, end, n_silent >= min(window_samples, end), probabilities)
 
     def _checked(self) -> States:
         """Validation at load, never at the first inference; the states after one window of silence."""
@@ -259,6 +316,19 @@ class EmotionModel:
             carried={state.next_name: state.name for state in m.states},
             n_runs=math.ceil(m.window_samples / n_samples),
         )
+
+
+def why_unlabelled(clip: Clip, step_samples: int, *, is_silent: bool) -> str | None:
+    """Why no emotion is named for a clip; None where one is.
+
+    Args:
+        clip: the clip.
+        step_samples: the step of the model, at the clip's rate: nothing shorter has an emotion to be heard.
+        is_silent: whether all moments of the clip are.
+    """
+    if clip.n_samples < step_samples:
+        return f"shorter than a step of {step_samples / clip.sample_rate:g} s"
+    return clip.why_silent() if is_silent else None
 
 
 def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgeemo.audio import native_rate, read_blocks, to_mono
 from edgeemo.errors import DeviceError
+from edgeemo.sound_server import obstacle
 
 Audio = npt.NDArray[np.float32]
 
@@ -156,6 +157,13 @@ def list_devices() -> list[InputDevice]:
         for device in sounddevice.query_devices()
         if device["max_input_channels"] > 0
     ]
+
+
+def no_microphone() -> DeviceError:
+    """What to raise where there is no input device: it says why, as far as that is known."""
+    if (reason := obstacle()) is None:
+        return DeviceError("no microphone found; plug one in, or listen to a file with --file")
+    return DeviceError(f"no microphone found: {reason}, or listen to a file with --file")
 
 
 class Microphone:
@@ -369,7 +377,7 @@ def _capture_settings(device: InputDevice) -> tuple[int, int]:
 def _find_device(wanted: int | str | None) -> InputDevice:
     devices = list_devices()
     if not devices:
-        raise DeviceError("no microphone found; plug one in, or listen to a file with --file")
+        raise no_microphone()
     if wanted is None:
         found = [d for d in devices if d.is_default]
     elif isinstance(wanted, int):

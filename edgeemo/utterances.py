@@ -18,6 +18,19 @@ MARGIN_DB = 6.0
 MINIMUM_DB = -60.0
 RISE_DB_PER_S = 3.0
 
+_PIECE_S = 0.16  # a step of the shipped models
+
+
+def is_silent(audio: Audio, sample_rate: int) -> bool:
+    """Whether no piece of audio, as long as a step, is above `MINIMUM_DB`: then no step of it could be speech.
+
+    Args:
+        audio: mono float32 in [-1, 1], shape `(n_samples,)`.
+        sample_rate: Hz of it.
+    """
+    size = max(1, round(_PIECE_S * sample_rate))
+    return all(_level_db(audio[start : start + size]) <= MINIMUM_DB for start in range(0, len(audio), size))
+
 
 class UtteranceDetector:
     """Finds the steps of a stream with which utterances begin.
@@ -86,7 +99,8 @@ class UtteranceDetector:
         Returns:
             whether an utterance begins with this step.
         """
-        level_db = self._level_db(audio)
+        # No lower than the lowest floor that makes a difference.
+        level_db = max(_level_db(audio), self._minimum_db - self._margin_db)
         if self._floor_db is None:
             self._floor_db = level_db
             is_speech = level_db > self._minimum_db
@@ -109,8 +123,8 @@ class UtteranceDetector:
         assert self._floor_db is not None
         return level_db > max(self._floor_db + self._margin_db, self._minimum_db)
 
-    def _level_db(self, audio: Audio) -> float:
-        """RMS in dB re 1, limited from below to the lowest floor that makes a difference."""
-        lowest_db = self._minimum_db - self._margin_db
-        power = float(np.dot(audio, audio)) / len(audio)
-        return max(10 * math.log10(power), lowest_db) if power > 0 else lowest_db
+
+def _level_db(audio: Audio) -> float:
+    """RMS of at least one sample, in dB re 1."""
+    power = float(np.dot(audio, audio)) / len(audio)
+    return 10 * math.log10(power) if power > 0 else -math.inf

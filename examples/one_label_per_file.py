@@ -2,7 +2,8 @@
 
     python examples/one_label_per_file.py call.wav meeting.flac
 
-prints a line per file: its name, the most probable emotion and how probable that is.
+prints a line per file: its name, the most probable emotion and how probable that is, or
+why there is no emotion to name.
 A file that cannot be read is reported on stderr, the others go on, and the exit code
 is 1.
 """
@@ -22,7 +23,10 @@ def main(paths: list[str]) -> int:
             print(error, file=sys.stderr)
             exit_code = 1
         else:
-            print(f"{path}\t{score.label}\t{score.probabilities[score.label]:.2f}")
+            if score.label is None:
+                print(f"{path}\t({score.reason})")
+            else:
+                print(f"{path}\t{score.label}\t{score.probabilities[score.label]:.2f}")
     return exit_code
 
 

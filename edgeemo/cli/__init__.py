@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgeemo import __version__
+from edgeemo.cli import plain
 from edgeemo.cli.bench import bench_command
 from edgeemo.cli.classify import classify_command
 from edgeemo.cli.data import data_command
@@ -95,5 +96,5 @@ def main() -> None:
     # File names are bytes, and not every terminal shows block characters.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=plain.ERRORS)
     app()

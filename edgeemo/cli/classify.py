@@ -15,14 +15,14 @@ import typer
 
 from edgeemo.cli.extras import extras
 from edgeemo.cli.quiet import quiet_libraries
-from edgeemo.cli.tables import stdout_console
+from edgeemo.cli.tables import stderr_console, stdout_console
 from edgeemo.errors import AudioError
 from edgeemo.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeemo.classify import Classifier, ClipFailure, ClipScore
+    from edgeemo.classify import Classifier, ClipFailure, Result
 
 
 _PIPE_COLUMNS = 1000
@@ -66,6 +66,13 @@ def classify_command(
             show_default=False,
         ),
     ] = None,
+    timeline: Annotated[
+        bool,
+        typer.Option(
+            "--timeline",
+            help="For long files: a row for each window of a clip, or each step of a stream model, with its time.",
+        ),
+    ] = False,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +84,8 @@ def classify_command(
     ] = None,
 ) -> None:
     """Score whole clips of any length and rate: the mean probabilities over each clip's windows.
+
+    Where there is no emotion to name, as in silence, the label is empty and the reason is given.
 
     A file that cannot be read is named and counted, and the others are scored all the same; the exit code is then 1.
     """
@@ -93,132 +102,149 @@ def classify_command(
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
     classifier = Classifier([edgeemo.load(name) for name in model or [DEFAULT_MODEL]])
     if ray is not None and output is not None:
-        _classify_archive(classifier, files, output, address=ray)
+        _classify_archive(classifier, files, output, address=ray, timeline=timeline)
     else:
-        _classify_here(classifier, files, format_ or _format_of(output), output)
+        _classify_here(classifier, files, format_ or _format_of(output), output, timeline=timeline)
 
 
 def _classify_here(
-    classifier: Classifier, files: Sequence[Path], format_: Format, output: Path | None
+    classifier: Classifier, files: Sequence[Path], format_: Format, output: Path | None, *, timeline: bool
 ) -> None:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgeemo.classify import ClipFailure
+    from edgeemo.classify import ClipFailure, ClipScore, TimelineFailure
     from edgeemo.files import check_writable, write_text
 
     if output is not None:
         check_writable(output)
-    found = _find(files)
+    found = _find(files, TimelineFailure if timeline else ClipFailure)
     columns = (TextColumn("classify"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    results: list[ClipScore | ClipFailure] = []
+    score = classifier.timelines if timeline else classifier.classify
+    results: list[Result] = []
     with quiet_libraries():  # MP3 decoders write about damaged files what edgeemo says itself
-        console = Console(stderr=True)
+        console = stderr_console()
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(found))
             for item in found:
-                result = item if isinstance(item, ClipFailure) else next(classifier.classify([item]))
-                if isinstance(result, ClipFailure):
-                    progress.console.print(
-                        result.error, style="red", markup=False, highlight=False, soft_wrap=True
-                    )
-                results.append(result)
+                of_item = [item] if isinstance(item, ClipFailure) else score([item])
+                for result in of_item:
+                    if isinstance(result, ClipFailure):
+                        progress.console.print(
+                            result.error, style="red", markup=False, highlight=False, soft_wrap=True
+                        )
+                    results.append(result)
                 progress.advance(task)
 
     if output is None and format_ is Format.TABLE and sys.stdout.isatty():
-        stdout_console(_PIPE_COLUMNS).print(_table(results, classifier.labels))
+        stdout_console(_PIPE_COLUMNS).print(_table(results, classifier.labels, timeline=timeline))
     else:
         write = {Format.TABLE: as_table, Format.CSV: as_csv, Format.JSON: as_json}[format_]
-        text = write(results, classifier.labels)
+        text = write(results, classifier.labels, timeline=timeline)
         if output is None:
             sys.stdout.write(text)
             sys.stdout.flush()
         else:
             write_text(output, text)
+    n_unlabelled = sum(isinstance(result, ClipScore) and result.label is None for result in results)
+    if n_unlabelled:
+        typer.echo(f"{n_unlabelled} of {len(found)} got no label: silent, or too short", err=True)
     n_failed = sum(isinstance(result, ClipFailure) for result in results)
     if n_failed:
-        typer.echo(f"{n_failed} of {len(results)} could not be scored", err=True)
+        typer.echo(f"{n_failed} of {len(found)} could not be scored", err=True)
         raise typer.Exit(1)
 
 
-def _classify_archive(classifier: Classifier, files: Sequence[Path], output: Path, *, address: str) -> None:
+def _classify_archive(
+    classifier: Classifier, files: Sequence[Path], output: Path, *, address: str, timeline: bool
+) -> None:
     from edgeemo.archive import classify_archive
     from edgeemo.classify import ClipFailure
 
     # A path that leads nowhere becomes a row too: no node can read it.
-    found = [item.path if isinstance(item, ClipFailure) else item for item in _find(files)]
+    found = [item.path if isinstance(item, ClipFailure) else item for item in _find(files, ClipFailure)]
     with extras(), quiet_libraries():
-        done = classify_archive(classifier, found, output, address=address, progress_bar=sys.stderr.isatty())
+        done = classify_archive(
+            classifier, found, output, address=address, timeline=timeline, progress_bar=sys.stderr.isatty()
+        )
     typer.echo(f"{done.n_scored} scored, {done.n_unreadable} could not be: {output}")
     if done.n_unreadable:
         raise typer.Exit(1)
 
 
-def as_csv(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
-    """CSV text: one row per file, one column `p_LABEL` per class; a file that failed has only its `error`."""
+def as_csv(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool = False) -> str:
+    """CSV text: one row per result, one column `p_LABEL` per class; a file that failed has only its `error`."""
     from edgeemo.classify import columns, to_row
 
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns(labels), lineterminator="\n")
+    writer = csv.DictWriter(text, columns(labels, timeline=timeline), lineterminator="\n")
     writer.writeheader()
     writer.writerows(to_row(result, labels) for result in results)
     return text.getvalue()
 
 
-def as_json(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
-    """JSON text: a list of one object per file, all with the same keys; `error` is null for a score."""
-    return json.dumps([result.to_dict(labels) for result in results], ensure_ascii=False, indent=1) + "\n"
+def as_json(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool = False) -> str:
+    """JSON text: a list of one object per result, all with the same keys; `error` is null for a score."""
+    del timeline  # the objects name their keys
+    # One after another: a long timeline as objects would take hundreds of megabytes.
+    objects = (json.dumps(result.to_dict(labels), ensure_ascii=False, indent=1) for result in results)
+    return "[\n" + ",\n".join(" " + text.replace("\n", "\n ") for text in objects) + "\n]\n"
 
 
-def as_table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> str:
+def as_table(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool = False) -> str:
     """A table as plain text, as wide as its content."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=_PIPE_COLUMNS)
     with console.capture() as capture:
-        console.print(_table(results, labels))
+        console.print(_table(results, labels, timeline=timeline))
     return capture.get()
 
 
-def _table(results: Sequence[ClipScore | ClipFailure], labels: tuple[str, ...]) -> Table:
+def _table(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    times = {"start_s": "from", "end_s": "to"} if timeline else {"duration_s": "seconds"}
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
-    table.add_column("seconds", justify="right")
+    for title in times.values():
+        table.add_column(title, justify="right")
     table.add_column("label")
     for name in labels:
         table.add_column(name, justify="right")
     for result in results:
         row = result.to_dict(labels)
+        path = Text(row["path"])
         if row["error"] is not None:
-            table.add_row(Text(row["path"]), "", Text("not read", style="red"))
+            table.add_row(path, *[""] * len(times), Text("not read", style="red"))
+            continue
+        seconds = [f"{row[key]:.2f}" for key in times]
+        if row["label"] is None:
+            table.add_row(path, *seconds, Text(f"({row['reason']})", style="dim"))
             continue
         cells = [
             Text(f"{p:.2f}", style="bold" if name == row["label"] else "dim")
             for name, p in row["probabilities"].items()
         ]
-        table.add_row(Text(row["path"]), f"{row['duration_s']:.2f}", Text(row["label"], style="bold"), *cells)
+        table.add_row(path, *seconds, Text(row["label"], style="bold"), *cells)
     return table
 
 
-def _find(arguments: Sequence[Path]) -> list[Path | ClipFailure]:
+def _find(arguments: Sequence[Path], failure: type[ClipFailure]) -> list[Path | ClipFailure]:
     """The files behind each argument, each once; an argument without any, or one that cannot be searched, fails."""
     from edgeemo.audio import find_audio
-    from edgeemo.classify import ClipFailure
 
     found: dict[Path, Path | ClipFailure] = {}
 
     def unreadable(error: OSError) -> None:
         folder = Path(error.filename)
-        found[folder] = ClipFailure(folder, f"{folder}: this folder cannot be searched ({error.strerror})")
+        found[folder] = failure(folder, f"{folder}: this folder cannot be searched ({error.strerror})")
 
     for argument in arguments:
         try:
             paths = find_audio([argument], unreadable)
         except AudioError as error:
-            found.setdefault(argument, ClipFailure(argument, " ".join(str(error).split())))
+            found.setdefault(argument, failure(argument, " ".join(str(error).split())))
             continue
         for path in paths:
             found.setdefault(path, path)

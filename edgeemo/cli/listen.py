@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.quiet import quiet_libraries
-from edgeemo.errors import DeviceError, EdgeEmoError
+from edgeemo.errors import EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _shown(
 
     from edgeemo.view import Picture, view_for
 
-    with view_for(Console()) as view:
+    with view_for(Console(force_terminal=sys.stdout.isatty())) as view:  # whatever FORCE_COLOR says
         name = model.metadata.variant
         yield lambda step: view.show(Picture.of(source.name, name, step, statistics))
 
@@ -135,7 +135,7 @@ def _write_summary(statistics: LoopStatistics, as_json: bool) -> None:
 def _show_devices(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from edgeemo.sources import list_devices
+    from edgeemo.sources import list_devices, no_microphone
 
     devices = list_devices()
     if as_json:
@@ -143,7 +143,7 @@ def _show_devices(as_json: bool) -> None:
             print(json.dumps(asdict(device)))
         return
     if not devices:
-        raise DeviceError("no microphone found; plug one in, or listen to a file with --file")
+        raise no_microphone()
     for device in devices:
         mark = "*" if device.is_default else " "
         print(f"{mark}{device.index:3}  {device.name}  ({device.channels} channels, {device.sample_rate} Hz)")

@@ -70,7 +70,7 @@ def info_command(
     from rich.text import Text
 
     from edgeemo.images import load_model
-    from edgeemo.metadata import KEY
+    from edgeemo.metadata import KEY, Metadata
     from edgeemo.places import model_path
 
     loaded = load_model(model_path(model))
@@ -82,8 +82,8 @@ def info_command(
     console = stdout_console(_PIPE_COLUMNS)
     console.print(Text(metadata["name"], style="bold"), Text(metadata["summary"]))
     scores = metadata.pop("scores", [])
-    if "states" in metadata:
-        metadata["states"] = {s["name"]: f"{s['shape']}, {s['holds']}" for s in metadata["states"]}
+    if isinstance(loaded.metadata, Metadata):  # of images, a key of this name is anybody's
+        metadata["states"] = {s.name: f"{list(s.shape)}, {s.holds}" for s in loaded.metadata.states}
     # Single values before tables, which may be pages long.
     metadata = dict(sorted(metadata.items(), key=lambda item: isinstance(item[1], dict)))
     for title, values in {"file": facts, "model": metadata}.items():

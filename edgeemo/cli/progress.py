@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgeemo.cli.tables import stderr_console
+
 Report = Callable[[str, int, int], None]
 
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """A bar on stderr for each kind of work, shown while that is under way; nothing where stderr is no terminal."""
-    from rich.console import Console
+    """A bar on stderr for each kind of work, while that is under way; nothing where stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = stderr_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.extras import extras, workstation
-from edgeemo.cli.tables import screen_table, stdout_console
+from edgeemo.cli.tables import screen_table, stderr_console, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,6 @@ class _Bar:
     """A progress bar over the cells on stderr, and a line for each cell that ends."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -117,7 +116,7 @@ class _Bar:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._progress = Progress(*columns, console=stderr_console())
         self._task = self._progress.add_task("cells", total=None)
 
     def __enter__(self) -> _Bar:

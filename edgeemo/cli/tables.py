@@ -1,4 +1,4 @@
-"""Tables on the screen."""
+"""Consoles, and tables on the screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stdout_console(pipe_columns: int) -> Console:
-    """A console as wide as the terminal; where stdout is none, as wide as given."""
+    """A console as wide as the terminal; where stdout is not one, as wide as given."""
     from rich.console import Console
 
     class Stdout(Console):
@@ -20,6 +20,13 @@ def stdout_console(pipe_columns: int) -> Console:
             raise  # whoever called rich decides; it would end the program as if something had failed
 
     return Stdout(width=None if sys.stdout.isatty() else pipe_columns)
+
+
+def stderr_console() -> Console:
+    """A console on stderr that moves no cursor where that is a file, whatever `FORCE_COLOR` says."""
+    from rich.console import Console
+
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())
 
 
 def screen_table(

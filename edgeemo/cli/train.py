@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeemo.cli.extras import workstation
+from edgeemo.cli.tables import stderr_console
 
 if TYPE_CHECKING:
     from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics
@@ -84,7 +85,6 @@ class _Bar:
     """A progress bar over all epochs of all cells, on stderr; early stopping makes it jump."""
 
     def __init__(self, n_cells: int, n_epochs: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self._n_epochs = n_epochs
@@ -95,7 +95,7 @@ class _Bar:
             TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=stderr_console(),
         )
         self._task = self._progress.add_task("starting", total=n_cells * n_epochs)
 

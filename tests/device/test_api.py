@@ -129,6 +129,20 @@ def test_what_is_not_audio(
     assert "\n" not in str(error.value)
 
 
+def test_silence_has_no_label(either_model: edgeemo.EmotionModel) -> None:
+    samples = sound(2.0, 16000)
+    for audio, reason in (
+        (samples, None),
+        (8e-3 * samples, "silence"),  # -62 dB
+        (1.25e-2 * samples, None),  # -58 dB
+        (np.concatenate([0 * samples, samples[:4000], 0 * samples]), None),
+        (samples[:2000], "shorter than a step of 0.16 s"),
+    ):
+        score = either_model.classify(0.99 * audio, sample_rate=16000)
+        assert (score.reason, score.label is None) == (reason, reason is not None)
+        assert sum(score.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
 def test_a_listener_takes_float32_or_int16(either_model: edgeemo.EmotionModel) -> None:
     samples = (sound(2.0, 16000) * 32767).astype(np.int16)
     of_int = edgeemo.Listener(either_model, sample_rate=16000).push(samples)

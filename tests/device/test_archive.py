@@ -106,6 +106,18 @@ def test_command_led_by_a_task_inside_the_cluster(
     assert rows_of(output) == rows_here(classifier, [*archive.rglob("*.wav"), tmp_path / "gone.wav"])
 
 
+def test_timelines_of_an_archive(cluster: Any, tiny_model_path: Path, archive: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    options = ("--model", tiny_model_path, "--ray", cluster.address, "--timeline", "-o", output)
+    result = run(archive, *options)
+    assert (result.exit_code, result.stdout) == (1, f"{N_CLIPS} scored, 2 could not be: {output}\n")
+    classifier = Classifier([EmotionModel(tiny_model_path)])
+    paths = sorted(archive.rglob("*.wav"))
+    expected = [to_row(row, classifier.labels) for row in classifier.timelines(paths)]
+    assert len(expected) > len(paths)
+    assert rows_of(output) == expected
+
+
 def test_failed_job_is_one_line_and_leaves_nothing(
     cluster: Any, tiny_model_path: Path, archive: Path, tmp_path: Path
 ) -> None:
@@ -177,7 +189,9 @@ def test_rows_that_went_to_a_folder_of_another_node_are_missed(tmp_path: Path) -
     import pyarrow.parquet as pq
 
     for i, error in enumerate(("no audio", None)):
-        pq.write_table(pa.table({"error": pa.array([error, None], pa.string())}), tmp_path / f"{i}.parquet")
+        errors = pa.array([error, None, None], pa.string())  # the last clip has two rows
+        paths = pa.array([f"{i}a", f"{i}b", f"{i}b"])
+        pq.write_table(pa.table({"path": paths, "error": errors}), tmp_path / f"{i}.parquet")
     assert _summary(tmp_path, n_clips=4) == ArchiveSummary(n_scored=3, n_unreadable=1)
-    with pytest.raises(ClusterError, match=r"4 rows for 5 clips .* all nodes share"):
+    with pytest.raises(ClusterError, match=r"4 of 5 clips .* all nodes share"):
         _summary(tmp_path, n_clips=5)

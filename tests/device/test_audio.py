@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -333,3 +335,47 @@ def test_a_flac_stream_of_unknown_length(tmp_path: Path, n_samples: int) -> None
     with soundfile.SoundFile(path) as file:
         assert file.frames > 1 << 60, "nothing is unknown: the test cannot fail"
     np.testing.assert_array_equal(read_audio(path, 16000), expected)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
+@pytest.mark.parametrize("riff_size", [0, 36, None])
+@pytest.mark.parametrize("data_size", [0, 0xFFFFFFFF])
+def test_a_wav_of_a_recorder_that_was_switched_off(
+    tmp_path: Path, subtype: str, riff_size: int | None, data_size: int
+) -> None:
+    """Its header, written first, says that it holds nothing."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([noise(48000), noise(48000, seed=1)], axis=1), 16000, subtype=subtype)
+    expected = read_audio(path, 16000)
+    content = bytearray(path.read_bytes())
+    if riff_size is not None:
+        content[4:8] = riff_size.to_bytes(4, "little")
+    start = content.index(b"data") + 4
+    content[start : start + 4] = data_size.to_bytes(4, "little")
+    path.write_bytes(content[:-1])  # in the middle of a sample
+    found = read_audio(path, 16000)
+    assert 47_999 <= len(found) <= 48_000
+    np.testing.assert_array_equal(found[:47_999], expected[:47_999])
+    for block_samples in (100, 48_000):
+        np.testing.assert_array_equal(np.concatenate(list(read_blocks(path, block_samples))), found)
+
+
+@pytest.mark.parametrize("after", [b"", b"LIST\x04\0\0\0INFO", b"id3 \x03\0\0\0abc\0bext\0\0\0\0"])
+def test_a_finished_wav_of_no_samples_holds_no_audio(tmp_path: Path, after: bytes) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0, np.float32), 16000, subtype="PCM_16")
+    path.write_bytes(path.read_bytes() + after)
+    with pytest.raises(AudioError, match="0 samples"):
+        read_audio(path, 16000)
+
+
+@pytest.mark.parametrize("filler", [b"\0\0\0\0\0\0\0\0", b"note\0\0\0\0"])
+@pytest.mark.parametrize("start", [b"", b"data\0\0\0\0"])
+def test_a_wav_of_endless_chunks_is_given_up(tmp_path: Path, start: bytes, filler: bytes) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0, np.float32), 16000, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:36] + start + 2_000_000 * filler)
+    start_s = time.monotonic()
+    with contextlib.suppress(AudioError):
+        next(read_blocks(path, 100))
+    assert time.monotonic() - start_s < 1

@@ -125,6 +125,113 @@ def test_unreadable_file_does_not_stop_the_rest(
         assert failure.error.count("\n") == 0
 
 
+@pytest.fixture
+def unheard(tmp_path: Path) -> dict[str, Path]:
+    """Clips without an emotion, by the reason that a row gives."""
+    voice = speech_like(16000 * 2, 16000)
+    made = {
+        "silence": 1e-4 * voice,
+        "the channels cancel in their mean": np.stack([voice, -voice], axis=1),
+        "shorter than a step of 0.16 s": voice[:1] + 0.5,
+    }
+    for i, audio in enumerate(made.values()):
+        soundfile.write(tmp_path / f"unheard {i}.wav", audio, 16000, subtype="FLOAT")
+    return {reason: tmp_path / f"unheard {i}.wav" for i, reason in enumerate(made)}
+
+
+def test_no_emotion_where_there_is_none(
+    either_model: EmotionModel, unheard: dict[str, Path], clips: list[Path]
+) -> None:
+    paths = [clips[0], *unheard.values()]
+    for format_ in "json", "csv", "table":
+        result = run("-m", either_model.path, "-f", format_, *paths)
+        assert (result.exit_code, result.stderr) == (0, "3 of 4 got no label: silent, or too short\n")
+        if format_ == "json":
+            rows = json.loads(result.stdout)
+            assert [row["reason"] for row in rows] == [None, *unheard]
+            assert [row["label"] is None for row in rows] == [False, True, True, True]
+            assert [row["probabilities"] is None for row in rows] == [False, True, True, True]
+        elif format_ == "csv":
+            of_csv = list(csv.DictReader(io.StringIO(result.stdout)))
+            assert [row["reason"] for row in of_csv] == ["", *unheard]
+            assert [row["label"] == row["p_low"] == "" for row in of_csv] == [False, True, True, True]
+            assert {row["error"] for row in of_csv} == {""}
+        else:
+            assert all(f"({reason})" in result.stdout for reason in unheard)
+
+
+# --- Timelines
+
+
+def test_a_timeline_is_what_the_score_is_the_mean_of(either_model: EmotionModel, clips: list[Path]) -> None:
+    m = either_model.metadata
+    classifier = Classifier([either_model])
+    for path in clips:
+        moments, score = list(classifier.timeline(path)), classifier.score_clip(path)
+        mean = np.mean([moment.probabilities for moment in moments], axis=0)
+        np.testing.assert_allclose(mean, score.probabilities, atol=1e-6)
+        assert len(moments) == score.n_windows
+        assert moments[-1].end_s == score.duration_s
+        length = min(m.window_s if m.mode == "window" else m.step_s, score.duration_s)
+        for moment in moments:
+            assert moment.end_s - moment.start_s == pytest.approx(length)
+            assert moment.label == either_model.labels[int(moment.probabilities.argmax())]
+
+
+def test_a_timeline_names_no_emotion_for_its_silence(either_model: EmotionModel, tmp_path: Path) -> None:
+    m = either_model.metadata
+    voice = speech_like(either_model.sample_rate, either_model.sample_rate)
+    silence = np.zeros(3 * m.window_samples, np.float32)
+    soundfile.write(tmp_path / "a.wav", np.concatenate([silence, voice, silence]), either_model.sample_rate)
+    voice_s = (
+        len(silence) / either_model.sample_rate,
+        (len(silence) + len(voice)) / either_model.sample_rate,
+    )
+    moments = list(Classifier([either_model]).timeline(tmp_path / "a.wav"))
+    for moment in moments:
+        heard_from = moment.end_s - m.window_s
+        if moment.end_s <= voice_s[0] or heard_from >= voice_s[1]:
+            assert (moment.label, moment.reason) == (None, "silence")
+    assert {moment.reason for moment in moments} == {None, "silence"}
+
+
+def test_timelines_of_models_that_hear_the_same(
+    model: EmotionModel, stream_model: EmotionModel, clips: list[Path]
+) -> None:
+    (one, of_two) = (list(Classifier(models).timeline(clips[0])) for models in ([model], [model, model]))
+    for a, b in zip(one, of_two, strict=True):
+        assert (a.start_s, a.end_s, a.label) == (b.start_s, b.end_s, b.label)
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-7)
+    with pytest.raises(ModelError, match="2 models that differ in mode"):
+        list(Classifier([model, stream_model]).timeline(clips[0]))
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "table"])
+def test_the_command_writes_timelines(
+    either_model: EmotionModel, clips: list[Path], tmp_path: Path, format_: str
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.touch()
+    result = run(
+        "-m", either_model.path, "--timeline", "-f", format_, clips[0], bad, tmp_path / "gone", clips[1]
+    )
+    assert result.exit_code == 1
+    assert result.stderr.endswith("2 of 4 could not be scored\n")
+    classifier = Classifier([either_model])
+    of_clips = [[*classifier.timeline(path)] for path in (clips[0], clips[1])]
+    n_rows = len(of_clips[0]) + 2 + len(of_clips[1])
+    if format_ == "table":
+        assert len(result.stdout.splitlines()) == 1 + n_rows
+        return
+    rows = json.loads(result.stdout) if format_ == "json" else [*csv.DictReader(io.StringIO(result.stdout))]
+    assert len(rows) == n_rows
+    assert len({tuple(row) for row in rows}) == 1, "rows differ in their keys"
+    times = [(row["path"], float(row["start_s"]), float(row["end_s"])) for row in rows if not row["error"]]
+    expected = [(str(m.path), round(m.start_s, 3), round(m.end_s, 3)) for ms in of_clips for m in ms]
+    assert times == expected
+    assert [bool(row["label"]) for row in rows].count(False) == 2
+
+
 def scores(classifier: Classifier, clips: list[np.ndarray]) -> list[np.ndarray]:
     return [classifier.score_audio(clip)[0] for clip in clips]
 
@@ -204,6 +311,11 @@ def test_csv_has_a_row_per_file_in_the_order_given(
         assert row["error"] == ""
 
 
+def test_json_is_indented_by_one(tiny_model_path: Path, clips: list[Path]) -> None:
+    text = run("-m", tiny_model_path, "-f", "json", *clips).stdout
+    assert text == json.dumps(json.loads(text), indent=1) + "\n"
+
+
 def test_json_says_what_the_library_says(either_model: EmotionModel, clips: list[Path]) -> None:
     rows = json.loads(run("-m", either_model.path, "-f", "json", *clips).stdout)
     classifier = Classifier([either_model])
@@ -260,11 +372,12 @@ def test_output_file_takes_its_format_from_its_suffix(
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("options", [["--output", "scores", "--format", "csv"], []])
+@pytest.mark.parametrize("options", [["-o", "scores", "--format", "csv"], []])
 def test_ray_writes_parquet_to_a_folder(options: list[str], tiny_model_path: Path, clips: list[Path]) -> None:
     result = run("-m", tiny_model_path, "--ray", "local", *options, clips[0])
     assert result.exit_code == 2
-    assert ("--ray writes Parquet" if options else "needs --output") in " ".join(result.stderr.split())
+    expected = "--ray writes Parquet" if options else "needs --output"
+    assert expected in " ".join(result.stderr.split())
 
 
 def test_missing_model_is_one_line(clips: list[Path]) -> None:

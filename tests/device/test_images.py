@@ -187,6 +187,16 @@ def test_bench_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 # --- the other commands --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("states", ["5", "null", "[1]", '[{"name": "a"}]', '{"a": 1}'])
+def test_info_of_an_image_model_takes_a_stray_key_as_it_is(tmp_path: Path, states: str) -> None:
+    tools = json.dumps(ImageModel(IMAGE).metadata.tools)
+    stray = f'"states": {states}'
+    path = patched(IMAGE, tmp_path, (f'"tools": {tools}', stray.ljust(len(f'"tools": {tools}'))))
+    result = run("info", path)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines() if "states" in line] == ["states"]
+
+
 def test_info_shows_every_field(model: ImageModel) -> None:
     result = run("info", IMAGE)
     assert result.exit_code == 0, result.output
