@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -169,7 +168,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(None, "a folder; expected a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f"{_PREFIX}{os.urandom(6).hex()}{path.suffix}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         if sys.platform == "win32":  # nobody can rename an open file there

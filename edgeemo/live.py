@@ -5,7 +5,6 @@ Microphone and file go through the same `Listener` and the same `listen`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -221,6 +220,8 @@ async def listen_async(
         >>> len(asyncio.run(labels()))
         59
     """
+    import asyncio  # takes a tenth of the time of loading all that `listen` needs, and only this needs it
+
     steps = listen(source, model, seconds=seconds)
     while True:
         step = asyncio.ensure_future(asyncio.to_thread(next, steps, None))

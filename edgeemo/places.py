@@ -94,6 +94,8 @@ def _find(
         return path
     files = (p for s in (suffix, ".json") for p in folder.glob(f"*{s}") if not p.name.startswith("."))
     known = ", ".join(sorted(path.stem for path in files)) or "none"
+    if folder == _BUNDLED / "models":
+        known += " (fp16, Pure LSTM in fp32 and models of images are in models/ of edgeemo's repository only)"
     raise error(f"no {what} called {name_or_path!r}; known: {known}; or give the path of a {suffix} file")
 
 

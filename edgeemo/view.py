@@ -1,6 +1,6 @@
 """What a person sees of the live loop: a display that is redrawn in a terminal, plain lines elsewhere.
 
-A view shows one `Picture` after another.
+A view shows one `Picture` after another. Rich is loaded only where something is drawn.
 """
 
 from __future__ import annotations
@@ -9,18 +9,16 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
-
-from rich.align import Align
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from edgeemo.live import Step
 from edgeemo.statistics import LoopStatistics
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 WIDTH = 78
 _REDRAW_S = 0.1
@@ -82,15 +80,23 @@ class View(Protocol):
     ) -> None: ...
 
 
-def view_for(console: Console) -> View:
-    """A `LiveView` where `console` is a terminal, else a `PlainView`."""
-    return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(console)
+def view_for(file: TextIO) -> View:
+    """A `LiveView` where `file` is a terminal that can be drawn in, else a `PlainView`."""
+    if not file.isatty():
+        return PlainView(file)
+
+    from rich.console import Console
+
+    console = Console(file=file)
+    return PlainView(file) if console.is_dumb_terminal else LiveView(console)
 
 
 class LiveView:
     """Redraws `render(picture)` in place, at most ten times a second; the last picture stays."""
 
     def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
         self._live = Live(console=console, auto_refresh=False)
         self._last_s = -math.inf
         self._waiting: Picture | None = None
@@ -122,8 +128,8 @@ class LiveView:
 class PlainView:
     """Writes a line for each new label or pause, and one for each second of the stream: for pipes and log files."""
 
-    def __init__(self, console: Console) -> None:
-        self._file = console.file
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
         self._label: str | None = None
         self._second = -1
 
@@ -158,6 +164,12 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
 
     `benchmarks/listen_picture.py` makes the one in the README.
     """
+    from rich.align import Align
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
     name_width = max(map(len, picture.probabilities))
     bar_width = max(10, width - name_width - 20)
     bars = Table.grid(padding=(0, 2))
@@ -189,6 +201,8 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
 
 
 def _bar(p: float, width: int, style: str) -> Text:
+    from rich.text import Text
+
     eighths = round(8 * width * min(max(p, 0.0), 1.0))
     full, rest = divmod(eighths, 8)
     bar = "█" * full + (_EIGHTHS[rest] if rest else "")
@@ -196,6 +210,8 @@ def _bar(p: float, width: int, style: str) -> Text:
 
 
 def _number(name: str, value: str, style: str = "bold") -> Text:
+    from rich.text import Text
+
     return Text.assemble((f"{name} ", "dim"), (value, style))
 
 

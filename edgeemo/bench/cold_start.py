@@ -85,14 +85,28 @@ class ColdStart:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColdStarts:
+    """What `cold_starts` measured.
+
+    Attributes:
+        models: of each file, in their order.
+        libraries_ms: from just before a process starts until it has imported numpy and onnxruntime, and nothing of
+            edgeemo.
+    """
+
+    models: tuple[ColdStart, ...]
+    libraries_ms: Latency
+
+
 def cold_starts(
     paths: Sequence[Path],
     *,
     n_starts: int,
     n_threads: int = 1,
     on_progress: Progress = lambda what, done, total: None,
-) -> list[ColdStart]:
-    """Start `n_starts` fresh processes per model, the models in turn.
+) -> ColdStarts:
+    """Start `n_starts` fresh processes per model and as many without one, in turn.
 
     Args:
         paths: the model files.
@@ -100,18 +114,28 @@ def cold_starts(
         n_threads: onnxruntime's intra-op threads.
         on_progress: told before each process how many there were.
 
-    Returns:
-        one result per file, in their order.
-
     Raises:
         EdgeEmoError: a process failed.
     """
     runs: list[list[FirstLabel]] = [[] for _ in paths]
+    libraries_ms = []
     for i in range(n_starts):
+        libraries_ms.append(_libraries_ms())
         for j, path in enumerate(paths):
             on_progress("cold starts", i * len(paths) + j, n_starts * len(paths))
             runs[j].append(_run(path, n_threads))
-    return [ColdStart.of(of_one) for of_one in runs]
+    return ColdStarts(
+        models=tuple(ColdStart.of(of_one) for of_one in runs),
+        libraries_ms=Latency("cold import of numpy and onnxruntime", np.array(libraries_ms)),
+    )
+
+
+def _libraries_ms() -> float:
+    """One fresh process, from just before its start until it has loaded what every model needs."""
+    code = "import numpy, onnxruntime, time; print(time.perf_counter())"
+    started_s = time.perf_counter()  # all processes of a system share its clock
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    return 1000 * (float(done.stdout) - started_s)
 
 
 def _run(path: Path, n_threads: int) -> FirstLabel:

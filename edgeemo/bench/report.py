@@ -132,11 +132,13 @@ class BenchReport:
 
     Attributes:
         models: one result per model, in the order asked for.
+        libraries_ms: fresh processes that only import numpy and onnxruntime: the part of every start that is theirs.
         machine: what it ran on.
         settings: how it was measured.
     """
 
     models: tuple[ModelBench, ...]
+    libraries_ms: Latency
     machine: Machine
     settings: Settings
 
@@ -177,7 +179,8 @@ class BenchReport:
         return (
             f"{s.n_steps} steps per model after warm-up, onnxruntime threads: {s.n_threads}, models in "
             f"turn. {steps}{self.ratio_title}: to {compared}. First inference, start (process "
-            f"to first label) and peak memory: medians of {s.n_cold_starts} fresh processes. "
+            f"to first label) and peak memory: medians of {s.n_cold_starts} fresh processes; one that only imports "
+            f"numpy and onnxruntime takes {self.libraries_ms.p50_ms:.0f} ms. "
             f"edgeemo {s.edgeemo}. {self.machine.caption()}."
         )
 
@@ -186,6 +189,7 @@ class BenchReport:
         return {
             "machine": self.machine.to_dict(),
             "settings": self.settings.to_dict(),
+            "libraries_ms": self.libraries_ms.to_dict(),
             "models": [
                 {
                     "name": m.name,
@@ -299,8 +303,9 @@ def bench(
                 cold=started,
                 audio=part,
             )
-            for model, own, started, part in zip(models, taken, cold, parts, strict=True)
+            for model, own, started, part in zip(models, taken, cold.models, parts, strict=True)
         ),
+        libraries_ms=cold.libraries_ms,
         machine=describe(),
         settings=Settings(
             edgeemo=__version__,

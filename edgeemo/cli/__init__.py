@@ -97,4 +97,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=plain.ERRORS)
+    # Typer makes every registered command, with all its options, before it looks for the one that is wanted.
+    named = [command for command in app.registered_commands if [command.name] == sys.argv[1:2]]
+    app.registered_commands = named or app.registered_commands
     app()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,5 +60,7 @@ def workstation() -> Iterator[None]:
     # TensorFlow writes notices when it is imported, before any log level counts.
     with quiet_libraries(), extras():
         yield
+    import logging
+
     # It warns of every other network that is trained in one process.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -96,11 +96,9 @@ def _shown(
     if as_json:
         yield lambda step: _write_json(step, statistics.drops)
         return
-    from rich.console import Console
-
     from edgeemo.view import Picture, view_for
 
-    with view_for(Console(force_terminal=sys.stdout.isatty())) as view:  # whatever FORCE_COLOR says
+    with view_for(sys.stdout) as view:
         name = model.metadata.variant
         yield lambda step: view.show(Picture.of(source.name, name, step, statistics))
 

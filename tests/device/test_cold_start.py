@@ -15,14 +15,20 @@ from edgeemo.errors import EdgeEmoError
 
 
 def test_cold_start_contains_its_parts(either_model_path: Path) -> None:
-    (cold,) = cold_starts([either_model_path], n_starts=2)
+    (cold,) = cold_starts([either_model_path], n_starts=2).models
     parts = cold.import_ms.values_ms + cold.load_ms.values_ms + cold.first_inference_ms.values_ms
     assert (cold.first_label_ms.values_ms > parts).all()
     assert cold.first_label_ms.n == 2
 
 
+def test_the_libraries_alone_are_a_part_of_a_start(tiny_model_path: Path) -> None:
+    starts = cold_starts([tiny_model_path], n_starts=3)
+    assert starts.libraries_ms.n == 3
+    assert 0 < starts.libraries_ms.values_ms.min() < starts.models[0].first_label_ms.values_ms.max()
+
+
 def test_a_model_of_images_starts_as_one_of_audio() -> None:
-    (cold,) = cold_starts([Path(__file__).parent / "tiny.image.onnx"], n_starts=1)
+    (cold,) = cold_starts([Path(__file__).parent / "tiny.image.onnx"], n_starts=1).models
     assert cold.first_label_ms.n == 1
 
 
@@ -57,8 +63,11 @@ def test_models_take_turns_and_keep_their_own_values(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(cold_start, "_run", fake)
     told: list[tuple[str, int, int]] = []
-    a, b = cold_starts([Path("a"), Path("b")], n_starts=3, on_progress=lambda *given: told.append(given))
+    monkeypatch.setattr(cold_start, "_libraries_ms", lambda: 100.0 + len(turns))
+    starts = cold_starts([Path("a"), Path("b")], n_starts=3, on_progress=lambda *given: told.append(given))
+    a, b = starts.models
     assert turns == ["a", "b"] * 3
+    assert starts.libraries_ms.values_ms.tolist() == [100, 102, 104], "they take their turns too"
     for cold, n in ((a, [1, 3, 5]), (b, [2, 4, 6])):
         parts = (cold.import_ms, cold.load_ms, cold.first_inference_ms, cold.first_label_ms)
         for i, part in enumerate(parts, start=1):
@@ -79,14 +88,36 @@ def test_files_of_the_working_folder_are_not_imported(
     for name in ("json.py", "numpy.py"):
         (tmp_path / name).write_text("raise SystemExit('not the real one')")
     monkeypatch.chdir(tmp_path)
-    (cold,) = cold_starts([tiny_model_path.resolve()], n_starts=1)
+    (cold,) = cold_starts([tiny_model_path.resolve()], n_starts=1).models
     assert cold.first_label_ms.n == 1
 
 
 def test_peak_memory_is_the_fresh_processs_own(tiny_model_path: Path) -> None:
     """ru_maxrss of a child starts from its parent's peak on Linux; this must not show."""
     ballast = np.ones(30_000_000)  # 240 MB, touched
-    (cold,) = cold_starts([tiny_model_path], n_starts=1)
+    (cold,) = cold_starts([tiny_model_path], n_starts=1).models
     if not cold.peak_memory_bytes:
         pytest.skip("this system does not tell a process's peak memory")
     assert 10e6 < cold.peak_memory_bytes[0] < ballast.nbytes
+
+
+UNUSED = {"asyncio", "logging", "numpy.ma", "pydantic", "rich", "secrets", "edgeemo.cluster"}
+"""What takes long to load, and what a loop whose lines go into a pipe has no use for."""
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The modules that a fresh process has loaded when a command has ended."""
+    code = (
+        "import atexit, sys; atexit.register(lambda: sys.stderr.write('\\n'.join(sys.modules)))\n"
+        "from edgeemo.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stderr.splitlines())
+
+
+def test_the_live_loop_loads_only_what_it_uses(tiny_model_path: Path) -> None:
+    loaded = loaded_by("listen", "--sample", "--fast", "--seconds", "1", "--model", str(tiny_model_path))
+    assert "edgeemo.live" in loaded
+    assert loaded & UNUSED == set()
+    assert loaded_by("listen", "--help") & UNUSED == {"rich", "logging"}, "the check above can fail"

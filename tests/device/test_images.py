@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -168,8 +169,7 @@ def test_the_table_leaves_blank_what_images_do_not_have(report: BenchReport) -> 
 
 
 def test_the_caption_says_what_a_step_is(report: BenchReport) -> None:
-    images = BenchReport(models=report.models[:2], machine=report.machine, settings=report.settings)
-    audio = BenchReport(models=report.models[2:], machine=report.machine, settings=report.settings)
+    images, audio = (dataclasses.replace(report, models=m) for m in (report.models[:2], report.models[2:]))
     of_images, of_audio = "one image", "resamples 48000 Hz audio"
     assert [text in report.caption() for text in (of_images, of_audio)] == [True, True]
     assert [text in images.caption() for text in (of_images, of_audio)] == [True, False]

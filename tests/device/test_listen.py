@@ -468,7 +468,7 @@ def test_a_pause_has_no_label() -> None:
     assert "(quiet)" in text
     assert "75.0 %" in text, "what the model answers is still to be seen"
     file = io.StringIO()
-    with PlainView(Console(file=file)) as view:
+    with PlainView(file) as view:
         view.show(picture)
     assert file.getvalue() == "    0.50 s  (quiet)\n"
 
@@ -496,16 +496,24 @@ def test_the_live_view_is_as_wide_as_the_terminal(columns: int) -> None:
 def test_plain_lines_for_labels_and_seconds() -> None:
     file = io.StringIO()
     labels = ["a", "a", "b", "b", "b", "b", "b", "a"]
-    with PlainView(Console(file=file)) as view:
+    with PlainView(file) as view:
         for i, label in enumerate(labels):
             view.show(replace(PICTURE, time_s=0.4 * (i + 1), label=label, probabilities={"a": 0.5, "b": 0.5}))
     times = [line.split()[0] for line in file.getvalue().splitlines()]
     assert times == ["0.40", "1.20", "2.00", "3.20"]  # a; b; second 2; second 3 and a
 
 
-def test_the_view_fits_the_console() -> None:
-    assert isinstance(view_for(Console(file=io.StringIO())), PlainView)
-    assert isinstance(view_for(Console(file=io.StringIO(), force_terminal=True)), LiveView)
+def test_the_view_fits_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(view_for(Terminal()), LiveView)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(view_for(io.StringIO()), PlainView), "a log is no terminal, whatever its colours"
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(view_for(Terminal()), PlainView)
 
 
 def test_the_live_view_is_not_redrawn_too_often_and_ends_with_the_last(monkeypatch: Any) -> None:
