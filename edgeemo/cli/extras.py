@@ -21,7 +21,6 @@ LIBRARIES = {
                 "onnx",
                 "onnx_ir",
                 "onnxscript",
-                "sklearn",
                 "tensorflow",
                 "tf2onnx",
             }

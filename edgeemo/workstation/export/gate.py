@@ -16,6 +16,8 @@ from edgeemo.bench import machine
 from edgeemo.bench.latency import Latency
 from edgeemo.bench.report import side_by_side
 from edgeemo.classify import Classifier
+from edgeemo.evaluation import measures
+from edgeemo.evaluation.bootstrap import Bootstrap, interval
 from edgeemo.evidence import Parity, Recognition, Timing, Verdict
 from edgeemo.metadata import Mode, Precision
 from edgeemo.model import EmotionModel
@@ -27,7 +29,6 @@ from edgeemo.workstation.graphs.quantize import n_saturating
 from edgeemo.workstation.training.scores import scores
 
 N_STEPS = 1000
-N_RESAMPLES = 2000
 ALLOWED_DROP = 0.005  # of UAR, beyond what the speakers' spread explains
 # Of the median step. fp16 is for storage: computation is fp32's, so it must only not be slower beyond noise.
 ALLOWED_RATIO = {Precision.INT8: 1.0, Precision.FP16: 1.1, Precision.FP32: 1.0}
@@ -174,8 +175,7 @@ def compare_recognition(
 ) -> Recognition:
     """UAR of a variant and its change against a reference, both on the same clips.
 
-    The intervals are percentiles of a bootstrap that draws speakers, not clips: the clips of a speaker succeed and
-    fail together (Bisani and Ney 2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation").
+    The intervals are those of a bootstrap over speakers.
 
     Args:
         answers: probabilities of the variant, shape `(n_clips, n_labels)`.
@@ -184,53 +184,26 @@ def compare_recognition(
         labels: class names.
     """
     truth = np.array([clip.label for clip in clips])
-    speakers, speaker = np.unique([clip.speaker for clip in clips], return_inverse=True)
-    hits, reference_hits = (
-        _count(truth, speaker, p.argmax(axis=1) == truth, len(speakers), len(labels))
-        for p in (answers, reference)
+    bootstrap = Bootstrap([clip.speaker for clip in clips])
+    uar, reference_uar = (
+        measures.uar(bootstrap.confusions(truth, p.argmax(axis=1), len(labels))) for p in (answers, reference)
     )
-    n_clips = _count(truth, speaker, np.ones(len(truth), bool), len(speakers), len(labels))
-    drawn = np.random.default_rng(0).integers(len(speakers), size=(N_RESAMPLES, len(speakers)))
-    uar = _uar(hits[drawn].sum(axis=1), n_clips[drawn].sum(axis=1))
-    change = uar - _uar(reference_hits[drawn].sum(axis=1), n_clips[drawn].sum(axis=1))
     found = scores(truth, answers, labels)
     before = scores(truth, reference, labels)
     return Recognition(
         uar=found.uar,
-        uar_interval=_interval(uar),
+        uar_interval=interval(uar),
         uar_change=found.uar - before.uar,
-        uar_change_interval=_interval(change),
+        uar_change_interval=interval(uar - reference_uar),
         recall_change={
             label: None if now is None or then is None else now - then
             for label, now, then in (
                 (label, found.recall[label], before.recall[label]) for label in found.recall
             )
         },
-        n_speakers=len(speakers),
+        n_speakers=bootstrap.n_speakers,
         n_clips=len(clips),
     )
-
-
-def _count(
-    truth: np.ndarray, speaker: np.ndarray, which: np.ndarray, n_speakers: int, n_labels: int
-) -> np.ndarray:
-    """Clips per speaker and class, shape `(n_speakers, n_labels)`."""
-    counts = np.zeros((n_speakers, n_labels))
-    np.add.at(counts, (speaker[which], truth[which]), 1)
-    return counts
-
-
-def _uar(hits: np.ndarray, n_clips: np.ndarray) -> np.ndarray:
-    """Mean recall of the classes that occur, over the last axis."""
-    occurs = n_clips > 0
-    recall = np.divide(hits, n_clips, out=np.zeros_like(hits), where=occurs)
-    uar: np.ndarray = recall.sum(axis=-1) / occurs.sum(axis=-1)
-    return uar
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _timing(own: Latency, reference: Latency, name: str) -> Timing:

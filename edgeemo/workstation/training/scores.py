@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score
+
+from edgeemo.evaluation import measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +75,17 @@ def scores(
         labels: class names.
     """
     predicted = probabilities.argmax(axis=1)
-    indices = np.arange(len(labels))
-    confusion: npt.NDArray[np.int64] = confusion_matrix(truth, predicted, labels=indices)
-    n_true = confusion.sum(axis=1)
-    occurs = n_true > 0
-    recall = np.divide(confusion.diagonal(), n_true, out=np.full(len(labels), np.nan), where=occurs)
-    f1 = f1_score(truth, predicted, labels=indices[occurs], average="macro", zero_division=0)
+    counts = measures.confusion(truth, predicted, len(labels))
     likelihood = np.clip(probabilities[np.arange(len(truth)), truth], 1e-7, 1)
     return Scores(
-        uar=float(recall[occurs].mean()),
-        war=float((predicted == truth).mean()),
-        macro_f1=float(f1),
+        uar=float(measures.uar(counts)),
+        war=float(measures.war(counts)),
+        macro_f1=float(measures.macro_f1(counts)),
         loss=float(-np.log(likelihood).mean()),
-        recall={name: None if np.isnan(r) else float(r) for name, r in zip(labels, recall, strict=True)},
+        recall={
+            name: None if np.isnan(r) else float(r)
+            for name, r in zip(labels, measures.recall(counts), strict=True)
+        },
         n_clips=len(truth),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        confusion=tuple(tuple(row) for row in counts.tolist()),
     )
