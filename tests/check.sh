@@ -14,7 +14,8 @@ cd "$(dirname "$0")/.."
 # which makes three times the time of importing TensorFlow.
 unset PYTHONDONTWRITEBYTECODE
 
-MAX_BASE_MB=250
+MAX_WHEEL_MB=10
+MAX_BASE_MB=170
 
 case "$*" in
     "") fast=false ;;
@@ -77,6 +78,9 @@ echo "coverage: $(run coverage report --format=total) % of the lines of edgeemo 
 
 step "the base wheel alone: build"
 uv build --quiet --wheel --out-dir "$work/dist"
+wheel_mb=$(du -m --apparent-size "$work"/dist/*.whl | cut -f1)
+echo "the wheel is $wheel_mb MB; at most $MAX_WHEEL_MB"
+[ "$wheel_mb" -le "$MAX_WHEEL_MB" ]
 mkdir "$work/tests"
 cp -r tests/conftest.py tests/support tests/device "$work/tests/"
 cp -r examples "$work/"
