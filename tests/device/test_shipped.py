@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgeemo.images import ImageModel, load_model
-from edgeemo.metadata import KEY, Precision
+from edgeemo.metadata import CHECKSUM_KEY, KEY, Precision
+from edgeemo.onnx_file import read_onnx
 from edgeemo.places import shipped_models
 from support.shipped import TOLERANCE, probabilities, stored
 
@@ -51,6 +52,12 @@ def test_what_is_read_is_written_again(path: Path) -> None:
     model = load_model(path)
     stored = json.loads(model.session.get_modelmeta().custom_metadata_map[KEY])
     assert json.loads(model.metadata.to_json()) == as_of_today(stored)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_a_checksum_names_a_damaged_file_as_such(path: Path) -> None:
+    file = read_onnx(path.read_bytes())
+    assert file.metadata.get(CHECKSUM_KEY) == file.graph_sha256()
 
 
 def as_of_today(stored: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from edgeemo.errors import CorpusError, OutputError
 from edgeemo.workstation.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
-from edgeemo.workstation.corpora.manifest import COLUMNS, Clip, Manifest, Skipped, read_csv, scan
+from edgeemo.workstation.corpora.manifest import (
+    COLUMNS,
+    Clip,
+    Manifest,
+    Skipped,
+    find_clips,
+    read_csv,
+    scan,
+)
 from edgeemo.workstation.corpora.names import CORPORA, ClipName, Unwanted, recognise
 
 
@@ -500,6 +508,67 @@ def test_duplicates_are_found_across_formats_and_channels(tmp_path):
         ["DC_a01.wav", "DC_a02.flac", "DC_a03.wav", "DC_a04.wav"],
         ["DC_a06.wav", "JE_h01.wav"],
     ]
+
+
+def test_a_corpus_that_was_unpacked_twice_counts_once(tmp_path, caplog):
+    """As archives with an inner folder leave it: the same files side by side with their folder."""
+    outer = tmp_path / "archive"
+    for n in range(3):
+        write_noise(outer / "DC" / f"a0{n + 1}.wav", n)
+    assert find_clips(outer).copies() == []
+    assert not caplog.records, "a warning without a copy"
+    once = scan(outer)
+    inner = outer / "SAVEE"
+    shutil.copytree(outer / "DC", inner / "DC")
+
+    manifest = find_clips(outer)
+    copies = [inner / "DC" / f"a0{n + 1}.wav" for n in range(3)]
+    assert manifest.clips == once.clips
+    assert manifest.copies() == copies == [item.path for item in manifest.skipped]
+    assert not any(item.broken for item in manifest.skipped)
+    assert manifest.duplicates() == []
+    [record] = caplog.records
+    assert record.getMessage() == (
+        f"3 files are copies of a clip with the same name and sound, which counts once: such as '{copies[0]}'"
+    )
+    assert scan(outer, on_error="stop") == manifest
+
+
+def test_a_copy_in_another_format_counts_once(tmp_path, caplog):
+    audio = np.random.default_rng(0).integers(-20_000, 20_000, 1000, np.int16)
+    for name in ("DC_a01.wav", "DC_a01.flac"):
+        soundfile.write(tmp_path / name, audio, 16_000)
+    assert [clip.path.name for clip in find_clips(tmp_path).clips] == ["DC_a01.flac"]
+    assert "1 file is a copy of a clip" in caplog.text
+
+
+def test_the_same_sound_under_two_names_labels_or_speakers_is_kept(tmp_path):
+    """Corpora have such takes, and a nested copy of one has them once."""
+    for folder in ("archive", "archive/inner"):
+        first = write_noise(tmp_path / folder / "1001_DFA_ANG_XX.wav", 1)
+        shutil.copy(first, first.with_name("1001_DFA_SAD_XX.wav"))
+        shutil.copy(write_noise(first.parent / "DC" / "a01.wav", 2), first.parent / "DC" / "a02.wav")
+        (first.parent / "JE").mkdir()
+        shutil.copy(first.parent / "DC" / "a01.wav", first.parent / "JE")
+    manifest = scan(tmp_path)
+    assert Counter((clip.emotion, clip.speaker) for clip in manifest.clips) == {
+        ("angry", "crema_d-1001"): 1,
+        ("sad", "crema_d-1001"): 1,
+        ("angry", "savee-DC"): 2,
+        ("angry", "savee-JE"): 1,
+    }
+    assert sorted(map(len, manifest.duplicates())) == [2, 3]
+    assert len(manifest.copies()) == 5
+
+
+def test_copies_in_an_older_manifest_count_once(tmp_path, caplog):
+    clip = scan(write_noise(tmp_path / "DC_a01.wav", 1).parent).clips[0]
+    copy = dataclasses.replace(clip, path=tmp_path / "inner" / "DC_a01.wav")
+    path = tmp_path / "manifest.csv"
+    Manifest((clip, copy)).write_csv(path)
+    assert find_clips(path).clips == (clip,)
+    assert "1 file is a copy" in caplog.text
+    assert str(copy.path) in caplog.text
 
 
 # --- select --------------------------------------------------------------------------------------------

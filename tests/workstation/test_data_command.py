@@ -101,6 +101,14 @@ def test_nothing_to_report(tmp_path):
     assert "skipped: none" in lines
 
 
+def test_copies_are_named_and_counted_once(corpora, tmp_path):
+    shutil.copytree(corpora / "emodb", corpora / "unpacked again")
+    lines = edgeemo_data(corpora, "-o", tmp_path / "m.csv").stdout.splitlines()
+    copies = lines.index("2 x a copy: a clip with the same name and the same sound is counted already")
+    assert lines[copies + 1 : copies + 3] == ["  unpacked again/03a01La.wav", "  unpacked again/16a01Wa.wav"]
+    assert lines[-1].startswith("wrote 35 clips")
+
+
 def test_stop_stops_and_writes_nothing(corpora, tmp_path):
     result = edgeemo_data(corpora, "-o", tmp_path / "m.csv", "--on-error", "stop")
     assert isinstance(result.exception, CorpusError)

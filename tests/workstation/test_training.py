@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -515,6 +517,25 @@ def test_second_call_by_command_trains_nothing(run: Run, recipe_file: Path, corp
     assert "fold-1" in result.output
     assert f"{run.summary.test.uar.mean:.3f}" in result.output
     assert {p: p.stat().st_mtime_ns for p in run.cell.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_corpus_with_a_copy_of_itself_is_the_same_data(
+    run: Run, recipe_file: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """The command says so in a line, and takes the run on the corpus alone for its own."""
+    for place in ("archive", "archive/inner"):
+        shutil.copytree(corpus, tmp_path / place, dirs_exist_ok=True)
+    command = [sys.executable, "-m", "edgeemo", "train", "-m", recipe_file, "-d", tmp_path / "archive"]
+    result = subprocess.run(
+        [*map(str, command), "-o", str(run.folder), "--fold", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    n_clips = len(list(corpus.rglob("*.wav")))
+    assert f"{n_clips} files are copies of a clip with the same name and sound" in result.stderr
 
 
 class Stop(KeyboardInterrupt):

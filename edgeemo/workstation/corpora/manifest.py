@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ from edgeemo.folders import walk
 from edgeemo.workstation.corpora.annotations import TABLE_SUFFIX, Annotation, Table, merge, read_table
 from edgeemo.workstation.corpora.labels import EMOTIONS, LabelMap
 from edgeemo.workstation.corpora.names import CORPORA, Unwanted, recognise
+
+_log = logging.getLogger(__name__)
 
 READ_SUFFIXES = frozenset({".wav", ".flac"})
 OTHER_AUDIO_SUFFIXES = frozenset({".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".aifc"})
@@ -46,6 +49,7 @@ _COLUMNS_WITHOUT_SESSION = COLUMNS[:-1]
 _NOT_ANNOTATED = Annotation(
     reason="in no annotation table: scan a folder that also holds the corpus' annotation folder"
 )
+_COPY = "a copy: a clip with the same name and the same sound is counted already"
 _BLOCK_SAMPLES = 1 << 16
 _LFS_POINTER = b"version https://git-lfs"
 _SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -111,6 +115,10 @@ class Manifest:
     clips: tuple[Clip, ...]
     skipped: tuple[Skipped, ...] = field(default=())
     """Not kept in the CSV file."""
+
+    def copies(self) -> list[Path]:
+        """Files that were skipped because a clip with the same name and sound came before, in order."""
+        return [item.path for item in self.skipped if item.reason == _COPY]
 
     def duplicates(self) -> list[tuple[Clip, ...]]:
         """Groups of two or more clips that hold the same audio, in the order of their first clips."""
@@ -178,6 +186,11 @@ def scan(
     Links to folders are followed, each folder once. Clips and skipped files come in the order of their
     paths, so that the same folder gives the same manifest everywhere.
 
+    A corpus that lies there twice, as an archive unpacked beside its inner folder, counts once: of clips with the
+    same sound, file name, emotion and speaker, the first is taken and the others are skipped. Clips with the same
+    sound that differ in one of these are all taken, see `Manifest.duplicates`: corpora have such takes, some under
+    two emotions, and which one is right nobody can say here.
+
     `Clip.sha256` is taken over the sample rate and the mean of the channels as little-endian float32, not
     over the bytes of the file: a clip as WAV and as FLAC, or in mono and on two equal channels, then has one
     digest. float32 holds 8- to 24-bit PCM exactly; int16 would cut 24-bit files off and clip float files. The
@@ -217,13 +230,14 @@ def scan(
             progress(n_done, len(paths))
     if not clips:
         raise CorpusError(_nothing(root, skipped))
-    return Manifest(tuple(clips), tuple(sorted(skipped, key=lambda item: item.path)))
+    return _without_copies(clips, skipped)
 
 
 def read_csv(path: Path) -> Manifest:
     """Read a manifest that `Manifest.write_csv` wrote. The audio files are not opened.
 
-    The column `session` may be absent: older manifests do not have it.
+    The column `session` may be absent: older manifests do not have it. They may hold copies, which are skipped as
+    `scan` does.
 
     Raises:
         CorpusError: no such file, other columns, or a row with an impossible value (with its line number).
@@ -261,16 +275,24 @@ def read_csv(path: Path) -> Manifest:
         ) from error
     if not clips:
         raise CorpusError(f"the manifest {str(path)!r} has no rows; write one with `edgeemo data`")
-    return Manifest(tuple(clips.values()))
+    return _without_copies(clips.values(), ())
 
 
 def find_clips(data: Path) -> Manifest:
     """The clips of a folder of corpora (scanned) or of a manifest (read).
 
+    A warning in the log says how many files are copies, see `scan`.
+
     Raises:
         CorpusError: neither, or no clip in it.
     """
-    return read_csv(data) if data.suffix.lower() == ".csv" else scan(data)
+    manifest = read_csv(data) if data.suffix.lower() == ".csv" else scan(data)
+    if copies := manifest.copies():
+        files = "1 file is a copy" if len(copies) == 1 else f"{len(copies)} files are copies"
+        _log.warning(
+            "%s of a clip with the same name and sound, which counts once: such as %r", files, str(copies[0])
+        )
+    return manifest
 
 
 def _clip_of(row: list[str], header: tuple[str, ...], folder: Path) -> Clip:
@@ -334,6 +356,17 @@ def _read_tables(csv_files: Iterable[Path]) -> tuple[dict[Path, Table], list[Ski
             if table is not None:
                 tables[path] = table
     return tables, unread
+
+
+def _without_copies(clips: Iterable[Clip], skipped: Iterable[Skipped]) -> Manifest:
+    """The manifest of clips in the order of their paths, with the first of each group of copies."""
+    first: dict[tuple[str, ...], Clip] = {}
+    copies = []
+    for clip in clips:
+        same = (clip.sha256, clip.path.stem.lower(), clip.corpus, clip.emotion, clip.speaker)
+        if first.setdefault(same, clip) is not clip:
+            copies.append(Skipped(clip.path, _COPY))
+    return Manifest(tuple(first.values()), tuple(sorted([*skipped, *copies], key=lambda item: item.path)))
 
 
 def _without_audio(tables: Mapping[Path, Table], audio: Iterable[Path]) -> list[Skipped]:
