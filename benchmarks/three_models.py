@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.files import replacing, write_text
 from edgeemo.places import recipe_path
-from edgeemo.workstation.corpora.labels import LABEL_MAPS
 from edgeemo.workstation.training.folder import cell_folders, read_cell
 from edgeemo.workstation.training.metrics import CellMetrics
 from edgeemo.workstation.training.recipe import Published, load_recipe

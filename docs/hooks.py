@@ -18,8 +18,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.markdown import markdown_table
-from edgeemo.workstation.corpora.labels import LABEL_MAPS
 from edgeemo.workstation.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from edgeemo.workstation.corpora.manifest import Clip, Manifest
+    from edgeemo.corpora.manifest import Clip, Manifest
 
 _N_NAMED = 10
 _MAX_LISTED_SPEAKERS = 30
@@ -45,7 +45,7 @@ def data_command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgeemo.workstation.corpora.manifest import scan
+    from edgeemo.corpora.manifest import scan
 
     with Progress(
         TextColumn("reading"),
@@ -85,7 +85,7 @@ def _by_corpus(manifest: Manifest) -> dict[str, list[Clip]]:
 def _show_corpora(console: Console, manifest: Manifest) -> None:
     from rich.table import Table
 
-    from edgeemo.workstation.corpora.names import CORPORA
+    from edgeemo.corpora.names import CORPORA
 
     table = Table("corpus")
     for title in ("clips", "speakers", "hours"):
@@ -108,7 +108,7 @@ def _show_corpora(console: Console, manifest: Manifest) -> None:
 def _show_emotions(console: Console, manifest: Manifest) -> None:
     from rich.table import Table
 
-    from edgeemo.workstation.corpora.labels import EMOTIONS
+    from edgeemo.corpora.labels import EMOTIONS
 
     corpora = _by_corpus(manifest)
     counts = {name: Counter(clip.emotion for clip in clips) for name, clips in corpora.items()}
@@ -145,7 +145,7 @@ def _show_sessions(manifest: Manifest) -> None:
 
 
 def _show_label_maps(manifest: Manifest) -> None:
-    from edgeemo.workstation.corpora.labels import SPEECH_LABEL_MAPS
+    from edgeemo.corpora.labels import SPEECH_LABEL_MAPS
 
     for label_map in SPEECH_LABEL_MAPS.values():
         out = Counter(clip.emotion for clip in manifest.clips if label_map.index(clip.emotion) is None)

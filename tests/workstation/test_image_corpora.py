@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgeemo.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
+from edgeemo.corpora.names import CORPORA
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.images import IMAGE_CORPORA, LabelledImage, read_images
-from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
-from edgeemo.workstation.corpora.names import CORPORA
+from edgeemo.workstation.image_corpora import IMAGE_CORPORA, LabelledImage, read_images
 from support.corpora import IDX_FILES, idx, write_fashion
 
 USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}

@@ -20,11 +20,11 @@ from edgeemo.errors import ExportError, ParityError
 from edgeemo.images import ImageModel
 from edgeemo.metadata import Mode, Precision
 from edgeemo.workstation.architectures import build as build_network
-from edgeemo.workstation.corpora.images import read_images
 from edgeemo.workstation.export import policy
 from edgeemo.workstation.export.build import build
 from edgeemo.workstation.export.file import export, write
 from edgeemo.workstation.export.source import Source, prepare
+from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training.folder import claim_run, write_run_metrics
 from edgeemo.workstation.training.metrics import CellMetrics, summarise
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict

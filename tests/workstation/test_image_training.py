@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeemo.corpora.manifest import scan
 from edgeemo.errors import CorpusError, RecipeError
-from edgeemo.workstation.corpora.images import read_images
-from edgeemo.workstation.corpora.manifest import scan
+from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training import speech
 from edgeemo.workstation.training.folder import load_run, read_history
 from edgeemo.workstation.training.images import ImageDataset

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgeemo.corpora.labels import FASHION_MNIST_CLASSES, LABEL_MAPS
+from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.images import LabelledImage
-from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, LABEL_MAPS
-from edgeemo.workstation.corpora.manifest import Clip
+from edgeemo.workstation.image_corpora import LabelledImage
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Protocol
 

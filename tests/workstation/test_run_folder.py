@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgeemo.errors import EdgeEmoError, TrainingError
 from edgeemo.places import EXPORT_DIR
-from edgeemo.workstation.corpora.images import LabelledImage
+from edgeemo.workstation.image_corpora import LabelledImage
 from edgeemo.workstation.training.folder import (
     best_cell,
     cell_folder,

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from edgeemo.workstation.corpora.labels import LABEL_MAPS
+from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.workstation.training.folder import cell_folder, finish_cell
 from edgeemo.workstation.training.metrics import Answers
 from edgeemo.workstation.training.scores import scores

@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 from edgeemo.audio import read_audio
 from edgeemo.classify import Classifier
 from edgeemo.cli import app
+from edgeemo.corpora.manifest import Clip, Manifest, scan
 from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
-from edgeemo.workstation.corpora.manifest import Clip, Manifest, scan
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training import fit as fit_module
 from edgeemo.workstation.training import run as run_module

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgeemo.corpora.names import CORPORA, Corpus
 from edgeemo.evidence import Parity, Recognition, Training, Verdict
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Kind, Metadata, ModelFacts
-from edgeemo.workstation.corpora.images import IMAGE_CORPORA, ImageCorpus
-from edgeemo.workstation.corpora.names import CORPORA, Corpus
+from edgeemo.workstation.image_corpora import IMAGE_CORPORA, ImageCorpus
 from edgeemo.workstation.training.recipe import Export
 
 _ACTED_IN_ENGLISH = {"ravdess", "savee", "tess", "crema_d"}

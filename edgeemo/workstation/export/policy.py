@@ -18,20 +18,20 @@ from typing import TypeVar
 import numpy as np
 
 from edgeemo.audio import find_audio, read_audio
+from edgeemo.corpora.manifest import Clip, find_clips
 from edgeemo.errors import AudioError, CorpusError, ExportError
 from edgeemo.evidence import ScoreRow, Training, Verdict
 from edgeemo.files import replace_set, sweep, write_text
 from edgeemo.metadata import ImageMetadata, Mode, Precision
 from edgeemo.places import EXPORT_DIR, recipe_path, sample_path, ships
 from edgeemo.windows import clip_windows
-from edgeemo.workstation.corpora.images import read_images
-from edgeemo.workstation.corpora.manifest import Clip, find_clips
 from edgeemo.workstation.export.build import Progress
 from edgeemo.workstation.export.card import image_card
 from edgeemo.workstation.export.file import write
 from edgeemo.workstation.export.gate import HeldOut
 from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.export.variants import Evaluation, Exported, export_variants
+from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run
 from edgeemo.workstation.training.images import ImageDataset

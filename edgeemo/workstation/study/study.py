@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgeemo.corpora.manifest import find_clips
 from edgeemo.files import write_text
-from edgeemo.workstation.corpora.images import read_images
-from edgeemo.workstation.corpora.manifest import find_clips
+from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.study.engines import Engine
 from edgeemo.workstation.study.grid import Setting
 from edgeemo.workstation.study.job import Job

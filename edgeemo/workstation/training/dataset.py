@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.workstation.corpora.labels import LabelMap
+from edgeemo.corpora.labels import LabelMap
 from edgeemo.workstation.training.protocols import Item, ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.errors import RecipeError
-from edgeemo.workstation.corpora.images import LabelledImage
+from edgeemo.workstation.image_corpora import LabelledImage
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.plots import images_figure, save_figure
 from edgeemo.workstation.training.protocols import Split, split

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from edgeemo.corpora.labels import LabelMap
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.labels import LabelMap
 from edgeemo.workstation.training import recipe
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeemo.corpora.labels import LABEL_MAPS, LabelMap
 from edgeemo.errors import RecipeError
 from edgeemo.metadata import Features
-from edgeemo.workstation.corpora.labels import LABEL_MAPS, LabelMap
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

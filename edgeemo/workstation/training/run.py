@@ -11,9 +11,9 @@ from typing import Any, Generic
 
 import tensorflow as tf
 
+from edgeemo.corpora.manifest import find_clips
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.images import read_images
-from edgeemo.workstation.corpora.manifest import find_clips
+from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.fit import build_network, fit
 from edgeemo.workstation.training.folder import (

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import soxr
 
 from edgeemo.audio import read_audio
+from edgeemo.corpora.manifest import Clip, Manifest
 from edgeemo.files import replacing
 from edgeemo.places import CACHE_DIR
 from edgeemo.windows import clip_windows
-from edgeemo.workstation.corpora.manifest import Clip, Manifest
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.protocols import Split, split

@@ -14,9 +14,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeemo.errors import CorpusError, OutputError
-from edgeemo.workstation.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
-from edgeemo.workstation.corpora.manifest import (
+from edgeemo.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
+from edgeemo.corpora.manifest import (
     COLUMNS,
     Clip,
     Manifest,
@@ -25,7 +24,8 @@ from edgeemo.workstation.corpora.manifest import (
     read_csv,
     scan,
 )
-from edgeemo.workstation.corpora.names import CORPORA, ClipName, Unwanted, recognise
+from edgeemo.corpora.names import CORPORA, ClipName, Unwanted, recognise
+from edgeemo.errors import CorpusError, OutputError
 
 
 def write_noise(

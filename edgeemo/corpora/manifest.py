@@ -17,12 +17,12 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from edgeemo.corpora.annotations import TABLE_SUFFIX, Annotation, Table, merge, read_table
+from edgeemo.corpora.labels import EMOTIONS, LabelMap
+from edgeemo.corpora.names import CORPORA, Unwanted, recognise
 from edgeemo.errors import CorpusError
 from edgeemo.files import replacing
 from edgeemo.folders import walk
-from edgeemo.workstation.corpora.annotations import TABLE_SUFFIX, Annotation, Table, merge, read_table
-from edgeemo.workstation.corpora.labels import EMOTIONS, LabelMap
-from edgeemo.workstation.corpora.names import CORPORA, Unwanted, recognise
 
 _log = logging.getLogger(__name__)
 

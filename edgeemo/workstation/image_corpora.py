@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from edgeemo.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES
 from edgeemo.errors import CorpusError
 from edgeemo.folders import walk
-from edgeemo.workstation.corpora.labels import FASHION_MNIST_CLASSES, FER2013_CLASSES
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from edgeemo.cli.data import data_command
+from edgeemo.corpora.annotations import Annotation, merge, read_table
+from edgeemo.corpora.labels import EMOTIONS
+from edgeemo.corpora.manifest import COLUMNS, Clip, Manifest, Skipped, read_csv, scan
+from edgeemo.corpora.names import ClipName, recognise
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.annotations import Annotation, merge, read_table
-from edgeemo.workstation.corpora.labels import EMOTIONS
-from edgeemo.workstation.corpora.manifest import COLUMNS, Clip, Manifest, Skipped, read_csv, scan
-from edgeemo.workstation.corpora.names import ClipName, recognise
 
 Rows = Sequence[tuple[str, str]]
 """Segment ID and final emotion, as in a table."""

@@ -15,8 +15,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from edgeemo.cli.data import data_command
+from edgeemo.corpora.manifest import read_csv
 from edgeemo.errors import CorpusError
-from edgeemo.workstation.corpora.manifest import read_csv
 
 
 def edgeemo_data(*arguments: str | Path) -> Result:

@@ -1,1 +1,0 @@
-"""Corpora as they are downloaded: speech, known by file names or annotation tables; images; and label maps."""
