@@ -33,7 +33,8 @@ def data_command(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="Folder with RAVDESS, TESS, SAVEE, EmoDB, CREMA-D or KEMDy, as unpacked."
+            metavar="DIR",
+            help="Folder with RAVDESS, TESS, SAVEE, EmoDB, CREMA-D, nEMO or KEMDy, as unpacked.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file to write.")] = Path("manifest.csv"),

@@ -197,6 +197,26 @@ def parse_crema_d(path: PurePath) -> Parsed:
     )
 
 
+_NEMO_EMOTIONS = {
+    "anger": "angry",
+    "fear": "fear",
+    "happiness": "happy",
+    "neutral": "neutral",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+_NEMO = re.compile(rf"([A-Z]{{2}}\d)_({'|'.join(_NEMO_EMOTIONS)})_(\d{{1,2}})", re.ASCII | re.IGNORECASE)
+
+
+def parse_nemo(path: PurePath) -> Parsed:
+    """`WR0_surprised_64`: speaker, emotion, sentence."""
+    match = _NEMO.fullmatch(path.stem)
+    if match is None:
+        return None
+    speaker, emotion, sentence = match.groups()
+    return ClipName("nemo", _NEMO_EMOTIONS[emotion.lower()], f"nemo-{speaker.upper()}", sentence)
+
+
 _KEMDY = re.compile(
     r"Sess(\d{2})_((?:impro|script)\d{2})_(?:([FM])|(User\d{3})[FM]_)\d{3}", re.ASCII | re.IGNORECASE
 )
@@ -266,6 +286,15 @@ _CORPORA = (
         licence="ODbL 1.0",
         citation="Cao et al. 2014, IEEE Transactions on Affective Computing 5(4), 377-390",
         parse=parse_crema_d,
+    ),
+    Corpus(
+        name="nemo",
+        title="nEMO",
+        example="WR0_surprised_64.wav",
+        source="https://github.com/amu-cai/nEMO",
+        licence="CC BY-NC-SA 4.0",
+        citation="Christop 2024, nEMO: Dataset of Emotional Speech in Polish, LREC-COLING",
+        parse=parse_nemo,
     ),
     Corpus(
         name="kemdy",

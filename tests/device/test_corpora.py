@@ -66,6 +66,8 @@ NAMES = {
     "16B10LB.WAV": ClipName("emodb", "boredom", "emodb-16", "b10"),
     "1001_DFA_ANG_XX.wav": ClipName("crema_d", "angry", "crema_d-1001", "DFA"),
     "1091_ieo_hap_hi.wav": ClipName("crema_d", "happy", "crema_d-1091", "IEO", "high"),
+    "samples/WR0_surprised_64.wav": ClipName("nemo", "surprise", "nemo-WR0", "64"),
+    "mk0_HAPPINESS_7.flac": ClipName("nemo", "happy", "nemo-MK0", "7"),
     "1040_ITH_SAD_X.wav": ClipName("crema_d", "sad", "crema_d-1040", "ITH"),
 }
 
@@ -92,6 +94,8 @@ def test_names_of_the_corpora(path):
         "1092_DFA_ANG_XX.wav",
         "1000_DFA_ANG_XX.wav",
         "1001_DFA_BOR_XX.wav",
+        "WR0_surprise_64.wav",
+        "WR_surprised_64.wav",
         "٠٣-01-06-01-02-01-12.wav",  # digits, but not ASCII ones
     ],
 )
@@ -117,6 +121,14 @@ SAVEE_CODES = {
     "n": "neutral",
     "sa": "sad",
     "su": "surprise",
+}
+NEMO_CODES = {
+    "anger": "angry",
+    "fear": "fear",
+    "happiness": "happy",
+    "neutral": "neutral",
+    "sadness": "sad",
+    "surprised": "surprise",
 }
 EMODB_CODES = {
     "W": "angry",
@@ -168,6 +180,10 @@ def stems_and_names(draw) -> tuple[str, ClipName]:
         else:
             stem = f"Sess{session:02}_{part}_{sex}{number:03}"
             name = ("", f"kemdy-{session:02}{sex}", part, "", f"kemdy19-{session:02}")
+    elif corpus == "nemo":
+        speaker, number = draw(st.sampled_from(["WR0", "KD0"])), draw(st.integers(1, 90))
+        code = draw(st.sampled_from(sorted(NEMO_CODES)))
+        stem, name = f"{speaker}_{code}_{number}", (NEMO_CODES[code], f"nemo-{speaker}", str(number), "")
     elif corpus == "emodb":
         speaker, text = draw(st.integers(3, 16)), draw(st.sampled_from("ab")) + draw(two_digits)
         code, version = draw(st.sampled_from(sorted(EMODB_CODES))), draw(st.sampled_from(["", *"abcdef"]))
