@@ -1,0 +1,260 @@
+"""The whole of an evaluation: clips are heard, answers kept, results written."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from edgeemo import __version__
+from edgeemo.audio import find_audio, read_audio
+from edgeemo.errors import ModelError
+from edgeemo.evaluation import conclusions
+from edgeemo.evaluation.answers import Answer, Journal
+from edgeemo.evaluation.degradations import Condition, conditions
+from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, hear_all, whole
+from edgeemo.evaluation.material import Material, gather
+from edgeemo.evaluation.measures import Indices
+from edgeemo.evaluation.no_voice import SOUNDS, named_in_file, named_in_sound
+from edgeemo.evaluation.results import Difference, Evaluation, ModelResult, NoVoice, PlainSpeech, Robustness
+from edgeemo.files import write_text
+from edgeemo.model import EmotionModel
+
+N_ROBUSTNESS_CLIPS = 500
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be evaluated, and how thoroughly.
+
+    Attributes:
+        data: a folder of corpora or a manifest.
+        output: the folder that the journals and the results go to.
+        heard_too: judge by clips of speakers that trained a model or chose its epoch, too.
+        n_robustness: clips that are heard under conditions and step by step, the same number of every corpus, speaker
+            and emotion as far as there are; 0 for none.
+        no_voice: a folder of sounds without a voice, besides those that are made here.
+        plain: a folder of ordinary speech.
+        n_jobs: how many processes hear.
+        command: what was typed, for the results.
+    """
+
+    data: Path
+    output: Path
+    heard_too: bool = False
+    n_robustness: int = N_ROBUSTNESS_CLIPS
+    no_voice: Path | None = None
+    plain: Path | None = None
+    n_jobs: int = 1
+    command: str = ""
+
+
+def evaluate(models: Sequence[EmotionModel], plan: Plan, report: Report = lambda *_: None) -> Evaluation:
+    """Evaluate models on the same clips; one that was interrupted goes on where it stopped.
+
+    Args:
+        models: at least one; of the same labels.
+        plan: on what.
+        report: called as `report(what, n_done, n_all)`.
+
+    Returns:
+        the results, which are in `evaluation.json` too.
+
+    Raises:
+        CorpusError: no clip is left to judge by.
+        ModelError: the models differ in labels, or one is named twice.
+        AudioError: a clip cannot be read.
+        OutputError: the results cannot be written.
+    """
+    labels = models[0].labels
+    for model in models[1:]:
+        if model.labels != labels:
+            raise ModelError(
+                f"{model.path} has labels {', '.join(model.labels)}, {models[0].path} {', '.join(labels)}; only "
+                "models with the same labels in the same order can be compared"
+            )
+    checksums = [hashlib.sha256(model.path.read_bytes()).hexdigest() for model in models]
+    if len(set(checksums)) < len(models):
+        raise ModelError(f"{len(models)} models, two of which are the same file; name each once")
+    material = gather(plan.data, labels, [m.metadata.training for m in models], heard_too=plan.heard_too)
+    digest = _digest(material)
+    with contextlib.ExitStack() as stack:
+        journals = [stack.enter_context(_journal(plan.output, checksum, digest)) for checksum in checksums]
+        return _Evaluation(models, checksums, material, digest, journals, plan, report).run()
+
+
+class _Evaluation:
+    """One call of `evaluate`: what its parts share."""
+
+    def __init__(
+        self,
+        models: Sequence[EmotionModel],
+        checksums: Sequence[str],
+        material: Material,
+        digest: str,
+        journals: Sequence[Journal],
+        plan: Plan,
+        report: Report,
+    ) -> None:
+        self._models, self._checksums, self._material = models, checksums, material
+        self._digest, self._journals, self._plan, self._report = digest, journals, plan, report
+        self._sample: Indices = material.sample(plan.n_robustness)
+        self._conditions, self._not_measured = conditions() if len(self._sample) else ([], {})
+
+    def run(self) -> Evaluation:
+        self._hear()
+        answers = [self._answers(journal, CLEAN, self._material) for journal in self._journals]
+        names = [model.metadata.variant for model in self._models]
+        results = [self._result(i, answers[i]) for i in range(len(self._models))]
+        evaluation = Evaluation(
+            edgeemo=__version__,
+            onnxruntime=ort.__version__,
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            command=self._plan.command,
+            data=str(self._plan.data),
+            clips=self._digest,
+            labels=self._material.labels,
+            left_out=self._material.left_out,
+            interval="speakers" if self._material.over_speakers else "clips",
+            not_measured=self._not_measured,
+            models=tuple(results),
+            differences=tuple(
+                Difference(model=name, other=names[0], uar=conclusions.difference(each, answers[0]))
+                for name, each in zip(names[1:], answers[1:], strict=True)
+            ),
+        )
+        write_text(self._plan.output / "evaluation.json", json.dumps(evaluation.to_dict(), indent=1) + "\n")
+        return evaluation
+
+    def _hear(self) -> None:
+        """Have every clip heard that the journals do not know yet."""
+        sampled = set(self._sample.tolist())
+        thorough = [STEPS, *(condition.name for condition in self._conditions)]
+        tasks = []
+        for i, clip in enumerate(self._material.clips):
+            wanted = {
+                name: tuple(
+                    k for k, journal in enumerate(self._journals) if (name, clip.sha256) not in journal
+                )
+                for name in [CLEAN, *(thorough if i in sampled else [])]
+            }
+            if any(wanted.values()):
+                tasks.append(Task(clip, {name: positions for name, positions in wanted.items() if positions}))
+        heard = hear_all(self._models, tasks, self._material.clips, n_jobs=self._plan.n_jobs)
+        n_done, n_all = len(self._material.clips) - len(tasks), len(self._material.clips)
+        self._report("clips", n_done, n_all)
+        for n, (task, answers) in enumerate(heard, start=n_done + 1):
+            for position, condition, answer in answers:
+                self._journals[position].add([(condition, task.clip.sha256, answer)])
+            self._report("clips", n, n_all)
+
+    def _result(self, position: int, answers: conclusions.Answers) -> ModelResult:
+        model, journal = self._models[position], self._journals[position]
+        training = model.metadata.training
+        part = answers.of(self._sample)
+        steps = [np.array(journal[STEPS, clip.sha256]) for clip in part.material.clips]
+        step_s = model.metadata.step_s
+        return ModelResult(
+            name=model.metadata.variant,
+            checksum=self._checksums[position],
+            trained_on=training.corpora if training else (),
+            scores=conclusions.scores(answers),
+            corpora=conclusions.by_corpus(answers, training),
+            speakers=conclusions.by_speaker(answers),
+            confusion=tuple(tuple(row) for row in answers.counts()[:-1].tolist()),
+            arousal_auc=conclusions.arousal_auc(answers),
+            calibration=conclusions.calibration(answers),
+            coverage=conclusions.coverage(answers),
+            heard=conclusions.seconds_heard(steps, part, step_s) if steps else (),
+            decision=conclusions.decision(steps, step_s),
+            robustness=tuple(self._robustness(journal, condition, part) for condition in self._conditions),
+            no_voice=self._no_voice(model, journal),
+            plain=self._plain(model, journal),
+        )
+
+    def _robustness(self, journal: Journal, condition: Condition, clean: conclusions.Answers) -> Robustness:
+        under = self._answers(journal, condition.name, clean.material)
+        return conclusions.robustness(condition.group, condition.name, under, clean)
+
+    def _no_voice(self, model: EmotionModel, journal: Journal) -> tuple[NoVoice, ...]:
+        for n, name in enumerate(SOUNDS, start=1):
+            if ("made here", name) not in journal:
+                journal.add([("made here", name, named_in_sound(model, name))])
+            self._report("sounds", n, len(SOUNDS))
+        rows = [_no_voice(name, [journal["made here", name]]) for name in SOUNDS]
+        if self._plan.no_voice is not None:
+            counts = self._each(
+                journal, "no voice", self._plan.no_voice, lambda path: named_in_file(model, path)
+            )
+            rows.append(_no_voice(str(self._plan.no_voice), counts))
+        return tuple(rows)
+
+    def _plain(self, model: EmotionModel, journal: Journal) -> PlainSpeech | None:
+        if self._plan.plain is None:
+            return None
+        answers = self._each(
+            journal,
+            "plain speech",
+            self._plan.plain,
+            lambda path: whole(model, read_audio(path, model.sample_rate)),
+        )
+        labels = [None if answer is None else model.labels[int(np.argmax(answer))] for answer in answers]
+        return PlainSpeech(
+            n_clips=len(labels),
+            neutral_or_unnamed=sum(label in ("neutral", "calm", None) for label in labels) / len(labels),
+            shares={label: labels.count(label) / len(labels) for label in model.labels},
+        )
+
+    def _each(
+        self, journal: Journal, condition: str, folder: Path, answer: Callable[[Path], Answer]
+    ) -> list[Any]:
+        """An answer to each audio file of a folder, known by its bytes."""
+        paths = find_audio([folder])
+        digests = []
+        for n, path in enumerate(paths, start=1):
+            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            if (condition, digests[-1]) not in journal:
+                journal.add([(condition, digests[-1], answer(path))])
+            self._report(condition, n, len(paths))
+        return [journal[condition, digest] for digest in digests]
+
+    @staticmethod
+    def _answers(journal: Journal, condition: str, material: Material) -> conclusions.Answers:
+        return conclusions.Answers.from_lists(
+            material, [journal[condition, clip.sha256] for clip in material.clips]
+        )
+
+
+def _journal(output: Path, checksum: str, digest: str) -> Journal:
+    circumstances = {
+        "model": checksum,
+        "clips": digest,
+        "edgeemo": __version__,
+        "onnxruntime": ort.__version__,
+    }
+    return Journal(output / "answers" / f"{checksum[:16]}.jsonl", circumstances)
+
+
+def _digest(material: Material) -> str:
+    """Of the clips and what they are judged as, in no order."""
+    lines = sorted(
+        f"{clip.sha256} {material.labels[truth]} {clip.corpus} {clip.speaker}"
+        for clip, truth in zip(material.clips, material.truth, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _no_voice(sound: str, counts: Sequence[dict[str, int]]) -> NoVoice:
+    n_steps = sum(count["n_steps"] for count in counts)
+    n_named = sum(count["n_named"] for count in counts)
+    return NoVoice(sound=sound, n_steps=n_steps, named=n_named / n_steps if n_steps else 0.0)

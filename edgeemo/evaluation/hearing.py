@@ -1,0 +1,168 @@
+"""Models hear clips: whole, under a condition, or step by step; in this process or in several."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeemo.audio import read_audio
+from edgeemo.corpora.manifest import Clip
+from edgeemo.evaluation.answers import Answer
+from edgeemo.evaluation.degradations import Random, Surroundings, conditions
+from edgeemo.model import EmotionModel, load
+
+Audio = npt.NDArray[np.float32]
+
+CLEAN = "clean"
+STEPS = "steps"
+_DIGITS = 6
+_CHUNK = 8
+_MAX_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be heard of a clip.
+
+    Attributes:
+        clip: which.
+        wanted: the positions of the models, by condition: `CLEAN`, `STEPS` or a `Condition`'s name.
+    """
+
+    clip: Clip
+    wanted: Mapping[str, tuple[int, ...]]
+
+
+Heard = tuple[int, str, Answer]
+"""The position of the model, the condition, and what it answered."""
+
+
+class Hearer:
+    """Hears clips with all models.
+
+    Args:
+        models: what hears.
+        others: clips that babble is made of.
+    """
+
+    def __init__(self, models: Sequence[EmotionModel], others: Sequence[Clip]) -> None:
+        self._models = models
+        self._others = others
+        self._apply = {condition.name: condition.apply for condition in conditions()[0]}
+        self._read = functools.lru_cache(maxsize=256)(read_audio)
+
+    def hear(self, task: Task) -> list[Heard]:
+        """Hear a clip.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        heard: list[Heard] = []
+        for condition, positions in task.wanted.items():
+            audio: dict[int, Audio] = {}
+            for position in positions:
+                model = self._models[position]
+                rate = model.sample_rate
+                if rate not in audio:
+                    audio[rate] = self._under(condition, task.clip, rate)
+                answer = steps_of if condition == STEPS else whole
+                heard.append((position, condition, answer(model, audio[rate])))
+        return heard
+
+    def _under(self, condition: str, clip: Clip, rate: int) -> Audio:
+        audio = self._read(clip.path, rate)
+        if condition in (CLEAN, STEPS):
+            return audio
+        digest = hashlib.sha256(f"{condition} {clip.sha256}".encode()).digest()
+        random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        others = functools.partial(self._other, clip.speaker, rate)
+        return self._apply[condition](audio, Surroundings(rate, random, others))
+
+    def _other(self, speaker: str, rate: int, random: Random) -> Audio:
+        """A clip of another speaker, where there is one."""
+        for _ in range(_MAX_DRAWS):
+            clip = self._others[int(random.integers(len(self._others)))]
+            if clip.speaker != speaker:
+                break
+        return self._read(clip.path, rate)
+
+
+def whole(model: EmotionModel, audio: Audio) -> list[float] | None:
+    """The probabilities of a whole clip; None where no emotion is named.
+
+    Args:
+        model: what hears.
+        audio: mono float32 at its rate, shape `(n_samples,)`.
+    """
+    score = model.classify(audio, sample_rate=model.sample_rate)
+    return None if score.label is None else _rounded(np.array(list(score.probabilities.values())))
+
+
+def steps_of(model: EmotionModel, audio: Audio) -> list[list[float]]:
+    """The probabilities after each full step from the clip's start, as the live loop has them.
+
+    Args:
+        model: what hears.
+        audio: mono float32 at its rate, shape `(n_samples,)`.
+    """
+    size, stepper = model.metadata.step_samples, model.stepper()
+    return [
+        _rounded(stepper.step(audio[start : start + size])) for start in range(0, len(audio) - size + 1, size)
+    ]
+
+
+def hear_all(
+    models: Sequence[EmotionModel], tasks: Sequence[Task], others: Sequence[Clip], *, n_jobs: int = 1
+) -> Iterator[tuple[Task, list[Heard]]]:
+    """Hear clips, one after another; the answers do not depend on `n_jobs`.
+
+    Args:
+        models: what hears.
+        tasks: what is to be heard.
+        others: clips that babble is made of.
+        n_jobs: how many processes.
+
+    Raises:
+        AudioError: a clip cannot be read.
+    """
+    if n_jobs == 1 or len(tasks) <= _CHUNK:
+        hearer = Hearer(models, others)
+        for task in tasks:
+            yield task, hearer.hear(task)
+        return
+    pool = ProcessPoolExecutor(
+        n_jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=([model.path for model in models], others),
+    )
+    try:
+        yield from zip(tasks, pool.map(_hear, tasks, chunksize=_CHUNK), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_hearer: Hearer
+"""Of a process of the pool."""
+
+
+def _start(paths: Sequence[Path], others: Sequence[Clip]) -> None:
+    global _hearer  # how a pool hands something to all of a process' tasks
+    _hearer = Hearer([load(path) for path in paths], others)
+
+
+def _hear(task: Task) -> list[Heard]:
+    return _hearer.hear(task)
+
+
+def _rounded(probabilities: npt.NDArray[np.floating]) -> list[float]:
+    values: list[float] = np.round(probabilities.astype(np.float64), _DIGITS).tolist()
+    return values
