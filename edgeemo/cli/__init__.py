@@ -20,6 +20,7 @@ from edgeemo.cli import plain
 from edgeemo.cli.bench import bench_command
 from edgeemo.cli.classify import classify_command
 from edgeemo.cli.data import data_command
+from edgeemo.cli.evaluate import evaluate_command
 from edgeemo.cli.export import export_command
 from edgeemo.cli.listen import listen_command
 from edgeemo.cli.models import info_command, models_command
@@ -76,6 +77,7 @@ def _root(
 for _command in (
     listen_command,
     classify_command,
+    evaluate_command,
     bench_command,
     models_command,
     info_command,

@@ -1,0 +1,114 @@
+"""`edgeemo evaluate`: what models are worth on speakers that they never heard."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeemo.cli.progress import progress_bar
+from edgeemo.cli.tables import screen_table, stdout_console
+
+_PIPE_COLUMNS = 200
+_TEXT_COLUMNS = ("model", "corpus", "the model", "less", "condition", "sound", "heard", "clips answered")
+
+
+def evaluate_command(
+    model: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Shipped models' names, or ONNX files.", show_default=False),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", "-d", help="A folder of corpora, or a manifest of `edgeemo data`.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for evaluation.html, evaluation.json and the answers, with which a run that was interrupted "
+            "goes on.",
+        ),
+    ] = Path("evaluation"),
+    heard: Annotated[
+        bool,
+        typer.Option(
+            "--heard",
+            help="Judge by speakers that trained a model, or chose its epoch, too: strangers will score less.",
+        ),
+    ] = False,
+    robustness: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="CLIPS",
+            help="How many clips are heard in noise, rooms and codecs, and second by second; of every speaker and "
+            "emotion alike. 0: none.",
+        ),
+    ] = 500,
+    no_voice: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of sounds without a voice, besides silence, noise and tones that are made here.",
+            show_default=False,
+        ),
+    ] = None,
+    plain: Annotated[
+        Path | None,
+        typer.Option(help="Folder of ordinary speech, which is neutral if anything.", show_default=False),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=1024, help="Processes that hear clips.")
+    ] = 1,
+    json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
+) -> None:
+    """Score models on speakers that they never heard: in noise, on a telephone, after a second, with intervals.
+
+    Writes a page with all tables and figures that can be handed on.
+    """
+    import edgeemo
+    from edgeemo.evaluation.evaluate import Plan, evaluate
+    from edgeemo.evaluation.page import html_page
+    from edgeemo.evaluation.tables import notes, tables
+    from edgeemo.files import write_text
+
+    models = [edgeemo.load(name) for name in model]
+    plan = Plan(
+        data=data,
+        output=output,
+        heard_too=heard,
+        n_robustness=robustness,
+        no_voice=no_voice,
+        plain=plain,
+        n_jobs=jobs,
+        command=shlex.join(["edgeemo", *sys.argv[1:]]),
+    )
+    with progress_bar() as report:
+        evaluation = evaluate(models, plan, report)
+    try:
+        from edgeemo.evaluation.figures import figures
+    except ImportError:  # without the extra: a page of tables
+        drawn = None
+    else:
+        drawn = figures(evaluation)
+    page = output / "evaluation.html"
+    write_text(page, html_page(evaluation, drawn))
+    if json_:
+        typer.echo(json.dumps(evaluation.to_dict(), indent=1))
+        return
+    console = stdout_console(_PIPE_COLUMNS)
+    for table in tables(evaluation):
+        console.print(table.title, style="bold", highlight=False)
+        console.print(screen_table(table.rows, left=_TEXT_COLUMNS))
+        console.print(table.about, style="dim", highlight=False, markup=False)
+        console.print()
+    for note in notes(evaluation):
+        console.print(note, style="dim", highlight=False, markup=False)
+    console.print(f"the page: {page}", highlight=False, markup=False)
