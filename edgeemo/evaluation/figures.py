@@ -98,15 +98,16 @@ def _confusion(evaluation: Evaluation) -> Figure:
     for axis, m in zip(np.atleast_1d(figure.subplots(1, n)), evaluation.models, strict=True):
         counts = np.array(m.confusion)
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axis.pcolormesh(share, cmap="Blues", vmin=0, vmax=1)
+        axis.invert_yaxis()
         for (row, column), value in np.ndenumerate(share):
             if value >= 0.005:
                 colour = "white" if value > 0.5 else "black"
                 axis.text(
                     column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=7
                 )
-        axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-        axis.set_yticks(range(len(labels) - 1), labels[:-1])
+        axis.set_xticks(np.arange(len(labels)) + 0.5, labels, rotation=45, ha="right")
+        axis.set_yticks(np.arange(len(labels) - 1) + 0.5, labels[:-1])
         axis.set(xlabel="named, %", ylabel="true", title=m.name)
     return figure
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from edgeemo.bench.signals import speech_like
 
 EMOTION_CODES = {"neutral": 1, "happy": 3, "sad": 4, "angry": 5}
 
@@ -25,6 +28,19 @@ def write_corpus(folder: Path, *, n_actors: int = 6, n_takes: int = 2) -> Path:
                 name = f"Actor_{actor:02d}/03-01-{code:02d}-01-01-{take:02d}-{actor:02d}.wav"
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(folder / name, audio, 8000, subtype="PCM_16")
+    return folder
+
+
+def write_crema_d(
+    folder: Path, *, speakers: Iterable[int], emotions: Iterable[str], seconds: float = 1.2
+) -> Path:
+    """Audio under CREMA-D's names, a clip for each speaker and emotion: no two alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    emotions = tuple(emotions)
+    for speaker in speakers:
+        for code, emotion in enumerate(emotions):
+            audio = speech_like(round(16_000 * seconds), 16_000, seed=10 * speaker + code)
+            soundfile.write(folder / f"{speaker}_IEO_{emotion}_XX.wav", audio, 16_000, subtype="PCM_16")
     return folder
 
 
