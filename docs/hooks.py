@@ -19,6 +19,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from edgeemo.corpora.labels import LABEL_MAPS
+from edgeemo.evaluation import results
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.training.recipe import Recipe
 
@@ -70,7 +71,24 @@ def label_maps() -> str:
     )
 
 
-GENERATED = {make.__name__: make for make in (recipe_tables, builder_tables, label_maps)}
+def evaluation_records() -> str:
+    """A section for each table of `evaluation.json`, from the outermost in: each key's type and meaning."""
+    sections = []
+    for cls in reversed(
+        [x for x in vars(results).values() if inspect.isclass(x) and x.__module__ == results.__name__]
+    ):
+        about, hints = _documentation(cls).partition("Attributes:")[0].strip(), typing.get_type_hints(cls)
+        rows = (
+            {"key": f"`{f.name}`", "type": _json_type(hints[f.name]), "meaning": meaning}
+            for f, meaning in zip(
+                dataclasses.fields(cls), _meanings(_documentation(cls), "Attributes").values(), strict=True
+            )
+        )
+        sections += [f"### {cls.__name__}", about, _text_table(rows)]
+    return "\n\n".join(sections)
+
+
+GENERATED = {make.__name__: make for make in (recipe_tables, builder_tables, label_maps, evaluation_records)}
 
 
 def _keys(cls: type[Any]) -> str:
@@ -137,6 +155,18 @@ def _toml_type(hint: Any) -> str:
         first, *others = typing.get_args(hint)
         return f"{'list of' if others == [...] else 'two'} {_TYPES[first]}s"
     return _TYPES[hint]
+
+
+def _json_type(hint: Any) -> str:
+    """In words; another table by its name, with a link to its section."""
+    if isinstance(hint, types.UnionType):
+        return f"{_json_type(_without_none(hint))} or null"
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return f"list: {_json_type(of[0])}"
+    if origin is dict:
+        return f"table: {_json_type(of[1])}"
+    return _TYPES.get(hint) or f"[{hint.__name__}](#{hint.__name__.lower()})"
 
 
 def _default(f: dataclasses.Field[Any]) -> str:
