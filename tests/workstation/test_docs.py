@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,10 +310,27 @@ def as_toml(default: Any) -> Any:
 
 
 def test_each_generated_part_is_on_a_page(hooks: ModuleType) -> None:
-    page = read(ROOT / "docs" / "recipe.md")
+    pages = "".join(read(page) for page in (ROOT / "docs").glob("*.md"))
     for part in hooks.GENERATED:
-        assert f"<!-- generated: {part} -->" in page
-    assert "<!-- generated" not in hooks.on_page_markdown(page)
+        assert pages.count(f"<!-- generated: {part} -->") == 1
+    assert "<!-- generated" not in hooks.on_page_markdown(pages)
+
+
+def test_the_reference_has_every_key_of_an_evaluation(hooks: ModuleType) -> None:
+    from edgeemo.evaluation.results import Evaluation
+    from edgeemo.records import Record
+
+    def keys(cls: type[Record], found: dict[str, set[str]]) -> dict[str, set[str]]:
+        """Every record that can be reached, and its keys."""
+        found[cls.__name__] = set(typing.get_type_hints(cls))
+        for hint in typing.get_type_hints(cls).values():
+            for of in (hint, *typing.get_args(hint)):
+                if inspect.isclass(of) and issubclass(of, Record) and of.__name__ not in found:
+                    keys(of, found)
+        return found
+
+    shown = sections(hooks.evaluation_records())
+    assert {name: set(values) for name, values in shown.items()} == keys(Evaluation, {})
 
 
 def test_the_api_reference_has_every_name() -> None:
