@@ -49,6 +49,9 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+LEVELS = ("none", "running_peak", "running_mean")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Features(Record):
     """Settings of the log-mel front end. They are the recipe's `[features]` table, word for word.
@@ -65,10 +68,16 @@ class Features(Record):
         fmax_hz: upper edge of the highest band.
         level: `"none"` keeps absolute levels. `"running_peak"` makes the features independent of the
             microphone's gain: from each frame it subtracts the level (mean power over the mel bands, in dB) of
-            the loudest frame of the last `level_frames` frames.
+            the loudest frame of the last `level_frames` frames. `"running_mean"` does that, and then subtracts from
+            each band its mean over the voiced frames so far, so that neither the microphone nor the line nor the
+            corpus can be told from the bands' levels.
         level_frames: how many frames `running_peak` looks back on, the current one included.
         level_floor_db: a peak below this counts as this, so that silence is not amplified into noise.
-        range_db: with `running_peak`, values more than this below the peak are clipped to it.
+        range_db: with `running_peak` and `running_mean`, values more than this below the peak are clipped to it.
+        voiced_db: with `running_mean`, a frame is voiced if its level is less than this below the peak.
+        mean_s: with `running_mean`, seconds of voiced frames that the mean looks back on, fading exponentially.
+        mean_start_s: what the mean starts from counts as so many seconds of voiced frames.
+        mean_start_db: that start: dB relative to the peak, one for all bands, or one for each.
     """
 
     sample_rate: int = 16000
@@ -81,6 +90,10 @@ class Features(Record):
     level_frames: int = 320
     level_floor_db: float = -60.0
     range_db: float = 80.0
+    voiced_db: float = 25.0
+    mean_s: float = 5.0
+    mean_start_s: float = 0.5
+    mean_start_db: tuple[float, ...] = (-25.0,)
 
     def __post_init__(self) -> None:
         """Refuse settings that no front end can compute.
@@ -109,9 +122,18 @@ class Features(Record):
                 (self.fmin_hz, self.fmax_hz),
                 f"rising, between 0 and half the sample rate ({self.sample_rate / 2:g} Hz)",
             ),
-            (self.level in ("none", "running_peak"), "level", self.level, "'none' or 'running_peak'"),
+            (self.level in LEVELS, "level", self.level, " or ".join(map(repr, LEVELS))),
             (self.level_frames > 0, "level_frames", self.level_frames, "at least 1"),
             (self.range_db > 0, "range_db", self.range_db, "positive"),
+            (self.voiced_db > 0, "voiced_db", self.voiced_db, "positive"),
+            (self.mean_s > 0, "mean_s", self.mean_s, "positive"),
+            (self.mean_start_s > 0, "mean_start_s", self.mean_start_s, "positive"),
+            (
+                len(self.mean_start_db) in (1, self.n_mels),
+                "mean_start_db",
+                f"{len(self.mean_start_db)} values",
+                f"one, or one for each of {self.n_mels} bands",
+            ),
         ]
         for ok, name, got, expected in checks:
             if not ok:

@@ -38,5 +38,25 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
         max(level[max(0, t - features.level_frames + 1) : t + 1].max(), features.level_floor_db)
         for t in range(len(level))
     ])  # fmt: skip
-    above: np.ndarray = logmel - peak[:, np.newaxis]
-    return above.clip(-features.range_db)
+    above: np.ndarray = (logmel - peak[:, np.newaxis]).clip(-features.range_db)
+    if features.level == "running_peak":
+        return above
+    return above - running_mean(
+        above, np.maximum(level, features.level_floor_db) > peak - features.voiced_db, features
+    )
+
+
+def running_mean(above: np.ndarray, voiced: np.ndarray, features: Features) -> np.ndarray:
+    """Each band's mean over the voiced frames so far, one frame after the other, shape `(n_frames, n_mels)`."""
+    per_s = features.sample_rate / features.hop_samples
+    mean, count = (
+        np.resize(features.mean_start_db, above.shape[1]).astype(np.float64),
+        features.mean_start_s * per_s,
+    )
+    means = np.empty_like(above)
+    for t in range(len(above)):
+        if voiced[t]:
+            mean = mean + max(1 / (features.mean_s * per_s), 1 / (count + 1)) * (above[t] - mean)
+            count += 1
+        means[t] = mean
+    return means

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeemo.audio import read_audio
-from edgeemo.metadata import Features, Metadata
+from edgeemo.metadata import LEVELS, Features, Metadata
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.editing import open_session, to_bytes
 from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, frontend_model, mel_frequencies
@@ -27,6 +27,7 @@ from support.signals import noise, speech_like
 TOLERANCE_DB = 1e-4
 PLAIN = Features(level="none")
 LEVELLED = Features()
+CENTRED = Features(level="running_mean", range_db=45.0, mean_s=0.4, mean_start_s=0.1)
 MAX_BYTES = 25_000
 
 
@@ -38,6 +39,11 @@ def plain() -> FrontEnd:
 @pytest.fixture(scope="module")
 def levelled() -> FrontEnd:
     return FrontEnd(LEVELLED)
+
+
+@pytest.fixture(scope="module")
+def centred() -> FrontEnd:
+    return FrontEnd(CENTRED)
 
 
 def assert_same(frontend: FrontEnd, audio: np.ndarray) -> None:
@@ -70,16 +76,18 @@ SIGNALS = {
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-@pytest.mark.parametrize("level", ["none", "running_peak"])
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.slow
-def test_equals_librosa(signal: str, level: str, plain: FrontEnd, levelled: FrontEnd) -> None:
-    assert_same(plain if level == "none" else levelled, SIGNALS[signal])
+def test_equals_librosa(
+    signal: str, level: str, plain: FrontEnd, levelled: FrontEnd, centred: FrontEnd
+) -> None:
+    assert_same({"none": plain, "running_peak": levelled, "running_mean": centred}[level], SIGNALS[signal])
 
 
 @pytest.mark.corpora
 @pytest.mark.parametrize("corpus", ["ravdess", "tess"])
 def test_equals_librosa_on_real_clips(
-    corpus: str, corpora_dir: Path, plain: FrontEnd, levelled: FrontEnd
+    corpus: str, corpora_dir: Path, plain: FrontEnd, levelled: FrontEnd, centred: FrontEnd
 ) -> None:
     paths = sorted(p for p in (corpora_dir / corpus).rglob("*") if p.suffix.lower() in (".wav", ".flac"))
     assert len(paths) > 100, f"{corpora_dir / corpus} holds no corpus"
@@ -87,6 +95,7 @@ def test_equals_librosa_on_real_clips(
         audio = read_audio(path, PLAIN.sample_rate)
         assert_same(plain, audio)
         assert_same(levelled, audio)
+        assert_same(centred, audio)
 
 
 def test_silence_is_the_floor(plain: FrontEnd, levelled: FrontEnd) -> None:
@@ -122,10 +131,13 @@ def front_ends(draw: st.DrawFn) -> Features:
         n_mels=draw(st.integers(1, 128)),
         fmin_hz=fmin,
         fmax_hz=draw(st.one_of(st.just(nyquist), st.floats(fmin + nyquist * 0.1, nyquist))),
-        level=draw(st.sampled_from(["none", "running_peak"])),
+        level=draw(st.sampled_from(LEVELS)),
         level_frames=draw(st.integers(1, 30)),
         level_floor_db=draw(st.floats(-90, 0)),
         range_db=draw(st.floats(1, 100)),
+        voiced_db=draw(st.floats(1, 60)),
+        mean_s=draw(st.floats(0.05, 10)),
+        mean_start_s=draw(st.floats(0.01, 2)),
     )
 
 

@@ -1297,6 +1297,9 @@ FEATURES = {
     "none": Features(**SMALL, n_fft=256, hop_samples=128, level="none"),
     "long peak": Features(**SMALL, n_fft=400, hop_samples=160, level_frames=320),
     "peak of the frame": Features(**SMALL, n_fft=256, hop_samples=100, level_frames=1),
+    "running mean": Features(
+        **SMALL, n_fft=256, hop_samples=80, level="running_mean", mean_s=0.2, mean_start_s=0.05
+    ),
     "no overlap": Features(**SMALL, n_fft=160, hop_samples=160, level="none"),
     "shipped": Features(),
 }

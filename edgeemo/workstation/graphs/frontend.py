@@ -18,7 +18,7 @@ from edgeemo.metadata import Features
 from edgeemo.session import session_options
 from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
 from edgeemo.workstation.graphs.nodes import Nodes
-from edgeemo.workstation.graphs.past import Past, Zeros
+from edgeemo.workstation.graphs.past import END, Past, Zeros
 
 PREFIX = "frontend/"
 _AMIN = 1e-10  # librosa.power_to_db's floor: -100 dB
@@ -90,10 +90,15 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
     by_frame = nodes("Reshape", nodes("Transpose", squares, perm=[1, 2, 0, 3]), nodes.ints([0, 0, -1]))
     power = nodes("MatMul", by_frame, weights, name="mel")
     logmel = _decibel(nodes, power)
+    if features.level == "none":
+        return logmel
+    level = _level(nodes, power, features)
+    peak = _running_peak(nodes, level, audio, features, past)
+    peak_db = nodes("Add", peak, nodes.floats(features.level_floor_db))
+    relative = nodes("Max", nodes("Sub", logmel, peak_db), nodes.floats(-features.range_db))
     if features.level == "running_peak":
-        peak = _running_peak(nodes, power, audio, features, past)
-        logmel = nodes("Max", nodes("Sub", logmel, peak), nodes.floats(-features.range_db))
-    return logmel
+        return relative
+    return nodes("Sub", relative, _running_mean(nodes, relative, level, peak, features, past))
 
 
 def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
@@ -211,20 +216,69 @@ def _mel_weights(nodes: Nodes, features: Features, bins: npt.NDArray[np.int64]) 
     return nodes("Cast", weights, to=ir.DataType.FLOAT)
 
 
-def _running_peak(nodes: Nodes, power: ir.Value, audio: ir.Value, features: Features, past: Past) -> ir.Value:
-    """The level in dB of the loudest recent frame, shape `(n_clips, n_frames, 1)`.
-
-    Levels are carried as what they exceed the floor by, so that zeros mean that there was no earlier frame.
-    """
+def _level(nodes: Nodes, power: ir.Value, features: Features) -> ir.Value:
+    """The level of each frame in dB above the floor, 0 below it, shape `(n_clips, n_frames)`."""
     above_floor = nodes.floats(10 ** (-features.level_floor_db / 10))
     level = nodes("Mul", nodes("ReduceMean", power, nodes.ints([2]), keepdims=0), above_floor)
-    excess = _decibel(nodes, level, smallest=1.0)
-    excess = nodes("Unsqueeze", excess, nodes.ints([1]))
-    excess.type, excess.shape = audio.type, _levels_shape(audio, features)
-    excess = past(nodes, excess, features.level_frames - 1, 2, "frames' levels")
-    peak = nodes("MaxPool", excess, name="running_peak", kernel_shape=[features.level_frames])
-    peak = nodes("Add", peak, nodes.floats(features.level_floor_db))
+    return _decibel(nodes, level, smallest=1.0)
+
+
+def _running_peak(nodes: Nodes, level: ir.Value, audio: ir.Value, features: Features, past: Past) -> ir.Value:
+    """The level of the loudest recent frame, shape `(n_clips, n_frames, 1)`, in dB above the floor.
+
+    Levels are carried like that, so that zeros mean that there was no earlier frame.
+    """
+    level = nodes("Unsqueeze", level, nodes.ints([1]))
+    level.type, level.shape = audio.type, _levels_shape(audio, features)
+    level = past(nodes, level, features.level_frames - 1, 2, "frames' levels")
+    peak = nodes("MaxPool", level, name="running_peak", kernel_shape=[features.level_frames])
     return nodes("Transpose", peak, perm=[0, 2, 1])
+
+
+def _running_mean(
+    nodes: Nodes, relative: ir.Value, level: ir.Value, peak: ir.Value, features: Features, past: Past
+) -> ir.Value:
+    """Each band's mean over the voiced frames so far, shape `(n_clips, n_frames, n_mels)`.
+
+    Voiced frame `t` moves the mean by the share `g[t] = max(1 / n, 1 / (count + 1))` of the way: a plain mean of what
+    was heard, with what it starts from, until that is `n = mean_s` long, and one that fades from then on. Unrolled,
+    without a loop: with `G[t]` the product of `1 - g` up to `t`, it is `G[t] (start + sum of g[k] x[k] / G[k])`. The
+    products of half an hour lie within double precision; a stream starts its own in every step.
+
+    Mean and count are carried less what they start from, so that zeros are the start.
+    """
+    per_s = features.sample_rate / features.hop_samples
+    longest, at_start = features.mean_s * per_s, features.mean_start_s * per_s
+    below_peak = nodes("Sub", nodes("Unsqueeze", level, nodes.ints([2])), peak)
+    voiced = nodes(
+        "Cast", nodes("Greater", below_peak, nodes.floats(-features.voiced_db)), to=ir.DataType.FLOAT
+    )
+
+    time = nodes.ints(1)
+    heard = past.recall(nodes, (1, 1, 1), "voiced frames heard")
+    count = nodes(
+        "Add", nodes("CumSum", voiced, time, exclusive=1), nodes("Add", heard, nodes.floats(at_start))
+    )
+    share = nodes(
+        "Max", nodes("Reciprocal", nodes("Add", count, nodes.floats(1.0))), nodes.floats(1 / longest)
+    )
+    share = nodes("Cast", nodes("Mul", share, voiced), to=ir.DataType.DOUBLE)
+    one = nodes.floats(1.0, np.float64)
+    kept = nodes("Exp", nodes("CumSum", nodes("Log", nodes("Sub", one, share)), time))
+
+    start = nodes.floats(np.broadcast_to(features.mean_start_db, (1, 1, features.n_mels)))
+    moved = past.recall(nodes, (1, 1, features.n_mels), "bands' running mean")
+    x = nodes("Cast", relative, to=ir.DataType.DOUBLE)
+    told = nodes("CumSum", nodes("Mul", nodes("Div", share, kept), x), time)
+    before = nodes("Cast", nodes("Add", start, moved), to=ir.DataType.DOUBLE)
+    mean = nodes("Cast", nodes("Mul", kept, nodes("Add", before, told)), to=ir.DataType.FLOAT)
+
+    along = nodes.ints([1])
+    heard_now = nodes("Add", heard, nodes("ReduceSum", voiced, along))
+    past.carry(heard, nodes("Min", heard_now, nodes.floats(longest)))
+    latest = nodes("Slice", mean, nodes.ints([-1]), nodes.ints([END]), along)
+    past.carry(moved, nodes("Sub", latest, start))
+    return mean
 
 
 def _decibel(nodes: Nodes, power: ir.Value, smallest: float = _AMIN) -> ir.Value:

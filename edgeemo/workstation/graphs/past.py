@@ -15,7 +15,7 @@ from edgeemo.metadata import State
 from edgeemo.workstation.graphs.editing import shape_of
 from edgeemo.workstation.graphs.nodes import Nodes
 
-_END = np.iinfo(np.int64).max
+END = np.iinfo(np.int64).max
 
 
 class Past(Protocol):
@@ -33,6 +33,20 @@ class Past(Protocol):
         """
         ...
 
+    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
+        """Give what was remembered with `carry` at the end of what came before; zeros at the start.
+
+        Args:
+            nodes: records the nodes.
+            shape: of it.
+            holds: what it is, for people.
+        """
+        ...
+
+    def carry(self, state: ir.Value, following: ir.Value) -> None:
+        """Say what that which `recall` gave becomes."""
+        ...
+
 
 class Zeros:
     """The past of a window: zeros, as causal padding."""
@@ -44,6 +58,14 @@ class Zeros:
         pads = np.zeros(2 * len(value.shape), np.int64)
         pads[axis] = n
         return nodes("Pad", value, nodes.ints(pads), name="past")
+
+    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
+        """See `Past`."""
+        del holds
+        return nodes.floats(np.zeros(shape))
+
+    def carry(self, state: ir.Value, following: ir.Value) -> None:
+        """See `Past`: nothing comes after a window."""
 
 
 class Carried:
@@ -73,9 +95,14 @@ class Carried:
         joined = nodes("Concat", state, value, axis=axis)
         joined.type = value.type
         joined.shape = ir.Shape((*shape[:axis], n + shape[axis], *shape[axis + 1 :]))
-        bounds = (nodes.ints([shape[axis]]), nodes.ints([_END]), nodes.ints([axis]))
+        bounds = (nodes.ints([shape[axis]]), nodes.ints([END]), nodes.ints([axis]))
         self.carry(state, nodes("Slice", joined, *bounds))
         return joined
+
+    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
+        """See `Past`."""
+        del nodes
+        return self.add(shape, holds)
 
     def add(self, shape: tuple[int, ...], holds: str) -> ir.Value:
         """A new state, as the graph input that holds it; tell `carry` its next value."""
@@ -87,7 +114,7 @@ class Carried:
         return value
 
     def carry(self, state: ir.Value, following: ir.Value) -> None:
-        """Say what a state becomes with this step."""
+        """See `Past`."""
         index = self.inputs.index(state)
         following.name = self.states[index].next_name
         following.type, following.shape = state.type, state.shape
