@@ -14,7 +14,8 @@ It takes an hour on one core; a second call goes on where the first stopped.
 - *people*: what most of the listeners chose who heard CREMA-D's voices alone (`processedResults/tabulatedVotes.csv`,
   Cao et al. 2014), ties counting in parts.
 
-It writes `results/belief.md` and `.json` beside this file.
+It writes `results/belief.md`, `.html` and `.json` beside this file, and what is in them of the shipped models into
+their cards and the README, between marks; `--documents` does that alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import opensmile
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -38,19 +38,25 @@ import edgeemo
 from edgeemo.audio import read_audio
 from edgeemo.cli.progress import progress_bar
 from edgeemo.corpora.labels import LABEL_MAPS
+from edgeemo.corpora.names import CORPORA
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.conclusions import Answers
 from edgeemo.evaluation.evaluate import Plan, evaluate
+from edgeemo.evaluation.figures import figures
 from edgeemo.evaluation.material import Material, gather
 from edgeemo.evaluation.measures import recall
-from edgeemo.evaluation.results import Evaluation, Scores
+from edgeemo.evaluation.page import html_page
+from edgeemo.evaluation.results import Estimate, Evaluation, Scores
 from edgeemo.evaluation.tables import notes, tables
 from edgeemo.files import write_text
 from edgeemo.markdown import markdown_table
+from edgeemo.places import MODELS_DIR, name_of
 
 MODELS = ("cnn_lstm", "pure_cnn", "pure_lstm", "conv1d_lstm")
 LABELS = LABEL_MAPS["published7"].labels
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MARKS = ("<!-- belief -->", "<!-- /belief -->")
 RATE = 16_000
 EMOTION_OF_VOTE = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
 VOICE_ALONE = 1
@@ -58,11 +64,14 @@ VOICE_ALONE = 1
 
 
 def main() -> None:
-    """Measure what is missing, then write the tables."""
+    """Measure, unless only the documents are wanted; then write these."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with the five corpora")
+    parser.add_argument("--data", type=Path, help="folder with the five corpora")
+    parser.add_argument(
+        "--documents", action="store_true", help="measure nothing: renew the cards and the README"
+    )
     parser.add_argument("--no-voice", type=Path, help="folder of sounds without a voice")
     parser.add_argument("--plain", type=Path, help="folder of ordinary speech")
     parser.add_argument(
@@ -70,7 +79,15 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
+    if not arguments.documents:
+        if arguments.data is None:
+            parser.error("--data is missing; give the folder with the five corpora")
+        measure(arguments)
+    renew_documents()
 
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Measure what is missing, and write the results."""
     models = [edgeemo.load(name) for name in MODELS]
     with progress_bar() as report:
         evaluation = evaluate(
@@ -88,8 +105,78 @@ def main() -> None:
     every = gather(arguments.data, LABELS, [None], heard_too=True)
     reference = by_svm(every, functionals(every, arguments.runs / "egemaps.npz", arguments.jobs))
     people = votes(arguments.data)
+    write_text(RESULTS / "belief.html", html_page(evaluation, figures(evaluation)))
     write_text(RESULTS / "belief.json", json.dumps(evaluation.to_dict(), indent=1) + "\n")
     write_text(RESULTS / "belief.md", page(evaluation, reference, people))
+
+
+def renew_documents() -> None:
+    """Write the scores of the shipped models into their cards and the README."""
+    evaluation = Evaluation.from_dict(json.loads((RESULTS / "belief.json").read_text(encoding="utf-8")))
+    for path, block in documents(evaluation).items():
+        write_text(path, with_block(path.read_text(encoding="utf-8"), block))
+
+
+def documents(evaluation: Evaluation) -> dict[Path, str]:
+    """What stands between the marks, by the documents."""
+    strangers = {
+        name_of(m.name): [
+            {
+                "corpus": CORPORA[corpus].title,
+                "clips": str(c.scores.n_clips),
+                "speakers": str(c.scores.n_speakers),
+                "UAR": interval(c.scores.uar_present, 100),
+                "arousal AUC": interval(c.arousal_auc, 1),
+            }
+            for corpus, c in m.corpora.items()
+            if c.exposure == "never heard"
+        ]
+        for m in evaluation.models
+    }
+    about = (
+        "By the most probable of the labels that occur there; in brackets: 95 %, bootstrap over speakers. Agitated "
+        "against calm speech: arousal AUC."
+    )
+    found = {
+        MODELS_DIR / f"{name}.md": "\n".join(
+            [f"On corpora that it never heard. {about}", "", *markdown_table(rows)]
+        )
+        for name, rows in strangers.items()
+    }
+    titles = [row["corpus"] for row in next(iter(strangers.values()))]
+    table = [
+        {"model": name} | {title: row["UAR"] for title, row in zip(titles, rows, strict=True)}
+        for name, rows in strangers.items()
+    ]
+    confidence = [
+        f"{name_of(m.name)} claims {100 * (m.calibration.confidence or 0):.0f} % and is right in "
+        f"{100 * (m.calibration.accuracy or 0):.0f} %"
+        for m in evaluation.models
+    ]
+    readme = [
+        f"UAR in percent. {about}",
+        "",
+        *markdown_table(table),
+        "",
+        f"Confidence: {', '.join(confidence)}.",
+    ]
+    return found | {ROOT / "README.md": "\n".join(readme)}
+
+
+def with_block(text: str, block: str) -> str:
+    """A document with a block between the marks; a card without marks gets them after its scores."""
+    if MARKS[0] not in text:
+        text = text.replace("\n## Limits\n", f"\n{MARKS[0]}\n{MARKS[1]}\n\n## Limits\n", 1)
+    before, _, rest = text.partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    return f"{before}{MARKS[0]}\n{block}\n{MARKS[1]}{after}"
+
+
+def interval(e: Estimate, scale: int) -> str:
+    """Such as `31.2 (29.0 to 33.4)`."""
+    digits = 1 if scale > 1 else 2
+    value, low, high = (f"{scale * (x or 0):.{digits}f}" for x in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high})"
 
 
 def functionals(material: Material, cache: Path, n_jobs: int) -> npt.NDArray[np.float32]:
@@ -107,6 +194,8 @@ def functionals(material: Material, cache: Path, n_jobs: int) -> npt.NDArray[np.
 
 
 def _functionals(path: Path) -> npt.NDArray[np.float32]:
+    import opensmile
+
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     found: npt.NDArray[np.float32] = smile.process_signal(read_audio(path, RATE), RATE).to_numpy()[0]
     return np.nan_to_num(found)
