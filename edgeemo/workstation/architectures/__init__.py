@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import keras
 
 from edgeemo.errors import RecipeError
+from edgeemo.workstation.architectures.attentive_cnn import attentive_cnn
 from edgeemo.workstation.architectures.cnn_lstm import cnn_lstm
 from edgeemo.workstation.architectures.conv1d_lstm import conv1d_lstm
 from edgeemo.workstation.architectures.fashion_cnn import fashion_cnn
@@ -31,6 +32,7 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "cnn_lstm": cnn_lstm,
     "pure_lstm": pure_lstm,
     "conv1d_lstm": conv1d_lstm,
+    "attentive_cnn": attentive_cnn,
     "resnet50_lstm": resnet50_lstm,
     "fashion_lstm": fashion_lstm,
     "fashion_cnn": fashion_cnn,
