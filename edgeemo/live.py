@@ -59,7 +59,7 @@ class Listener:
     time.
 
     The steps do not depend on how the stream is cut into blocks. At the start of each utterance a stream graph starts
-    afresh, as after silence; a window graph forgets by itself.
+    afresh, as after silence, but for what it has learnt of microphone and voice; a window graph forgets by itself.
 
     Args:
         model: from `edgeemo.load`.
@@ -80,7 +80,6 @@ class Listener:
         metadata = model.metadata
         self.model = model
         self._sample_rate = metadata.features.sample_rate
-        self._carries_state = metadata.mode == "stream"
         self._resampler = Resampler(sample_rate, self._sample_rate)
         self._stepper = model.stepper()
         self._utterances = UtteranceDetector(self._sample_rate)
@@ -148,8 +147,7 @@ class Listener:
         start_s = time.perf_counter()
         if self._utterances.push(audio):
             self._n_utterances += 1
-            if self._carries_state:
-                self._stepper.reset()
+            self._stepper.begin_utterance()
         probabilities = self._stepper.step(audio)
         model_s = time.perf_counter() - start_s
         resample_s, self._resample_s = self._resample_s, 0.0

@@ -150,11 +150,13 @@ class State(Record):
         name: of the graph input.
         shape: of input and output.
         holds: what it is, for a person, such as "2 frames before conv2d".
+        lasting: whether it is of the microphone and the voice, and kept when a new utterance begins.
     """
 
     name: str
     shape: tuple[int, ...]
     holds: str
+    lasting: bool = False
 
     @property
     def next_name(self) -> str:

@@ -37,6 +37,10 @@ class Stepper(Protocol):
         """
         ...
 
+    def begin_utterance(self) -> None:
+        """Forget the utterance before the next step, but not what was learnt of the microphone and the voice."""
+        ...
+
     def reset(self) -> None:
         """Forget the stream: the next step is the first, after one window of silence."""
         ...
@@ -78,6 +82,9 @@ class WindowStepper:
         result: Probabilities = probabilities[0]
         return result
 
+    def begin_utterance(self) -> None:
+        """Nothing: the window passes, and the utterance before with it."""
+
     def reset(self) -> None:
         """Forget the stream: what precedes the next step is silence."""
         self._window[:] = 0
@@ -107,6 +114,7 @@ class StreamStepper:
         )
         self._bindings = tuple(self._bound(metadata, source) for source in range(2))
         self._silent_states = silent_states
+        self._lasting = [state.lasting for state in metadata.states]
         self._turn = 0  # the binding of the next step, and the buffers that it reads
         self.reset()
 
@@ -123,6 +131,12 @@ class StreamStepper:
         self._turn = 1 - self._turn
         result: Probabilities = self._probabilities[0].copy()
         return result
+
+    def begin_utterance(self) -> None:
+        """Forget the utterance before the next step: all states but lasting ones are as after silence."""
+        for i, silent in enumerate(self._silent_states):
+            if not self._lasting[i]:
+                self._buffers[self._turn][i][...] = silent
 
     def reset(self) -> None:
         """Forget the stream: what precedes the next step is one window of silence."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from keras import layers
 from edgeemo.errors import ExportError
 from edgeemo.metadata import Features, Metadata, State
 from edgeemo.model import EmotionModel
+from edgeemo.stepper import StreamStepper
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.graphs.assemble import assemble, save
 from edgeemo.workstation.graphs.editing import as_model, to_bytes
@@ -1387,3 +1388,32 @@ def test_whole_file(name: str, step: int, tmp_path: Path) -> None:
                 )
             ).predict(audio[: k * step * n])
             np.testing.assert_allclose(answer[0], expected, rtol=0, atol=ATOL)
+
+
+def test_what_was_learnt_of_the_voice_outlasts_an_utterance(tmp_path: Path) -> None:
+    features, step = FEATURES["running mean"], 6
+    hand = Hand(24, features.n_mels, seed=3)
+    graph = hand.graph(over_features(hand, features))
+    simplify(graph)
+    graph, states = stream(graph, step_frames=step)
+    model = EmotionModel(file_of(graph, features, tmp_path / "a.onnx", n_frames=24, step=step, states=states))
+    lasting = [state.lasting for state in model.metadata.states]
+    assert [s.holds for s in model.metadata.states if s.lasting] == [
+        "voiced frames heard",
+        "bands' running mean",
+    ]
+
+    new, used = (cast("StreamStepper", model.stepper()) for _ in range(2))
+    n = step * features.hop_samples
+    speech = speech_like(4 * n, features.sample_rate, seed=1)
+    for k in range(4):
+        used.step(speech[k * n : (k + 1) * n])
+    learnt = used.states
+    used.begin_utterance()
+    for kept, before, now, fresh in zip(lasting, learnt, used.states, new.states, strict=True):
+        np.testing.assert_array_equal(now, before if kept else fresh)
+    other = speech_like(n, features.sample_rate, seed=2)
+    assert np.abs(used.step(other) - new.step(other)).max() > 1e-3, "nothing was learnt"
+    used.reset()
+    fresh_again = cast("StreamStepper", model.stepper())
+    np.testing.assert_array_equal(used.step(other), fresh_again.step(other))

@@ -34,7 +34,9 @@ class Past(Protocol):
         ...
 
     def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
-        """Give what was remembered with `carry` at the end of what came before; zeros at the start.
+        """Give what was remembered with `carry` at the end of what came before; zeros at the start of a stream alone.
+
+        A new utterance does not end it: it is of the microphone and the voice.
 
         Args:
             nodes: records the nodes.
@@ -102,11 +104,12 @@ class Carried:
     def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
         """See `Past`."""
         del nodes
-        return self.add(shape, holds)
+        return self.add(shape, holds, lasting=True)
 
-    def add(self, shape: tuple[int, ...], holds: str) -> ir.Value:
+    def add(self, shape: tuple[int, ...], holds: str, *, lasting: bool = False) -> ir.Value:
         """A new state, as the graph input that holds it; tell `carry` its next value."""
-        state = State(name=f"{self._name}_{len(self.states) + 1}", shape=shape, holds=holds)
+        name = f"{self._name}_{len(self.states) + 1}"
+        state = State(name=name, shape=shape, holds=holds, lasting=lasting)
         value = ir.val(state.name, dtype=ir.DataType.FLOAT, shape=shape)
         self.states.append(state)
         self.inputs.append(value)
