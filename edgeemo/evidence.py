@@ -8,6 +8,11 @@ from typing import Any
 from edgeemo.records import Record
 
 
+def counted(n: int | None, thing: str) -> str:
+    """A number of things, for a person: `1 clip`, `2 clips`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training(Record):
     """How the weights were made: one fold and seed of a training run.
@@ -95,7 +100,7 @@ class Parity(Record):
     @property
     def inputs(self) -> str:
         """On what, for a person: `3 clips`, `256 images`."""
-        return f"{self.n_clips} clips" if self.n_images is None else f"{self.n_images} images"
+        return counted(self.n_clips, "clip") if self.n_images is None else counted(self.n_images, "image")
 
     def to_dict(self) -> dict[str, Any]:
         """As `Record.to_dict`, with the counts that there are."""

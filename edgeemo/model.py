@@ -166,10 +166,10 @@ class EmotionModel:
     def classify(self, audio: Path | str | npt.NDArray[Any], *, sample_rate: int | None = None) -> Score:
         """Classify a whole clip of any length and rate.
 
-        With a window graph: the mean of the probabilities over `edgeemo.windows.iter_windows`. With a stream graph:
-        the mean over the steps that end at or after the end of the clip's first full window, each of which has heard
-        that much of the clip; of a clip shorter than a window, the last step alone. The clip ends with a step:
-        silence fills its first. Pauses in it reset nothing.
+        With a window graph: the mean of the probabilities over the windows of `edgeemo.windows.window_bounds`. With
+        a stream graph: the mean over the steps that end at or after the end of the clip's first full window, each
+        of which has heard that much of the clip; of a clip shorter than a window, the last step alone. The clip
+        ends with a step: silence fills its first. Pauses in it reset nothing.
 
         Any length fits into little memory: a long file is read twice, first to check it and to learn its length.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +55,8 @@ def _sockets() -> Iterator[Path]:
 
 
 def _refusal(path: Path) -> str | None:
+    import socket  # loaded only where there is no microphone: every start would pay for it
+
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT_S)

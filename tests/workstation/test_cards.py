@@ -71,3 +71,25 @@ def test_a_card_says_what_is_known_of_the_corpora() -> None:
 def test_a_size_is_the_files_own() -> None:
     m, _ = shipped()
     assert f"| {m.variant} | 1,234 |" in card(m)
+
+
+def test_one_of_a_thing_is_singular() -> None:
+    m, _ = shipped()
+    verdict = m.verdict
+    assert verdict
+    assert verdict.parity
+    assert verdict.recognition
+    one = dataclasses.replace(
+        verdict,
+        parity=dataclasses.replace(verdict.parity, n_windows=5, n_clips=1),
+        recognition=dataclasses.replace(verdict.recognition, n_speakers=1, n_clips=2),
+    )
+    text = card(dataclasses.replace(m, verdict=one))
+    assert "UAR: 1 speaker, 2 clips. Differences: 5 windows of 1 clip. " in text
+
+
+def test_terms_that_are_not_known_are_not_stated() -> None:
+    m, _ = shipped()
+    text = card(dataclasses.replace(m, licence="not stated"))
+    assert "\n## Terms\n\nNot stated.\n\n## Variants\n" in text
+    assert "Apache" not in text

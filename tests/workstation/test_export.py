@@ -220,7 +220,7 @@ def test_own_model_has_its_files_name_and_claims_nothing(checkout: Path) -> None
     assert (m.name, m.summary) == ("my_net_v2", "a network of one's own (1 LSTM + 1 Gemm)")
     assert (m.licence, m.training, m.scores) == ("not stated", None, ())
     card = (checkout / "my_net_v2.md").read_text()
-    assert "The terms of the weights are not stated." in card
+    assert "\n## Terms\n\nNot stated.\n\n## Variants\n" in card
     assert "How it was trained is not stated" in card
     for claim in ("cnn_lstm", "Conv2D", "acted", "English", "CC BY", "RAVDESS", "Trained on"):
         assert claim not in card

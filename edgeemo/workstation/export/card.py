@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeemo.corpora.names import CORPORA, Corpus
-from edgeemo.evidence import Parity, Recognition, Training, Verdict
+from edgeemo.evidence import Parity, Recognition, Training, Verdict, counted
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Kind, Metadata, ModelFacts
 from edgeemo.workstation.image_corpora import IMAGE_CORPORA, ImageCorpus
@@ -70,7 +70,6 @@ def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -
     """What every card has, in order."""
     made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
     things = "images" if m.kind is Kind.IMAGE else "clips"
-    terms = "The terms of the weights are not stated" if m.licence == Export().licence else m.licence
     sections = [
         f"# {m.name}",
         f"{m.summary}: {m.n_parameters:,} parameters. {does}",
@@ -84,13 +83,19 @@ def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -
         "## Limits",
         limits,
         "## Terms",
-        f"{terms}. The code of edgeemo is Apache-2.0; that licence does not cover the weights.",
+        _terms(m.licence),
         "## Variants",
         variants,
         "## Made with",
         f"{made_with}.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _terms(licence: str) -> str:
+    if licence == Export().licence:
+        return "Not stated."
+    return f"{licence}. The code of edgeemo is Apache-2.0; that licence does not cover the weights."
 
 
 def variant_row(
@@ -173,9 +178,9 @@ def _measured_on(verdicts: Sequence[Verdict]) -> str:
     p, r, latency = verdicts[0].parity, verdicts[0].recognition, verdicts[0].latency
     parts = []
     if r:
-        parts.append(f"UAR: {r.n_speakers} speakers, {r.n_clips} clips.")
+        parts.append(f"UAR: {counted(r.n_speakers, 'speaker')}, {counted(r.n_clips, 'clip')}.")
     if p:
-        parts.append(f"Differences: {p.n_windows} windows of {p.n_clips} clips.")
+        parts.append(f"Differences: {counted(p.n_windows, 'window')} of {counted(p.n_clips, 'clip')}.")
     if latency:
         parts.append(f"{latency.machine}.")
     return " ".join(parts)
