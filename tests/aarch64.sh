@@ -29,7 +29,10 @@ emulated() {
     QEMU_LD_PREFIX="$root" PYTHONPATH="$work/site" PYTHONHOME="$root/usr" \
         "${QEMU:-qemu-aarch64}" "$root/usr/bin/python3" "$@"
 }
-emulated -c 'import onnxruntime, platform; print(platform.machine(), "onnxruntime", onnxruntime.__version__)'
+# -P: the wheel, not the checkout in this folder.
+emulated -P -c 'import edgeemo, onnxruntime, platform, sys
+print(platform.machine(), "onnxruntime", onnxruntime.__version__, edgeemo.__file__)
+sys.exit(not edgeemo.__file__.startswith(sys.argv[1]))' "$work/site"
 # As `edgeemo listen`, but an emulated processor may take its time over the trial at load.
-emulated -c 'from edgeemo import cli, trial; trial.MAX_TRIAL_S = 600; cli.main()' listen --sample --fast | tail -n 3
+emulated -P -c 'from edgeemo import cli, trial; trial.MAX_TRIAL_S = 600; cli.main()' listen --sample --fast | tail -n 3
 emulated tests/support/shipped.py models/*.onnx
