@@ -27,9 +27,10 @@ from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training import caches, speech, windows
 from edgeemo.workstation.training import fit as fit_module
 from edgeemo.workstation.training import run as run_module
-from edgeemo.workstation.training import speech
+from edgeemo.workstation.training.caches import AudioCache
 from edgeemo.workstation.training.dataset import FixedExamples
 from edgeemo.workstation.training.fit import compile_model, predict
 from edgeemo.workstation.training.folder import (
@@ -44,13 +45,8 @@ from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import Augmentation, Data, Recipe, load_recipe
 from edgeemo.workstation.training.run import Cell, planned_cells, train
 from edgeemo.workstation.training.scores import scores
-from edgeemo.workstation.training.speech import (
-    AudioCache,
-    SpeechBatches,
-    SpeechDataset,
-    augmented_window,
-    mask,
-)
+from edgeemo.workstation.training.speech import SpeechBatches, SpeechDataset, mask
+from edgeemo.workstation.training.windows import AudioWindows, augmented_window
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
 from support.runs import make_cell, make_scores
@@ -243,7 +239,13 @@ def make_examples(manifest: Manifest, cache: AudioCache, frontend: FrontEnd, sma
             augmentation=dataclasses.replace(small_recipe.augmentation, **augmentation),
         )
         mask_db = np.full(8, -50, np.float32)
-        return SpeechBatches(clips or manifest.clips, cache, frontend, recipe, mask_db=mask_db, seed=seed)
+        return SpeechBatches(
+            clips or manifest.clips,
+            AudioWindows(cache, frontend, recipe),
+            recipe,
+            mask_db=mask_db,
+            seed=seed,
+        )
 
     return make
 
@@ -311,12 +313,13 @@ def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
 
 
 def test_mixup_mixes_features_and_labels_alike(
-    make_examples: Make, manifest: Manifest, frontend: FrontEnd
+    make_examples: Make, manifest: Manifest, frontend: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = [next(c for c in manifest.clips if c.emotion == e and c.n_samples < 2048) for e in ("sad", "angry")]
     made = make_examples(clips=tuple(one), mixup=1.0)
-    made._cache = {c: np.full(2048, v, np.float32) for c, v in zip(one, (0.1, 0.9), strict=True)}
-    sad, angry = frontend(np.stack([made._cache[c] for c in one]))
+    audio = {c: np.full(2048, v, np.float32) for c, v in zip(one, (0.1, 0.9), strict=True)}
+    monkeypatch.setattr(AudioCache, "__getitem__", lambda _, clip: audio[clip])
+    sad, angry = frontend(np.stack([audio[c] for c in one]))
     mixed = 0
     for epoch in range(10):
         features, labels, _ = batches(made, epoch)[0]
@@ -336,8 +339,8 @@ def test_fixed_examples_are_never_augmented(
     def refuse(*_: object) -> None:
         pytest.fail("augmented what is scored")
 
-    for name in ("augmented_window", "mask", "_mix", "_noise"):
-        monkeypatch.setattr(speech, name, refuse)
+    for module, name in ((windows, "augmented_window"), (speech, "mask"), (speech, "_mix")):
+        monkeypatch.setattr(module, name, refuse)
     recipe = dataclasses.replace(
         small_recipe,
         augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON),
@@ -345,13 +348,12 @@ def test_fixed_examples_are_never_augmented(
     )
     clips = manifest.clips[:6]
     found = SpeechDataset(recipe, manifest).fixed(clips)
-    windows = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
-    assert found.clip_index.tolist() == [i for i, w in enumerate(windows) for _ in w]
+    audio = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
+    assert found.clip_index.tolist() == [i for i, w in enumerate(audio) for _ in w]
     assert len(found.features) > len(clips), "no clip of several windows"
-    np.testing.assert_allclose(found.features, frontend(np.concatenate(windows)), rtol=0, atol=0.5)
-    assert (
-        np.abs(found.features - frontend(np.concatenate(windows))).mean() < 0.01
-    )  # 16-bit audio in the cache
+    expected = frontend(np.concatenate(audio))
+    np.testing.assert_allclose(found.features, expected, rtol=0, atol=0.5)
+    assert np.abs(found.features - expected).mean() < 0.01  # 16-bit audio in the cache
     assert found.labels.tolist() == [recipe.label_map.index(c.emotion) for c in clips]
 
 
@@ -363,7 +365,7 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
 
 def test_cache_reads_each_sound_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(speech, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
+    monkeypatch.setattr(caches, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
     fresh, clip = AudioCache(8000), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
     np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
