@@ -20,7 +20,7 @@ from edgeemo.audio import read_audio
 from edgeemo.metadata import LEVELS, Features, Metadata
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.editing import open_session, to_bytes
-from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, frontend_model, mel_frequencies
+from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, Levelling, frontend_model, mel_frequencies
 from support.references import librosa_power, reference_features
 from support.signals import noise, speech_like
 
@@ -96,6 +96,15 @@ def test_equals_librosa_on_real_clips(
         assert_same(plain, audio)
         assert_same(levelled, audio)
         assert_same(centred, audio)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_last_stage_alone_gives_the_same(level: str) -> None:
+    features = dataclasses.replace(CENTRED, level=level)
+    audio = SIGNALS["silence, then speech"]
+    found = Levelling(features)(librosa_power(audio, features).astype(np.float32))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, reference_features(audio, features), rtol=0, atol=TOLERANCE_DB)
 
 
 def test_silence_is_the_floor(plain: FrontEnd, levelled: FrontEnd) -> None:

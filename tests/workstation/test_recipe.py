@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgeemo.errors import RecipeError
 from edgeemo.places import EXPORT_DIR, recipe_path
-from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
+from edgeemo.workstation.training.recipe import Channel, Recipe, load_recipe, recipe_from_dict
 from support.recipes import SHIPPED
 
 MINIMAL: dict[str, Any] = {"name": "mine", "summary": "", "architecture": {"builder": "pure_cnn"}}
@@ -114,6 +114,9 @@ WRONG = [
     ("training", "learning_rate", math.inf, ["inf"]),
     ("training", "label_smoothing", 1.0, ["1.0", "[0, 1)"]),
     ("training", "clips_per_speaker", -1, ["-1", "0 (all) or more"]),
+    ("training", "clips_per_epoch", -1, ["-1", "0 (all) or more"]),
+    ("training", "balance", "label", ["'label'", "'' or 'corpus'"]),
+    ("training", "averaging", 1.0, ["1.0", "[0, 1)"]),
     ("training", "seeds", [], ["()", "at least one"]),
     ("training", "seeds", [0, -1], ["-1"]),
     ("training", "seeds", [1, 1], ["(1, 1)"]),
@@ -131,6 +134,15 @@ WRONG = [
     ("augmentation", "time_masks", -1, ["-1", "0 or more"]),
     ("augmentation", "mel_masks", -2, ["-2", "0 or more"]),
     ("export", "tolerance", 0.0, ["0.0", "positive"]),
+    ("channel", "history", 1.5, ["1.5", "[0, 1]"]),
+    ("channel", "noise_share", -0.1, ["-0.1", "[0, 1]"]),
+    ("channel", "equaliser_db", 1e4, ["10000.0", "0 to 120 dB"]),
+    ("channel", "tilt_db", -1.0, ["-1.0", "0 to 120 dB"]),
+    ("channel", "speed", [1.25, 0.8], ["(1.25, 0.8)", "lowest first"]),
+    ("channel", "vocal_tract", [0.1, 1.0], ["(0.1, 1.0)", "from 0.5 to 2"]),
+    ("channel", "room_s", [0.0, 1.0], ["(0.0, 1.0)", "from 0.01 to 10"]),
+    ("channel", "noise_snr_db", [-500.0, 0.0], ["(-500.0, 0.0)", "from -120 to 120"]),
+    ("channel", "telephone_low_hz", [-1.0, 0.0], ["(-1.0, 0.0)", "from 0"]),
     # types
     ("features", "n_mels", 64.0, ["64.0", "a whole number"]),
     ("features", "n_mels", "64", ["'64'", "a whole number"]),
@@ -223,6 +235,35 @@ def test_wrong_keys(values: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(RecipeError) as caught:
         recipe_from_dict(values)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"augmentation": {"speed": 0.1}}, ["[channel]", "speed, gain_db, noise_share"]),
+        ({"augmentation": {"noise_share": 0.1}}, ["[channel]", "speed, gain_db, noise_share"]),
+        ({"data": {"cached": True}}, ["[data] cached", "false with [channel]"]),
+        ({"image": {"height": 8, "width": 8}}, ["[channel] is for audio"]),
+        ({"training": {"balance": "corpus", "clips_per_speaker": 3}}, ["[training] balance"]),
+    ],
+)
+def test_what_does_not_go_together(tables: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe_from_dict({**MINIMAL, "channel": {}, **tables})
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_channel_is_there_or_not() -> None:
+    """What it holds determines the weights."""
+    without, plain, noisy = (
+        recipe_from_dict({**MINIMAL, **table})
+        for table in ({}, {"channel": {}}, {"channel": {"noise_share": 0.5}})
+    )
+    assert without.channel is None
+    assert "channel" not in without.to_dict()
+    assert plain.channel == Channel()
+    assert len({json.dumps(r.trained_by) for r in (without, plain, noisy)}) == 3
+    assert recipe_from_dict(json.loads(json.dumps(noisy.to_dict()))) == noisy
 
 
 def test_masks_that_are_off_are_not_in_the_way() -> None:

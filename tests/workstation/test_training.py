@@ -27,11 +27,13 @@ from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.training import caches, speech, windows
 from edgeemo.workstation.training import fit as fit_module
 from edgeemo.workstation.training import run as run_module
-from edgeemo.workstation.training import speech
+from edgeemo.workstation.training.caches import AudioCache
 from edgeemo.workstation.training.dataset import FixedExamples
-from edgeemo.workstation.training.fit import compile_model, predict
+from edgeemo.workstation.training.epochs import balanced
+from edgeemo.workstation.training.fit import averaged, build_network, compile_model, predict
 from edgeemo.workstation.training.folder import (
     claim_cell,
     finish_cell,
@@ -41,16 +43,11 @@ from edgeemo.workstation.training.folder import (
 )
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow, RunMetrics
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Augmentation, Data, Recipe, load_recipe
+from edgeemo.workstation.training.recipe import Augmentation, Channel, Data, Recipe, load_recipe
 from edgeemo.workstation.training.run import Cell, planned_cells, train
 from edgeemo.workstation.training.scores import scores
-from edgeemo.workstation.training.speech import (
-    AudioCache,
-    SpeechBatches,
-    SpeechDataset,
-    augmented_window,
-    mask,
-)
+from edgeemo.workstation.training.speech import SpeechBatches, SpeechDataset, mask
+from edgeemo.workstation.training.windows import AudioWindows, augmented_window
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
 from support.runs import make_cell, make_scores
@@ -243,7 +240,13 @@ def make_examples(manifest: Manifest, cache: AudioCache, frontend: FrontEnd, sma
             augmentation=dataclasses.replace(small_recipe.augmentation, **augmentation),
         )
         mask_db = np.full(8, -50, np.float32)
-        return SpeechBatches(clips or manifest.clips, cache, frontend, recipe, mask_db=mask_db, seed=seed)
+        return SpeechBatches(
+            clips or manifest.clips,
+            AudioWindows(cache, frontend, recipe),
+            recipe,
+            mask_db=mask_db,
+            seed=seed,
+        )
 
     return make
 
@@ -310,13 +313,45 @@ def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
     )
 
 
+def test_clips_per_epoch(make_examples: Make) -> None:
+    limited = make_examples(training={"clips_per_epoch": 10})
+    assert [len(labels) for _, labels, _ in batches(limited, 0)] == [8, 2]
+    orders = []
+    for epoch in range(20):
+        limited.start_epoch(epoch)
+        orders.append(limited._order.tolist())
+        assert len(set(orders[-1])) == 10
+    assert {i for order in orders for i in order} == set(range(48))
+    assert len(batches(make_examples(training={"clips_per_epoch": 100}), 0)) == 6, "no more than there are"
+
+
+def test_balance(make_examples: Make, manifest: Manifest) -> None:
+    """Every label of every corpus weighs the same; a small corpus less, as its clips are fewer."""
+    corpora = ["large"] * 2000 + ["other"] * 1000 + ["small"] * 250
+    labels = np.arange(3250) % 10 // 9  # one in ten is of the second label
+    chances = balanced(corpora, labels)
+    cells = Counter()
+    for corpus, label, chance in zip(corpora, labels.tolist(), chances, strict=True):
+        cells[corpus, label] += chance
+    np.testing.assert_allclose(list(cells.values()), np.array([1, 1, 1, 1, 0.25, 0.25]) / 4.5)
+
+    sad = [c for c in manifest.clips if c.emotion == "sad"]
+    clips = (*sad, next(c for c in manifest.clips if c.emotion == "angry"))
+    drawn = make_examples(clips=clips, training={"balance": "corpus", "clips_per_epoch": 400})
+    drawn.start_epoch(0)
+    assert len(drawn._order) == 400
+    assert 160 < np.count_nonzero(drawn._order == len(sad)) < 240
+    assert len(make_examples(clips=clips, training={"balance": "corpus"})._order) == len(clips)
+
+
 def test_mixup_mixes_features_and_labels_alike(
-    make_examples: Make, manifest: Manifest, frontend: FrontEnd
+    make_examples: Make, manifest: Manifest, frontend: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = [next(c for c in manifest.clips if c.emotion == e and c.n_samples < 2048) for e in ("sad", "angry")]
     made = make_examples(clips=tuple(one), mixup=1.0)
-    made._cache = {c: np.full(2048, v, np.float32) for c, v in zip(one, (0.1, 0.9), strict=True)}
-    sad, angry = frontend(np.stack([made._cache[c] for c in one]))
+    audio = {c: np.full(2048, v, np.float32) for c, v in zip(one, (0.1, 0.9), strict=True)}
+    monkeypatch.setattr(AudioCache, "__getitem__", lambda _, clip: audio[clip])
+    sad, angry = frontend(np.stack([audio[c] for c in one]))
     mixed = 0
     for epoch in range(10):
         features, labels, _ = batches(made, epoch)[0]
@@ -336,8 +371,8 @@ def test_fixed_examples_are_never_augmented(
     def refuse(*_: object) -> None:
         pytest.fail("augmented what is scored")
 
-    for name in ("augmented_window", "mask", "_mix", "_noise"):
-        monkeypatch.setattr(speech, name, refuse)
+    for module, name in ((windows, "augmented_window"), (speech, "mask"), (speech, "_mix")):
+        monkeypatch.setattr(module, name, refuse)
     recipe = dataclasses.replace(
         small_recipe,
         augmentation=dataclasses.replace(small_recipe.augmentation, **ALL_ON),
@@ -345,13 +380,12 @@ def test_fixed_examples_are_never_augmented(
     )
     clips = manifest.clips[:6]
     found = SpeechDataset(recipe, manifest).fixed(clips)
-    windows = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
-    assert found.clip_index.tolist() == [i for i, w in enumerate(windows) for _ in w]
+    audio = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
+    assert found.clip_index.tolist() == [i for i, w in enumerate(audio) for _ in w]
     assert len(found.features) > len(clips), "no clip of several windows"
-    np.testing.assert_allclose(found.features, frontend(np.concatenate(windows)), rtol=0, atol=0.5)
-    assert (
-        np.abs(found.features - frontend(np.concatenate(windows))).mean() < 0.01
-    )  # 16-bit audio in the cache
+    expected = frontend(np.concatenate(audio))
+    np.testing.assert_allclose(found.features, expected, rtol=0, atol=0.5)
+    assert np.abs(found.features - expected).mean() < 0.01  # 16-bit audio in the cache
     assert found.labels.tolist() == [recipe.label_map.index(c.emotion) for c in clips]
 
 
@@ -363,7 +397,7 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
 
 def test_cache_reads_each_sound_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(speech, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
+    monkeypatch.setattr(caches, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
     fresh, clip = AudioCache(8000), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
     np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
@@ -589,6 +623,76 @@ def test_interrupted_run_ends_the_same(
     assert [p.name for p in cell.glob("epoch-*")] == []
     assert summary.test.uar == run.summary.test.uar
     assert summary.cells[0].best_epoch == run.summary.cells[0].best_epoch
+
+
+@pytest.mark.slow
+def test_interrupted_run_on_mel_power_ends_the_same(
+    run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With averaged weights, whose average is in the checkpoint."""
+    monkeypatch.setattr(speech, "CACHE_DIR", tmp_path / "cache")
+    recipe = dataclasses.replace(
+        run.recipe,
+        augmentation=Augmentation(shift_s=0.02, time_masks=1, time_mask_frames=4),
+        channel=Channel(history=0.5, speed_share=0.5, room_share=0.5, noise_share=0.5),
+        training=dataclasses.replace(
+            run.recipe.training, averaging=0.9, balance="corpus", clips_per_epoch=20, class_weights=False
+        ),
+    )
+
+    def stop_after(cell: Cell[Clip], row: HistoryRow) -> None:
+        if row.epoch == 2:
+            raise Stop
+
+    whole = train(recipe, SpeechDataset(recipe, manifest), tmp_path / "whole", folds=[1])
+    with pytest.raises(Stop):
+        train(recipe, SpeechDataset(recipe, manifest), tmp_path / "parts", folds=[1], progress=stop_after)
+    parts = train(recipe, SpeechDataset(recipe, manifest), tmp_path / "parts", folds=[1])
+    cells = [tmp_path / name / "fold-1_seed-0" for name in ("whole", "parts")]
+    assert read_history(cells[0]) == read_history(cells[1])
+    a, b = (keras.saving.load_model(cell / "model.keras", compile=False).weights for cell in cells)
+    for left, right in zip(a, b, strict=True):
+        np.testing.assert_allclose(left, right, rtol=0, atol=1e-6, err_msg=left.path)
+    assert parts.test.uar == whole.test.uar
+    n_clips = len(
+        planned_cells(recipe, SpeechDataset(recipe, manifest), tmp_path / "whole", [1])[0].split.train
+    )
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) <= n_clips, "of training clips alone"
+
+
+def test_weights_are_averaged_over_the_batches(small_recipe: Recipe) -> None:
+    recipe = dataclasses.replace(
+        small_recipe, training=dataclasses.replace(small_recipe.training, averaging=0.8)
+    )
+    model = build_network(recipe)
+    compile_model(model, recipe, n_batches=5)
+    rng = np.random.default_rng(0)
+    expected: list[np.ndarray] | None = None
+    for _ in range(5):
+        features = rng.normal(-50, 10, (8, 16, 8)).astype(np.float32)
+        model.train_on_batch(features, np.eye(7, dtype=np.float32)[rng.integers(7, size=8)])
+        latest = [v.numpy() for v in model.trainable_variables]
+        expected = [0.8 * a + 0.2 * w for a, w in zip(expected or latest, latest, strict=True)]
+    assert expected is not None
+    with averaged(model):
+        for found, value in zip(model.trainable_variables, expected, strict=True):
+            np.testing.assert_allclose(found, value, rtol=0, atol=1e-5)
+    for found, value in zip(model.trainable_variables, latest, strict=True):
+        np.testing.assert_array_equal(found, value)
+    assert max(np.abs(a - w).max() for a, w in zip(expected, latest, strict=True)) > 1e-4
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert all(layer.momentum == 0.8 for layer in norms), "statistics of as many batches"
+
+
+def test_without_averaging_weights_are_the_latest(small_recipe: Recipe) -> None:
+    model = build_network(small_recipe)
+    compile_model(model, small_recipe, n_batches=5)
+    model.train_on_batch(np.full((8, 16, 8), -50, np.float32), np.eye(8, 7, dtype=np.float32))
+    latest = [v.numpy() for v in model.trainable_variables]
+    with averaged(model):
+        for found, value in zip(model.trainable_variables, latest, strict=True):
+            np.testing.assert_array_equal(found, value)
 
 
 @pytest.mark.slow

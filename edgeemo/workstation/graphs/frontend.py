@@ -51,15 +51,49 @@ class FrontEnd:
         return np.concatenate([self._session.run(None, {"audio": clip[np.newaxis]})[0] for clip in audio])
 
 
+class Levelling:
+    """The front end's last stage, loaded: from mel power to features, by the same nodes.
+
+    Args:
+        features: front-end settings.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self._session = open_session(levelling_model(features), session_options(1))
+
+    def __call__(self, power: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute features.
+
+        Args:
+            power: of one clip, shape `(n_frames, n_mels)`.
+
+        Returns:
+            dB, float32, of the same shape.
+        """
+        features: npt.NDArray[np.float32] = self._session.run(None, {"power": power[np.newaxis]})[0][0]
+        return features
+
+
 def frontend_model(features: Features) -> ir.Model:
     """The front end alone: `audio (n_clips, n_samples)` -> `features (n_clips, n_frames, n_mels)`."""
     audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=("n_clips", "n_samples"))
     nodes = Nodes(PREFIX)
-    output = add_frontend(nodes, audio, features, Zeros())
+    return _alone(nodes, audio, add_frontend(nodes, audio, features, Zeros()), features)
+
+
+def levelling_model(features: Features) -> ir.Model:
+    """Its last stage alone: `power (n_clips, n_frames, n_mels)` -> `features`, of the same shape."""
+    power = ir.val("power", dtype=ir.DataType.FLOAT, shape=("n_clips", "n_frames", features.n_mels))
+    nodes = Nodes(PREFIX)
+    output = _add_levelling(nodes, power, ir.Shape(("n_clips", 1, "n_frames")), features, Zeros())
+    return _alone(nodes, power, output, features)
+
+
+def _alone(nodes: Nodes, given: ir.Value, output: ir.Value, features: Features) -> ir.Model:
     output.name = "features"
-    output.type, output.shape = audio.type, ir.Shape(("n_clips", "n_frames", features.n_mels))
+    output.type, output.shape = given.type, ir.Shape(("n_clips", "n_frames", features.n_mels))
     graph = ir.Graph(
-        [audio],
+        [given],
         [output],
         nodes=nodes.tape.nodes,
         initializers=nodes.tape.initializers,
@@ -89,11 +123,18 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
     weights = nodes("Reshape", nodes("Concat", weights, weights, axis=1), nodes.ints([-1, features.n_mels]))
     by_frame = nodes("Reshape", nodes("Transpose", squares, perm=[1, 2, 0, 3]), nodes.ints([0, 0, -1]))
     power = nodes("MatMul", by_frame, weights, name="mel")
+    return _add_levelling(nodes, power, _levels_shape(audio, features), features, past)
+
+
+def _add_levelling(
+    nodes: Nodes, power: ir.Value, levels_shape: ir.Shape, features: Features, past: Past
+) -> ir.Value:
+    """From mel power to dB, relative to what `features.level` says; both of shape `(n_clips, n_frames, n_mels)`."""
     logmel = _decibel(nodes, power)
     if features.level == "none":
         return logmel
     level = _level(nodes, power, features)
-    peak = _running_peak(nodes, level, audio, features, past)
+    peak = _running_peak(nodes, level, levels_shape, features, past)
     peak_db = nodes("Add", peak, nodes.floats(features.level_floor_db))
     relative = nodes("Max", nodes("Sub", logmel, peak_db), nodes.floats(-features.range_db))
     if features.level == "running_peak":
@@ -223,13 +264,15 @@ def _level(nodes: Nodes, power: ir.Value, features: Features) -> ir.Value:
     return _decibel(nodes, level, smallest=1.0)
 
 
-def _running_peak(nodes: Nodes, level: ir.Value, audio: ir.Value, features: Features, past: Past) -> ir.Value:
+def _running_peak(
+    nodes: Nodes, level: ir.Value, levels_shape: ir.Shape, features: Features, past: Past
+) -> ir.Value:
     """The level of the loudest recent frame, shape `(n_clips, n_frames, 1)`, in dB above the floor.
 
     Levels are carried like that, so that zeros mean that there was no earlier frame.
     """
     level = nodes("Unsqueeze", level, nodes.ints([1]))
-    level.type, level.shape = audio.type, _levels_shape(audio, features)
+    level.type, level.shape = ir.TensorType(ir.DataType.FLOAT), levels_shape
     level = past(nodes, level, features.level_frames - 1, 2, "frames' levels")
     peak = nodes("MaxPool", level, name="running_peak", kernel_shape=[features.level_frames])
     return nodes("Transpose", peak, perm=[0, 2, 1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -91,7 +92,8 @@ def fit(
         history.append(row)
         best = _best(history)
         if best == row.epoch:
-            _save(model, folder / MODEL_FILE)
+            with averaged(model):
+                _save(model, folder / MODEL_FILE)
         _checkpoint(folder, model, history)
         progress(row)
 
@@ -170,11 +172,30 @@ def compile_model(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
     if t.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, t.epochs * n_batches, alpha=_FINAL_RATE)
     model.compile(
-        _OPTIMIZERS[t.optimizer](rate, clipnorm=t.clip_norm or None),
+        _OPTIMIZERS[t.optimizer](
+            rate, clipnorm=t.clip_norm or None, use_ema=bool(t.averaging), ema_momentum=t.averaging
+        ),
         keras.losses.CategoricalCrossentropy(label_smoothing=t.label_smoothing),
         weighted_metrics=[],
         metrics=["accuracy"],
     )
+    if t.averaging:
+        # Statistics of averaged weights: those of the last few batches are of other weights.
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = t.averaging
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """For a while, put the weights' average in their place, where the recipe has them averaged."""
+    latest = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, latest, strict=True):
+            variable.assign(value)
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
@@ -205,7 +226,8 @@ def _train_epoch(
         losses.append(values["loss"])
         accuracies.append(values["accuracy"])
         sizes.append(len(soft_labels))
-    validated = _validate(model, validation, labels)
+    with averaged(model):
+        validated = _validate(model, validation, labels)
     return HistoryRow(
         epoch=epoch,
         loss=float(np.average(losses, weights=sizes)),

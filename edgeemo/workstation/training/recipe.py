@@ -29,9 +29,11 @@ PROTOCOLS = ("random", "speaker", "corpus", "session", "holdout")
 FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
-_AUDIO_TABLES = ("features", "window", "augmentation")
+BALANCES = ("", "corpus")
+_AUDIO_TABLES = ("features", "window", "augmentation", "channel")
 _NAME = re.compile(r"[\w-]+")  # a file's and a folder's too
 _MAX_WINDOW_S = 60
+_MAX_DB = 120
 _MAX_SEED = 2**32 - 1  # of numpy's global generator, which keras seeds
 TableT = TypeVar("TableT", bound="DataclassInstance")
 
@@ -133,6 +135,12 @@ class Training:
         label_smoothing: in [0, 1).
         clips_per_speaker: at most so many clips of a speaker in an epoch (drawn anew each epoch), so that a
             corpus of two speakers does not outweigh one of twenty-four; 0 for all.
+        clips_per_epoch: clips in an epoch, drawn anew each time; 0 for all.
+        balance: `""`: every clip alike. `"corpus"`: every label of every corpus alike, however many clips it has; but
+            of a corpus with fewer than 1,000 clips in proportion to their number. Clips are then drawn with
+            replacement.
+        averaging: the kept weights are an exponential moving average over the batches, with this decay; 0: they are
+            those of the last batch.
         seeds: of the weights and the augmentation; one training each.
     """
 
@@ -146,6 +154,9 @@ class Training:
     class_weights: bool = True
     label_smoothing: float = 0.0
     clips_per_speaker: int = 0
+    clips_per_epoch: int = 0
+    balance: str = ""
+    averaging: float = 0.0
     seeds: tuple[int, ...] = (0,)
 
 
@@ -175,6 +186,81 @@ class Augmentation:
     mel_masks: int = 0
     mel_mask_bands: int = 8
     mixup: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """`[channel]`: train on mel power that other speakers, rooms, lines and microphones might have given.
+
+    A clip's mel power is computed once; what is done to it is drawn anew for every clip and epoch, in a fraction of
+    the time that the same changes to audio take. A share of 0 switches a kind off. Of `[augmentation]`, `shift_s`,
+    the masks and `mixup` apply too.
+
+    Attributes:
+        history: share of the windows before which one or two other clips of the speaker are heard, so that running
+            peak and mean start from what a stream heard before.
+        speed_share: share of the windows spoken faster or slower, at the same pitch.
+        speed: slowest and fastest of those, 1 being as recorded.
+        vocal_tract_share: share of the windows with another vocal tract (Jaitly and Hinton 2013, "Vocal tract length
+            perturbation").
+        vocal_tract: smallest and largest factor by which it moves all frequencies.
+        equaliser_share: share of the windows with another gain in each band.
+        equaliser_db: standard deviation of the gain at six points of the mel scale, with straight lines between them.
+        tilt_db: standard deviation of one more straight line, at its ends.
+        room_share: share of the windows with reverberation.
+        room_s: shortest and longest reverberation time (to -60 dB).
+        room_db: lowest and highest power of the reverberation, relative to the direct sound.
+        noise_share: share of the windows with noise of some colour, which comes and goes.
+        noise_snr_db: lowest and highest signal-to-noise ratio of those.
+        hum_share: share of the windows with hum in the lowest two to four bands.
+        hum_snr_db: lowest and highest signal-to-noise ratio of those.
+        telephone_share: share of the windows of which nothing is heard below one frequency and above another.
+        telephone_low_hz, telephone_high_hz: lowest and highest value of each of the two.
+    """
+
+    history: float = 0.0
+    speed_share: float = 0.0
+    speed: tuple[float, float] = (0.8, 1.25)
+    vocal_tract_share: float = 0.0
+    vocal_tract: tuple[float, float] = (0.88, 1.14)
+    equaliser_share: float = 0.0
+    equaliser_db: float = 4.0
+    tilt_db: float = 3.0
+    room_share: float = 0.0
+    room_s: tuple[float, float] = (0.15, 0.9)
+    room_db: tuple[float, float] = (-15.0, 0.0)
+    noise_share: float = 0.0
+    noise_snr_db: tuple[float, float] = (0.0, 35.0)
+    hum_share: float = 0.0
+    hum_snr_db: tuple[float, float] = (-5.0, 30.0)
+    telephone_share: float = 0.0
+    telephone_low_hz: tuple[float, float] = (0.0, 330.0)
+    telephone_high_hz: tuple[float, float] = (2500.0, 7000.0)
+
+    def __post_init__(self) -> None:
+        shares = ("history", *(f.name for f in dataclasses.fields(self) if f.name.endswith("_share")))
+        spans = {
+            "speed": (0.5, 2),
+            "vocal_tract": (0.5, 2),
+            "room_s": (0.01, 10),
+            "room_db": (-_MAX_DB, _MAX_DB),
+            "noise_snr_db": (-_MAX_DB, _MAX_DB),
+            "hum_snr_db": (-_MAX_DB, _MAX_DB),
+            "telephone_low_hz": (0, math.inf),
+            "telephone_high_hz": (0, math.inf),
+        }
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a share in [0, 1]")
+        for name in ("equaliser_db", "tilt_db"):
+            if not 0 <= getattr(self, name) <= _MAX_DB:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected 0 to {_MAX_DB} dB")
+        for name, (least, most) in spans.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise ValueError(
+                    f"{name} is {(low, high)!r}, expected two values from {least:g} to {most:g}, lowest first"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +318,7 @@ class Recipe:
     protocol: Protocol = field(default_factory=Protocol)
     training: Training = field(default_factory=Training)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    channel: Channel | None = None
     export: Export = field(default_factory=Export)
     published: Published | None = None
 
@@ -275,7 +362,7 @@ class Recipe:
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         if self.image is not None:
             for table in _AUDIO_TABLES:
-                del values[table]
+                values.pop(table, None)
         if self.published is not None:
             values["published"] = {k: v for k, v in values["published"].items() if v is not None}
         architecture = values.pop("architecture")
@@ -448,6 +535,15 @@ def _check_ranges(recipe: Recipe) -> None:
         (t.clip_norm >= 0, "[training] clip_norm", t.clip_norm, "0 (never) or more"),
         (0 <= t.label_smoothing < 1, "[training] label_smoothing", t.label_smoothing, "in [0, 1)"),
         (t.clips_per_speaker >= 0, "[training] clips_per_speaker", t.clips_per_speaker, "0 (all) or more"),
+        (t.clips_per_epoch >= 0, "[training] clips_per_epoch", t.clips_per_epoch, "0 (all) or more"),
+        (t.balance in BALANCES, "[training] balance", t.balance, " or ".join(map(repr, BALANCES))),
+        (
+            not t.balance or not t.clips_per_speaker,
+            "[training] balance",
+            t.balance,
+            "'' with clips_per_speaker",
+        ),
+        (0 <= t.averaging < 1, "[training] averaging", t.averaging, "in [0, 1)"),
         (bool(t.seeds), "[training] seeds", t.seeds, "at least one"),
         (
             len(set(t.seeds)) == len(t.seeds) and all(0 <= seed <= _MAX_SEED for seed in t.seeds),
@@ -457,7 +553,7 @@ def _check_ranges(recipe: Recipe) -> None:
         ),
         (0 <= a.speed < 0.5, "[augmentation] speed", a.speed, "in [0, 0.5)"),
         (a.shift_s <= _MAX_WINDOW_S, "[augmentation] shift_s", a.shift_s, f"at most {_MAX_WINDOW_S} s"),
-        (a.gain_db <= 120, "[augmentation] gain_db", a.gain_db, "at most 120 dB"),
+        (a.gain_db <= _MAX_DB, "[augmentation] gain_db", a.gain_db, f"at most {_MAX_DB} dB"),
         (
             recipe.export.quantized_tolerance > 0,
             "[export] quantized_tolerance",
@@ -486,6 +582,18 @@ def _check_ranges(recipe: Recipe) -> None:
         *(
             (getattr(a, name) >= 0, f"[augmentation] {name}", getattr(a, name), "0 or more")
             for name in ("shift_s", "gain_db", "mixup", "time_masks", "mel_masks")
+        ),
+        (
+            recipe.channel is None or not (a.speed or a.gain_db or a.noise_share),
+            "[channel]",
+            "there",
+            "none with augmentation of the audio (speed, gain_db, noise_share)",
+        ),
+        (
+            recipe.channel is None or not recipe.data.cached,
+            "[data] cached",
+            recipe.data.cached,
+            "false with [channel]",
         ),
         (
             not recipe.data.cached or not (a.speed or a.shift_s or a.gain_db or a.noise_share),

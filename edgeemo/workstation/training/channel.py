@@ -1,0 +1,153 @@
+"""What speakers, rooms, lines and microphones do to speech, done to its mel power.
+
+Powers of independent sounds add, a filter multiplies each band, a room lets each band ring. On frames of mel power
+this takes a fraction of the time that it takes on audio, which the front end must hear anew.
+
+All functions take and give power of shape `(n_frames, n_mels)` and leave what they are given as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeemo.metadata import Features
+from edgeemo.workstation.graphs.frontend import mel_frequencies
+from edgeemo.workstation.training.recipe import Channel
+
+Power = npt.NDArray[np.float32]
+
+_N_EQUALISER_POINTS = 6
+_N_SWAYS = 8
+_LOW_ROOM, _HIGH_ROOM = 1.2, 0.7  # reverberation time in the lowest and highest band, of the room's
+_INAUDIBLE = 1e-8
+_ValueT = TypeVar("_ValueT", float, npt.NDArray[np.float64])
+
+
+def draw_speed(channel: Channel, rng: np.random.Generator) -> float:
+    """How fast somebody speaks, 1 being as recorded; see `spoken`."""
+    return float(rng.uniform(*channel.speed)) if rng.random() < channel.speed_share else 1.0
+
+
+def spoken(power: Power, speed: float) -> Power:
+    """A clip as if spoken faster or slower; at least one frame."""
+    n_frames = max(1, int(len(power) / speed))
+    return _interpolated(power, speed * np.arange(n_frames, dtype=np.float64), axis=0)
+
+
+def transmitted(
+    power: Power, channel: Channel, features: Features, rng: np.random.Generator, *, n_spoken: int
+) -> Power:
+    """What another speaker, room, microphone and line would have made of this speech.
+
+    Args:
+        power: speech, and silence before, between and after it.
+        channel: which changes and how much.
+        features: the front end of `power`.
+        rng: where chance comes from.
+        n_spoken: how many frames are not silence: what signal-to-noise ratios refer to.
+    """
+    n_mels, frames_per_s = features.n_mels, features.sample_rate / features.hop_samples
+    if rng.random() < channel.vocal_tract_share:
+        power = other_vocal_tract(power, float(rng.uniform(*channel.vocal_tract)), features)
+    if rng.random() < channel.equaliser_share:
+        power = power * draw_equaliser(channel, n_mels, rng)
+    if rng.random() < channel.room_share:
+        n_frames, share = rng.uniform(*channel.room_s) * frames_per_s, from_db(rng.uniform(*channel.room_db))
+        power = in_room(power, n_frames, share)
+    loudness = float(power.sum()) / max(n_spoken * n_mels, 1)
+    if rng.random() < channel.noise_share:
+        noise = draw_noise(len(power), n_mels, rng)
+        power = power + loudness * from_db(-rng.uniform(*channel.noise_snr_db)) * noise
+    if rng.random() < channel.hum_share:
+        hum = draw_hum(n_mels, rng)
+        power = power + loudness * from_db(-rng.uniform(*channel.hum_snr_db)) * hum
+    if rng.random() < channel.telephone_share:
+        low_hz, high_hz = rng.uniform(*channel.telephone_low_hz), rng.uniform(*channel.telephone_high_hz)
+        power = by_telephone(power, low_hz, high_hz, features)
+    return power
+
+
+def other_vocal_tract(power: Power, factor: float, features: Features) -> Power:
+    """All frequencies times `factor`, as a shorter (above 1) or longer vocal tract would have it."""
+    centres = _band_centres(features)
+    return _interpolated(power, np.interp(centres / factor, centres, np.arange(len(centres))), axis=1)
+
+
+def draw_equaliser(channel: Channel, n_mels: int, rng: np.random.Generator) -> Power:
+    """A gain for each band, of power, shape `(n_mels,)`: a curve through some points, and a tilt."""
+    band = np.linspace(-1, 1, n_mels)
+    points = rng.normal(0, channel.equaliser_db, _N_EQUALISER_POINTS)
+    curve = np.interp(band, np.linspace(-1, 1, _N_EQUALISER_POINTS), points)
+    gain_db = curve + rng.normal(0, channel.tilt_db) * band
+    return from_db(gain_db).astype(np.float32)
+
+
+def in_room(power: Power, n_frames: float, share: float) -> Power:
+    """Each frame rings on in the following ones, shorter in higher bands.
+
+    Args:
+        power: as above.
+        n_frames: reverberation time: until a sound's ringing is 60 dB lower.
+        share: power of the reverberation, of the direct sound's.
+    """
+    decay = from_db(-60 / (n_frames * np.linspace(_LOW_ROOM, _HIGH_ROOM, power.shape[1]))).astype(np.float32)
+    ringing = np.zeros_like(power)
+    ringing[1:] = power[:-1] * (1 - decay)
+    # The sum over all earlier frames by doubling: 1 + d + d^2 + d^3 + ... = (1 + d)(1 + d^2)(1 + d^4)...
+    step = 1
+    while step < len(power) and (over_step := decay**step).max() > _INAUDIBLE:
+        ringing[step:] += ringing[:-step] * over_step
+        step *= 2
+    return power + share * ringing
+
+
+def draw_noise(n_frames: int, n_mels: int, rng: np.random.Generator) -> Power:
+    """Noise of a random colour whose level comes and goes, with a mean power of about 1.
+
+    In each frame and band its power is distributed exponentially, as that of a bin of Gaussian noise is.
+    """
+    colour_db = np.cumsum(rng.normal(0, 1.2, n_mels)) + rng.uniform(-8, 8) * np.linspace(-1, 1, n_mels)
+    sway_db = rng.normal(0, rng.uniform(0, 6), _N_SWAYS)
+    colour, sway = (x / x.mean() for x in (from_db(colour_db), from_db(sway_db)))
+    along = sway[np.arange(n_frames) * _N_SWAYS // n_frames]
+    envelope = np.outer(along, colour).astype(np.float32)
+    return envelope * rng.standard_exponential(envelope.shape, np.float32)
+
+
+def draw_hum(n_mels: int, rng: np.random.Generator) -> Power:
+    """The power of a steady hum in each band, shape `(n_mels,)`, with a mean of 1: harmonics in the lowest bands."""
+    hum = np.zeros(n_mels, np.float32)
+    n = min(int(rng.integers(2, 4, endpoint=True)), n_mels)
+    harmonics = from_db(-np.sort(rng.uniform(0, 20, n)))
+    hum[:n] = harmonics / harmonics.sum() * n_mels
+    return hum
+
+
+def by_telephone(power: Power, low_hz: float, high_hz: float, features: Features) -> Power:
+    """Nothing is left of bands with centres below the one frequency or above the other."""
+    centres = _band_centres(features)
+    return power * ((centres >= low_hz) & (centres <= high_hz)).astype(np.float32)
+
+
+def _band_centres(features: Features) -> npt.NDArray[np.float64]:
+    return mel_frequencies(features.n_mels + 2, features.fmin_hz, features.fmax_hz)[1:-1]
+
+
+def _interpolated(power: Power, positions: npt.NDArray[np.float64], *, axis: int) -> Power:
+    """Power at positions between frames or bands; beyond the last, the last."""
+    last = power.shape[axis] - 1
+    before = np.minimum(positions.astype(np.int64), last)
+    share = (positions - before).clip(0, 1).astype(np.float32)
+    share = share[:, np.newaxis] if axis == 0 else share
+    after = power.take(np.minimum(before + 1, last), axis)
+    here = power.take(before, axis)
+    between: Power = here + share * (after - here)
+    return between
+
+
+def from_db(decibels: _ValueT) -> _ValueT:
+    """Power, of dB."""
+    return 10 ** (decibels / 10)
