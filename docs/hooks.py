@@ -24,15 +24,18 @@ from edgeemo.markdown import markdown_table
 from edgeemo.workstation.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-IMAGE = ROOT / "benchmarks" / "results" / "listen.svg"
+RESULTS = ROOT / "benchmarks" / "results"
+SHOWN = (RESULTS / "listen.svg", RESULTS / "belief.html")
+"""What pages show or link to, beside them in the site."""
 BUILDERS = ROOT / "edgeemo" / "workstation" / "architectures"
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Put the image beside the pages."""
-    files.append(File.generated(config, IMAGE.name, abs_src_path=str(IMAGE)))
+    """Put results beside the pages."""
+    for path in SHOWN:
+        files.append(File.generated(config, path.name, abs_src_path=str(path)))
     return files
 
 

@@ -24,7 +24,7 @@ from typer.exceptions import TyperException
 import edgeemo
 from edgeemo.cli import app
 from edgeemo.places import sample_path
-from edgeemo.workstation.training.recipe import load_recipe, recipe_from_dict
+from edgeemo.workstation.training.recipe import Channel, load_recipe, recipe_from_dict
 
 ROOT = Path(__file__).parents[2]
 README, BENCHMARKS = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
@@ -288,10 +288,11 @@ def test_the_reference_has_every_key_with_its_default(hooks: ModuleType) -> None
         assert set(tables[table]) == set(recipe[table])
     spelt_out = {table: values(tables[table]) for table in set(recipe) - set(least)}
     assert recipe_from_dict(least | spelt_out).to_dict() == recipe
+    assert recipe_from_dict(least | {"channel": values(tables["channel"])}).channel == Channel()
     assert tables["Top level"] == {"name": "required", "summary": "required"}
     assert tables["image"] == {"height": "required", "width": "required"}
     assert tables["published"]["source"] == "required"
-    assert set(tables) - set(recipe) == {"Top level", "image", "published"}
+    assert set(tables) - set(recipe) == {"Top level", "channel", "image", "published"}
 
 
 def test_the_reference_has_every_setting_with_its_default(hooks: ModuleType) -> None:

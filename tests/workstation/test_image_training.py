@@ -12,7 +12,7 @@ import pytest
 from edgeemo.corpora.manifest import scan
 from edgeemo.errors import CorpusError, RecipeError
 from edgeemo.workstation.image_corpora import read_images
-from edgeemo.workstation.training import speech
+from edgeemo.workstation.training import caches, speech
 from edgeemo.workstation.training.folder import load_run, read_history
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
@@ -132,7 +132,7 @@ def test_features_are_computed_once(
     def refuse(*_: object) -> None:
         pytest.fail("read again")
 
-    monkeypatch.setattr(speech, "read_audio", refuse)
+    monkeypatch.setattr(caches, "read_audio", refuse)
     again = SpeechDataset(cached_recipe, manifest)
     np.testing.assert_array_equal(again.fixed(manifest.clips).features, expected.features)
     batches = again.batches(manifest.clips, mask=np.full(8, -50, np.float32), seed=0)

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,14 @@ from edgeemo.workstation.training.folder import (
 )
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow, RunMetrics
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Augmentation, Channel, Data, Recipe, load_recipe
+from edgeemo.workstation.training.recipe import (
+    Augmentation,
+    Channel,
+    Data,
+    Recipe,
+    load_recipe,
+    recipe_from_dict,
+)
 from edgeemo.workstation.training.run import Cell, planned_cells, train
 from edgeemo.workstation.training.scores import scores
 from edgeemo.workstation.training.speech import SpeechBatches, SpeechDataset, mask
@@ -660,9 +668,14 @@ def test_interrupted_run_on_mel_power_ends_the_same(
     assert len(list((tmp_path / "cache").rglob("*.npy"))) <= n_clips, "of training clips alone"
 
 
-def test_weights_are_averaged_over_the_batches(small_recipe: Recipe) -> None:
+@pytest.fixture
+def tiny_recipe() -> Recipe:
+    return recipe_from_dict(tomllib.loads(TINY_RECIPE))
+
+
+def test_weights_are_averaged_over_the_batches(tiny_recipe: Recipe) -> None:
     recipe = dataclasses.replace(
-        small_recipe, training=dataclasses.replace(small_recipe.training, averaging=0.8)
+        tiny_recipe, training=dataclasses.replace(tiny_recipe.training, averaging=0.8)
     )
     model = build_network(recipe)
     compile_model(model, recipe, n_batches=5)
@@ -685,9 +698,9 @@ def test_weights_are_averaged_over_the_batches(small_recipe: Recipe) -> None:
     assert all(layer.momentum == 0.8 for layer in norms), "statistics of as many batches"
 
 
-def test_without_averaging_weights_are_the_latest(small_recipe: Recipe) -> None:
-    model = build_network(small_recipe)
-    compile_model(model, small_recipe, n_batches=5)
+def test_without_averaging_weights_are_the_latest(tiny_recipe: Recipe) -> None:
+    model = build_network(tiny_recipe)
+    compile_model(model, tiny_recipe, n_batches=5)
     model.train_on_batch(np.full((8, 16, 8), -50, np.float32), np.eye(8, 7, dtype=np.float32))
     latest = [v.numpy() for v in model.trainable_variables]
     with averaged(model):
