@@ -8,6 +8,7 @@ All functions take and give power of shape `(n_frames, n_mels)` and leave what t
 
 from __future__ import annotations
 
+import functools
 from typing import TypeVar
 
 import numpy as np
@@ -132,6 +133,7 @@ def by_telephone(power: Power, low_hz: float, high_hz: float, features: Features
     return power * ((centres >= low_hz) & (centres <= high_hz)).astype(np.float32)
 
 
+@functools.lru_cache
 def _band_centres(features: Features) -> npt.NDArray[np.float64]:
     return mel_frequencies(features.n_mels + 2, features.fmin_hz, features.fmax_hz)[1:-1]
 
