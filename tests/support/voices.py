@@ -1,4 +1,4 @@
-"""Sentences to test with that differ as spoken ones do: a voice's pitch, formants and pauses, drawn anew each take."""
+"""Made-up sentences that differ from take to take as spoken ones do: pitch, timing, formants and noise."""
 
 from __future__ import annotations
 

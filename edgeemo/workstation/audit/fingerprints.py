@@ -2,9 +2,9 @@
 
 Pairs of peaks in a spectrogram, two frequencies and the time between them, are landmarks. Two clips that hold the
 same sound share many of them at one shift in time (Wang 2003, "An Industrial-Strength Audio Search Algorithm",
-ISMIR). That finds candidates. What decides is how well their waveforms correlate at that shift, as the mean over four
-bands, so that one loud harmonic does not count for all. Two takes of a sentence by one speaker share some landmarks by
-chance, but no waveform.
+ISMIR). That finds candidates. What decides is how well their waveforms correlate at that shift, as the mean over
+bands, so that one loud harmonic does not count for all. Two takes of a sentence by one speaker share some landmarks,
+but no waveform.
 """
 
 from __future__ import annotations
@@ -132,6 +132,8 @@ def _largest_near(values: Spectrogram, reach: int, axis: int) -> Spectrogram:
 
 def _candidates(clips: Sequence[Landmarks]) -> Iterator[list[tuple[int, int]]]:
     """For each clip, the clips before it that share enough landmarks at one shift, and that shift in frames."""
+    if not clips:
+        return
     owner = np.repeat(np.arange(len(clips)), [len(clip.hashes) for clip in clips])
     hashes = np.concatenate([clip.hashes for clip in clips])
     frames = np.concatenate([clip.frames for clip in clips])
