@@ -172,6 +172,8 @@ def test_the_same_audio_on_both_sides(two: tuple[Path, Path]) -> None:
     as_others(sorted(train.iterdir())[:2], test, lambda audio: audio)
     finding = planted(train, test)
     assert (finding.kind, finding.leaks, finding.n_clips) == (Kind.same_audio, True, 2)
+    copied = [str(path) for path in sorted(train.iterdir())[:2]]
+    assert sorted(original for _, original in finding.cases) == copied
 
 
 @pytest.mark.parametrize(
@@ -273,6 +275,10 @@ def test_labels_that_disagree_over_equal_and_nearly_equal_audio(
     finding = result[Kind.labels]
     assert (finding.leaks, finding.n_clips) == (False, 4)
     assert finding.example == (angry[0].name, angry[0].name.replace("ANG", "SAD"))
+    assert [set(case) for case in finding.cases] == [
+        {path.name, path.name.replace("ANG", other)}
+        for path, other in zip(angry[:2], ("SAD", "HAP"), strict=True)
+    ]
     assert set(result) == {Kind.labels}
 
 

@@ -18,6 +18,11 @@ _Cases = dict[Clip, Clip]
 """Clips that a finding concerns, each with one that it shares something with."""
 
 _MIN_SPEAKERS = 3  # one each to train, validate and test on
+_OF_CLIPS = (
+    Kind.same_audio,
+    Kind.siblings,
+    Kind.near_audio,
+)  # whose cases are few, and to be dealt with one by one
 _TEXTS = {
     "ravdess": "RAVDESS has two sentences in all",
     "tess": 'TESS says "Say the word ..." in every clip; its sentence code is the word',
@@ -223,6 +228,7 @@ def labels(material: Material, heard: Heard) -> Iterator[Finding]:
             share=len(cases) / len(material.clips),
             what=f"{len(groups)} x the same sound under several labels, such as {named}",
             example=tuple(map(material.name, first)),
+            cases=tuple(tuple(map(material.name, group)) for group in groups),
             worth="no model can have more than one of a group right",
             advice="leave these clips out: which label is right nobody can say here",
             scores={},
@@ -391,14 +397,15 @@ def _finding(
     kind: Kind, material: Material, cases: _Cases, what: str, worth: str, advice: str, *, leaks: bool
 ) -> Finding:
     of = material.test if material.folds else material.clips
-    clip, other = next(iter(cases.items()))
+    pairs = tuple((material.name(clip), material.name(other)) for clip, other in cases.items())
     return Finding(
         kind=kind,
         leaks=leaks,
         n_clips=len(cases),
         share=len(cases) / len(of),
         what=what,
-        example=(material.name(clip), material.name(other)),
+        example=pairs[0],
+        cases=pairs if kind in _OF_CLIPS else (),
         worth=worth,
         advice=advice,
         scores={},

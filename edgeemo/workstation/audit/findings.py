@@ -38,6 +38,7 @@ class Finding(Record):
         example: paths of one case, or names.
         worth: how much it may be worth.
         advice: what to do.
+        cases: paths of every case, where it is of single clips: of audio, siblings and labels.
         scores: measured numbers, such as `uar` and `chance` of a cue, and the UAR of each fact alone.
     """
 
@@ -49,6 +50,7 @@ class Finding(Record):
     example: tuple[str, ...]
     worth: str
     advice: str
+    cases: tuple[tuple[str, ...], ...] = ()
     scores: dict[str, float]
 
 

@@ -24,7 +24,10 @@ Spectrogram = npt.NDArray[np.float32]
 RATE = 8000
 """Hz of what is fingerprinted: the lowest rate of a clip."""
 MIN_CORRELATION = 0.6
-"""Mean over the bands. The smallest MP3 and Opus files leave 0.8; takes in TESS, the most alike, have up to 0.5."""
+"""Mean over the bands. The smallest MP3 and Opus files leave 0.8; takes in 300 clips of TESS have up to 0.48.
+
+Of all pairs in CREMA-D that share landmarks, eleven have 0.80 or more, and no other has 0.45.
+"""
 
 _N_FFT = 512  # 64 ms, so that harmonics are apart
 _HOP = 128

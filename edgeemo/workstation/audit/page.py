@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.audit.findings import Audit, Finding, Price
 
+_N_CASES = 20
 LEFT = ("finding", "leaks", "what")
 """Columns of text."""
 
@@ -25,8 +26,10 @@ def table_rows(audit: Audit) -> list[dict[str, str]]:
 
 def details(finding: Finding) -> list[str]:
     """What a table has no room for."""
+    cases = [" = ".join(case) for case in finding.cases[:_N_CASES]] or [", ".join(finding.example)]
+    more = f"; and {len(finding.cases) - _N_CASES} more" if len(finding.cases) > _N_CASES else ""
     return [
-        f"example: {', '.join(finding.example)}",
+        f"{'these' if finding.cases else 'such as'}: {'; '.join(cases)}{more}",
         f"worth: {finding.worth}",
         f"what to do: {finding.advice}",
     ]
