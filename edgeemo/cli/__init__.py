@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from edgeemo import __version__
 from edgeemo.cli import plain
+from edgeemo.cli.audit import audit_command
 from edgeemo.cli.bench import bench_command
 from edgeemo.cli.classify import classify_command
 from edgeemo.cli.data import data_command
@@ -85,6 +86,7 @@ for _command in (
     train_command,
     study_command,
     export_command,
+    audit_command,
 ):
     # Not named as the commands are: `edgeemo.cli.bench` stays the module.
     app.command(_command.__name__.removesuffix("_command"))(_command)

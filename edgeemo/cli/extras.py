@@ -21,6 +21,7 @@ LIBRARIES = {
                 "onnx",
                 "onnx_ir",
                 "onnxscript",
+                "sklearn",
                 "tensorflow",
                 "tf2onnx",
             }

@@ -113,6 +113,8 @@ def fit(
         train_speakers=_speakers(split.train),
         validation=_part(split.validation, validation, _clip_probabilities(model, validation), labels),
         test=_part(split.test, test, probabilities, labels),
+        normalised_on=None if mean_db is None else "train",
+        stopped_on="validation",
         test_answers=Answers(
             probabilities=tuple(tuple(row) for row in probabilities.round(5).tolist()),
             truth=tuple(test.labels.tolist()),

@@ -97,6 +97,8 @@ class CellMetrics:
         n_train: training clips.
         train_speakers: whose clips they are, in alphabetical order; images have none.
         validation, test: the other two parts.
+        normalised_on: the part whose clips normalisation was fitted on; None of old runs, and of networks without it.
+        stopped_on: the part whose loss chose the epoch; None of old runs.
         test_answers: of single test clips: in the cell's own file, not in the run's.
     """
 
@@ -110,6 +112,8 @@ class CellMetrics:
     train_speakers: tuple[str, ...]
     validation: PartMetrics
     test: PartMetrics
+    normalised_on: str | None = None
+    stopped_on: str | None = None
     test_answers: Answers | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,8 +130,9 @@ class CellMetrics:
             "epochs": self.epochs,
             "n_parameters": self.n_parameters,
         }
-        if self.split is not None:
-            values["split"] = self.split
+        for name in ("split", "normalised_on", "stopped_on"):
+            if (value := getattr(self, name)) is not None:
+                values[name] = value
         return values | {
             "n_train": self.n_train,
             "train_speakers": list(self.train_speakers),
@@ -155,6 +160,8 @@ class CellMetrics:
             train_speakers=tuple(values["train_speakers"]),
             validation=_part_from_dict("validation", values),
             test=_part_from_dict("test", values),
+            normalised_on=values.get("normalised_on"),
+            stopped_on=values.get("stopped_on"),
             test_answers=answers,
         )
 

@@ -1,0 +1,1 @@
+"""What leaks from training to test: `edgeemo audit`."""
