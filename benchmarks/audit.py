@@ -1,6 +1,6 @@
 """Audits the corpora as the field splits them, at random, and by speaker: what leaks, and what else there is to know.
 
-    python benchmarks/audit.py --data ../shared/data
+    python benchmarks/audit.py --data CORPORA
 
 `--data` is a folder with a folder for each of `ravdess`, `tess`, `crema_d`, `savee` and `nemo`, as unpacked; those
 that are not there are left out. Writes `results/audit.md` beside this file.
@@ -95,7 +95,7 @@ def introduction() -> list[str]:
     return [
         "# What five corpora leak",
         "",
-        "Made by `python benchmarks/audit.py --data ../shared/data`; a single corpus is `edgeemo audit DIR --recipe "
+        "Made by `python benchmarks/audit.py --data CORPORA`; a single corpus is `edgeemo audit DIR --recipe "
         f"{RECIPE} --corpora NAME --protocol random`. Seven classes (of {RECIPE}; calm counts as neutral). The "
         "random split tests on a tenth of the clips, the one by speaker on all of them in five folds (SAVEE: four). "
         f"Minutes are of one core ({here.cpu}). Each section is of the random split.",
