@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -49,9 +49,12 @@ from edgeemo.evaluation.page import html_page
 from edgeemo.evaluation.results import Estimate, Evaluation, Scores
 from edgeemo.evaluation.tables import notes, tables
 from edgeemo.files import write_text
+from edgeemo.folders import walk
 from edgeemo.markdown import markdown_table
 from edgeemo.places import MODELS_DIR, name_of
 
+COMMAND = "python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS"
+"""As the results have it, wherever the folders are."""
 MODELS = ("cnn_lstm", "pure_cnn", "pure_lstm", "conv1d_lstm")
 LABELS = LABEL_MAPS["published7"].labels
 ROOT = Path(__file__).parents[1]
@@ -59,6 +62,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 MARKS = ("<!-- belief -->", "<!-- /belief -->")
 RATE = 16_000
 EMOTION_OF_VOTE = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
+VOTES = "tabulatedVotes.csv"
 VOICE_ALONE = 1
 """The first digit of a row's number in the table of votes."""
 
@@ -98,10 +102,11 @@ def measure(arguments: argparse.Namespace) -> None:
                 no_voice=arguments.no_voice,
                 plain=arguments.plain,
                 n_jobs=arguments.jobs,
-                command="python " + " ".join(sys.argv),
+                command=COMMAND,
             ),
             report,
         )
+    evaluation = dataclasses.replace(evaluation, data="CORPORA")
     every = gather(arguments.data, LABELS, [None], heard_too=True)
     reference = by_svm(every, functionals(every, arguments.runs / "egemaps.npz", arguments.jobs))
     people = votes(arguments.data)
@@ -134,8 +139,8 @@ def documents(evaluation: Evaluation) -> dict[Path, str]:
         for m in evaluation.models
     }
     about = (
-        "By the most probable of the labels that occur there; in brackets: 95 %, bootstrap over speakers. Agitated "
-        "against calm speech: arousal AUC."
+        "UAR in percent, by the most probable of the labels that occur there; in brackets: 95 %, bootstrap over "
+        "speakers."
     )
     found = {
         MODELS_DIR / f"{name}.md": "\n".join(
@@ -154,7 +159,7 @@ def documents(evaluation: Evaluation) -> dict[Path, str]:
         for m in evaluation.models
     ]
     readme = [
-        f"UAR in percent. {about}",
+        about,
         "",
         *markdown_table(table),
         "",
@@ -164,9 +169,10 @@ def documents(evaluation: Evaluation) -> dict[Path, str]:
 
 
 def with_block(text: str, block: str) -> str:
-    """A document with a block between the marks; a card without marks gets them after its scores."""
+    """A document with a block between the marks; a card that the export wrote anew gets them after its scores."""
     if MARKS[0] not in text:
         text = text.replace("\n## Limits\n", f"\n{MARKS[0]}\n{MARKS[1]}\n\n## Limits\n", 1)
+    assert MARKS[0] in text, "neither marks nor a card"
     before, _, rest = text.partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
     return f"{before}{MARKS[0]}\n{block}\n{MARKS[1]}{after}"
@@ -219,7 +225,7 @@ def by_svm(material: Material, values: npt.NDArray[np.float32]) -> dict[str, tup
 
 def votes(data: Path) -> dict[str, float]:
     """The recall of each emotion in CREMA-D's voices by the vote of most listeners; and their mean, as `UAR`."""
-    path = next(data.rglob("tabulatedVotes.csv"))
+    path = next(folder / VOTES for folder, _, files in walk(data, print) if VOTES in files)
     counts = np.zeros((len(EMOTION_OF_VOTE),) * 2)
     order = list(EMOTION_OF_VOTE)
     with path.open(newline="", encoding="utf-8") as file:

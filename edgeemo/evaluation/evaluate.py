@@ -196,7 +196,7 @@ class _Evaluation:
             counts = self._each(
                 journal, "no voice", self._plan.no_voice, lambda path: named_in_file(model, path)
             )
-            rows.append(_no_voice(str(self._plan.no_voice), counts))
+            rows.append(_no_voice(self._plan.no_voice.name, counts))
         return tuple(rows)
 
     def _plain(self, model: EmotionModel, journal: Journal) -> PlainSpeech | None:

@@ -156,7 +156,7 @@ def test_no_voice_and_ordinary_speech(data: Path, tmp_path: Path) -> None:
     assert m.plain is not None
     assert m.plain.n_clips == 1
     assert sum(m.plain.shares.values()) == 1
-    assert (m.no_voice[-1].sound, m.no_voice[-1].n_steps, m.no_voice[-1].named) == (str(quiet), 12, 0)
+    assert (m.no_voice[-1].sound, m.no_voice[-1].n_steps, m.no_voice[-1].named) == ("quiet", 12, 0)
     assert m.robustness == m.heard == ()
     assert m.decision is None
 
