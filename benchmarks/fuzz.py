@@ -22,7 +22,7 @@ from edgeemo.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.mutants import LIMIT_S, Outcomes, run_mutants, with_checksum  # type: ignore[import-not-found]  # noqa: E402
+from support.mutants import LIMIT_S, Outcomes, run_mutants, without_checksum  # type: ignore[import-not-found]  # noqa: E402
 
 CHUNK = 500
 
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    files = [path.read_bytes() for path in sorted((ROOT / "tests" / "device").glob("tiny*.onnx"))]
-    files.append(with_checksum(files[-1]))
+    whole = [path.read_bytes() for path in sorted((ROOT / "tests" / "device").glob("tiny*.onnx"))]
+    files = [*map(without_checksum, whole), whole[-1]]
     total, start = Outcomes(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edgeemo-fuzz-") as folder:
         for first in range(0, arguments.number, CHUNK):

@@ -138,15 +138,17 @@ def varint(value: int) -> bytes:
     return bytes([*found, value])
 
 
-def with_checksum(content: bytes) -> bytes:
-    """A model file with the checksum of its graph before its metadata."""
+def without_checksum(content: bytes) -> bytes:
+    """A model file without the checksum of its graph, so that what is changed in it is read."""
     from edgeemo.metadata import CHECKSUM_KEY
     from edgeemo.onnx_file import read_onnx
 
     digest = read_onnx(content).graph_sha256().encode()
     key = CHECKSUM_KEY.encode()
     entry = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(len(digest)) + digest
-    return b"\x72" + varint(len(entry)) + entry + content
+    field = b"\x72" + varint(len(entry)) + entry
+    assert content.count(field) == 1
+    return content.replace(field, b"")
 
 
 def _json_in(content: bytearray) -> tuple[int, int] | None:
