@@ -103,6 +103,6 @@ for versions in lowest-direct highest; do
     step "the base wheel alone, $versions versions: tests/device"
     pip pytest pytest-xdist hypothesis
     venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"
-    # A cluster needs its extra; the look of --help is the locked typer's.
-    venv/bin/python -m pytest "${parallel[@]}" -m "not cluster" --ignore tests/device/test_help.py tests/device
+    # A cluster needs its extra; corpora are read above; the look of --help is the locked typer's.
+    venv/bin/python -m pytest "${parallel[@]}" -m "not (cluster or corpora)" --ignore tests/device/test_help.py tests/device
 done
