@@ -42,7 +42,7 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
     if features.level == "running_peak":
         return above
     return above - running_mean(
-        above, np.maximum(level, features.level_floor_db) > peak - features.voiced_db, features
+        above, level > np.maximum(peak - features.voiced_db, features.level_floor_db), features
     )
 
 

@@ -107,6 +107,16 @@ def test_the_last_stage_alone_gives_the_same(level: str) -> None:
     np.testing.assert_allclose(found, reference_features(audio, features), rtol=0, atol=TOLERANCE_DB)
 
 
+@pytest.mark.parametrize("n_hops", [1, 3, 50])
+def test_silence_before_speech_moves_no_mean(n_hops: int, centred: FrontEnd) -> None:
+    """As zeros before a clip that is shorter than a window, and the pause before a stream's first word."""
+    speech = speech_like(6400)
+    hop = CENTRED.hop_samples
+    padded = np.concatenate([np.zeros(n_hops * hop, np.float32), speech])
+    found, expected = centred(padded[np.newaxis])[0, n_hops:], centred(speech[np.newaxis])[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE_DB)
+
+
 def test_silence_is_the_floor(plain: FrontEnd, levelled: FrontEnd) -> None:
     silence = np.zeros((1, 3200), np.float32)
     assert plain(silence).shape == (1, 20, 64)

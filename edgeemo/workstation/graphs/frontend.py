@@ -292,9 +292,12 @@ def _running_mean(
     """
     per_s = features.sample_rate / features.hop_samples
     longest, at_start = features.mean_s * per_s, features.mean_start_s * per_s
-    below_peak = nodes("Sub", nodes("Unsqueeze", level, nodes.ints([2])), peak)
+    # Above the floor too: silence, before which there is no peak, is not voiced.
+    threshold = nodes("Max", nodes("Sub", peak, nodes.floats(features.voiced_db)), nodes.floats(0.0))
     voiced = nodes(
-        "Cast", nodes("Greater", below_peak, nodes.floats(-features.voiced_db)), to=ir.DataType.FLOAT
+        "Cast",
+        nodes("Greater", nodes("Unsqueeze", level, nodes.ints([2])), threshold),
+        to=ir.DataType.FLOAT,
     )
 
     time = nodes.ints(1)
