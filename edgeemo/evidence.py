@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeemo.records import Record
-
-
-def counted(n: int | None, thing: str) -> str:
-    """A number of things, for a person: `1 clip`, `2 clips`."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+from edgeemo.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)

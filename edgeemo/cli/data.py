@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.tables import stderr_console
+from edgeemo.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ def data_command(
     _show_label_maps(manifest)
     _show_duplicates(manifest, root)
     _show_skipped(manifest, root)
-    typer.echo(f"wrote {len(manifest.clips)} clips to {_printable(str(output))}")
+    typer.echo(f"wrote {len(manifest.clips)} clips to {printable(str(output))}")
 
 
 def _by_corpus(manifest: Manifest) -> dict[str, list[Clip]]:
@@ -178,7 +179,7 @@ def _show_skipped(manifest: Manifest, root: Path) -> None:
     # One list per reason, the broken ones first: three corrupt clips must not hide behind a thousand MP3s.
     reasons = Counter((not item.broken, item.reason) for item in skipped)
     for (not_broken, reason), n in sorted(reasons.items()):
-        typer.echo(f"{n} x {_printable(reason)}")
+        typer.echo(f"{n} x {printable(reason)}")
         _echo_first(
             [
                 _below(item.path, root)
@@ -196,9 +197,4 @@ def _echo_first(lines: Sequence[str]) -> None:
 
 
 def _below(path: Path, root: Path) -> str:
-    return _printable(str(path.relative_to(root) if path.is_relative_to(root) else path))
-
-
-def _printable(text: str) -> str:
-    """File names can hold line breaks, terminal codes or bytes that are not UTF-8: show those escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(str(path.relative_to(root) if path.is_relative_to(root) else path))

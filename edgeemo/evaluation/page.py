@@ -7,6 +7,7 @@ from html import escape
 
 from edgeemo.evaluation.results import Evaluation, ModelResult
 from edgeemo.evaluation.tables import Row, Table, notes, tables
+from edgeemo.wording import counted
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -59,7 +60,7 @@ def _lead(evaluation: Evaluation, m: ModelResult) -> str:
     chance = f"guessing gives {100 / n:.0f} %"
     text = (
         f"{m.name} recognises {100 * (s.uar.value or 0):.0f} % of the clips of a class on average, over {s.n_clips} "
-        f"clips of {s.n_speakers} {'speaker' if s.n_speakers == 1 else 'speakers'} ({chance})."
+        f"clips of {counted(s.n_speakers, 'speaker')} ({chance})."
     )
     if m.calibration.confidence is not None and m.calibration.accuracy is not None:
         text += (

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from edgeemo.corpora.manifest import Clip
+from edgeemo.wording import counted, printable
 from edgeemo.workstation.audit.cues import Cue, cue
 from edgeemo.workstation.audit.findings import Finding, Kind
 from edgeemo.workstation.audit.hearing import Heard
-from edgeemo.workstation.audit.sides import Material, Told, printable
+from edgeemo.workstation.audit.sides import Material, Told
 
 _Cases = dict[Clip, Clip]
 """Clips that a finding concerns, each with one that it shares something with."""
@@ -51,7 +52,7 @@ def speakers(material: Material) -> Iterator[Finding]:
             Kind.speakers,
             material,
             cases,
-            f"{_count(len(shared), 'speaker')} in training and test, such as {shared[0]}",
+            f"{counted(len(shared), 'speaker')} in training and test, such as {shared[0]}",
             "the score says how well a model knows these voices, not how well it will do on others; `--price` "
             "measures the difference",
             "split by speaker: protocol.kind=speaker",
@@ -108,7 +109,7 @@ def sentences(material: Material) -> Iterator[Finding]:
             Kind.sentences,
             material,
             of_corpus,
-            f"{corpus}: {_count(n_sentences, 'sentence')} {where}{text}",
+            f"{corpus}: {counted(n_sentences, 'sentence')} {where}{text}",
             "the score is of sentences that the model has heard, which is no fault; of other words it says nothing",
             "test on another corpus before you claim more",
         )
@@ -157,7 +158,9 @@ def _recorded_speakers(material: Material) -> Iterator[Finding]:
         metrics = told.metrics
         learned = {*metrics.train_speakers, *metrics.validation.speakers}
         shared = sorted(learned & set(metrics.test.speakers))
-        return f"{_count(len(shared), 'speaker')} in training and test, such as {shared[0]}" if shared else ""
+        return (
+            f"{counted(len(shared), 'speaker')} in training and test, such as {shared[0]}" if shared else ""
+        )
 
     yield from _recorded(
         material,
@@ -260,7 +263,7 @@ def few_speakers(material: Material) -> Iterator[Finding]:
                 leaks=False,
                 n_clips=n_clips,
                 share=n_clips / len(material.clips),
-                what=f"{corpus}: {_count(len(names), 'speaker')}",
+                what=f"{corpus}: {counted(len(names), 'speaker')}",
                 example=tuple(sorted(names)),
                 worth="no split of it trains, validates and tests on different people",
                 advice="train on it, and test on another corpus",
@@ -418,7 +421,3 @@ def _without(cases: _Cases, others: Mapping[Clip, Clip]) -> _Cases:
 
 def _named(name: str) -> list[str]:
     return [name] if name else []
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeemo.corpora.labels import LabelMap
 from edgeemo.corpora.manifest import Clip, find_clips
 from edgeemo.errors import CorpusError, TrainingError
+from edgeemo.wording import counted, printable
 from edgeemo.workstation.training.folder import RECIPE_FILE, cell_folder, finished, load_run, read_history
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow
 from edgeemo.workstation.training.protocols import split
@@ -168,13 +169,7 @@ def of_run(run: Path, data: Path | None) -> Material:
 
 
 def _protocol(recipe: Recipe, n_folds: int) -> str:
-    folds = "1 fold" if n_folds == 1 else f"{n_folds} folds"
-    return f"{recipe.protocol.kind} protocol, {folds}"
-
-
-def printable(text: str) -> str:
-    """File names can hold line breaks, terminal codes or bytes that are not UTF-8: those are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"{recipe.protocol.kind} protocol, {counted(n_folds, 'fold')}"
 
 
 def _folder(data: Path) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeemo.corpora.names import CORPORA, Corpus
-from edgeemo.evidence import Parity, Recognition, Training, Verdict, counted
+from edgeemo.evidence import Parity, Recognition, Training, Verdict
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Kind, Metadata, ModelFacts
+from edgeemo.wording import counted
 from edgeemo.workstation.image_corpora import IMAGE_CORPORA, ImageCorpus
 from edgeemo.workstation.training.recipe import Export
 
