@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -92,11 +93,10 @@ def evaluate_command(
     )
     with progress_bar() as report:
         evaluation = evaluate(models, plan, report)
-    try:
+    drawn = None
+    if find_spec("matplotlib") is not None:  # else a page of tables
         from edgeemo.evaluation.figures import figures
-    except ImportError:  # without the extra: a page of tables
-        drawn = None
-    else:
+
         drawn = figures(evaluation)
     page = output / "evaluation.html"
     write_text(page, html_page(evaluation, drawn))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -47,28 +47,28 @@ def _identity(name: str, labels: tuple[str, ...]) -> LabelMap:
     return LabelMap(name, labels, MappingProxyType({label: label for label in labels}))
 
 
+def as_label(emotion: str, labels: Sequence[str]) -> str | None:
+    """The label that is right for an emotion; None where there is none. Calm is neutral where it is no label."""
+    for label in (emotion, "neutral" if emotion == "calm" else emotion):
+        if label in labels:
+            return label
+    return None
+
+
+def _speech(name: str, labels: tuple[str, ...]) -> LabelMap:
+    of = {emotion: label for emotion in EMOTIONS if (label := as_label(emotion, labels)) is not None}
+    return LabelMap(name, labels, MappingProxyType(of))
+
+
 _RAVDESS8 = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 SPEECH_LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
     {
         # The eight classes of RAVDESS in the order of its emotion codes 01 to 08.
-        "ravdess8": _identity("ravdess8", _RAVDESS8),
-        # The published comparison mixes corpora, and only RAVDESS has "calm": it is merged with neutral.
-        "published7": LabelMap(
-            "published7",
-            ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise"),
-            MappingProxyType(
-                {
-                    "neutral": "neutral",
-                    "calm": "neutral",
-                    "angry": "angry",
-                    "disgust": "disgust",
-                    "fear": "fear",
-                    "happy": "happy",
-                    "sad": "sad",
-                    "surprise": "surprise",
-                }
-            ),
+        "ravdess8": _speech("ravdess8", _RAVDESS8),
+        # The published comparison mixes corpora, and only RAVDESS has "calm".
+        "published7": _speech(
+            "published7", ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
         ),
     }
 )

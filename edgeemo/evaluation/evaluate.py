@@ -110,6 +110,9 @@ class _Evaluation:
         self._digest, self._journals, self._plan, self._report = digest, journals, plan, report
         self._sample: Indices = material.sample(plan.n_robustness)
         self._conditions, self._not_measured = conditions() if len(self._sample) else ([], {})
+        # Before the long work, so that a wrong folder is told at once; once for all models.
+        self._no_voice_files = _with_digests(plan.no_voice)
+        self._plain_files = _with_digests(plan.plain)
 
     def run(self) -> Evaluation:
         self._hear()
@@ -194,7 +197,7 @@ class _Evaluation:
         rows = [_no_voice(name, [journal["made here", name]]) for name in SOUNDS]
         if self._plan.no_voice is not None:
             counts = self._each(
-                journal, "no voice", self._plan.no_voice, lambda path: named_in_file(model, path)
+                journal, "no voice", self._no_voice_files, lambda path: named_in_file(model, path)
             )
             rows.append(_no_voice(self._plan.no_voice.name, counts))
         return tuple(rows)
@@ -205,7 +208,7 @@ class _Evaluation:
         answers = self._each(
             journal,
             "plain speech",
-            self._plan.plain,
+            self._plain_files,
             lambda path: whole(model, read_audio(path, model.sample_rate)),
         )
         labels = [None if answer is None else model.labels[int(np.argmax(answer))] for answer in answers]
@@ -216,17 +219,18 @@ class _Evaluation:
         )
 
     def _each(
-        self, journal: Journal, condition: str, folder: Path, answer: Callable[[Path], Answer]
+        self,
+        journal: Journal,
+        condition: str,
+        files: Sequence[tuple[str, Path]],
+        answer: Callable[[Path], Answer],
     ) -> list[Any]:
-        """An answer to each audio file of a folder, known by its bytes."""
-        paths = find_audio([folder])
-        digests = []
-        for n, path in enumerate(paths, start=1):
-            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
-            if (condition, digests[-1]) not in journal:
-                journal.add([(condition, digests[-1], answer(path))])
-            self._report(condition, n, len(paths))
-        return [journal[condition, digest] for digest in digests]
+        """An answer to each file."""
+        for n, (digest, path) in enumerate(files, start=1):
+            if (condition, digest) not in journal:
+                journal.add([(condition, digest, answer(path))])
+            self._report(condition, n, len(files))
+        return [journal[condition, digest] for digest, _ in files]
 
     @staticmethod
     def _answers(journal: Journal, condition: str, material: Material) -> conclusions.Answers:
@@ -243,6 +247,12 @@ def _journal(output: Path, checksum: str, digest: str) -> Journal:
         "onnxruntime": ort.__version__,
     }
     return Journal(output / "answers" / f"{checksum[:16]}.jsonl", circumstances)
+
+
+def _with_digests(folder: Path | None) -> list[tuple[str, Path]]:
+    """The audio files of a folder with the digests of their bytes; none without a folder."""
+    paths = [] if folder is None else find_audio([folder])
+    return [(hashlib.sha256(path.read_bytes()).hexdigest(), path) for path in paths]
 
 
 def _digest(material: Material) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeemo.corpora.labels import as_label
 from edgeemo.corpora.manifest import Clip, find_clips
 from edgeemo.errors import CorpusError
 from edgeemo.evaluation.measures import Indices
@@ -58,14 +59,6 @@ class Material:
             (rank, self.clips[i].sha256, i) for group in groups.values() for rank, i in enumerate(group)
         ]
         return np.array(sorted(i for *_, i in sorted(places)[:n_clips]), np.int64)
-
-
-def as_label(emotion: str, labels: Sequence[str]) -> str | None:
-    """The label that is right for an emotion; None where a model has none for it. Calm is neutral, if need be."""
-    for label in (emotion, "neutral" if emotion == "calm" else emotion):
-        if label in labels:
-            return label
-    return None
 
 
 def has_heard(training: Training | None, clip: Clip) -> bool:

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgeemo
+from edgeemo.corpora.labels import as_label
 from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import CorpusError, OutputError
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.answers import Journal
 from edgeemo.evaluation.conclusions import Answers
 from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, hear_all
-from edgeemo.evaluation.material import Material, as_label, gather, has_heard
+from edgeemo.evaluation.material import Material, gather, has_heard
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_sound
 from edgeemo.evidence import Training
 from support.corpora import write_crema_d
