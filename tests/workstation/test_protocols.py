@@ -204,8 +204,12 @@ def test_two_speakers_never_test_by_speaker() -> None:
 def test_corpus_protocol(clips: list[Clip], validation_speakers: int, seed: int) -> None:
     protocol = Protocol(kind="corpus", validation_speakers=validation_speakers, seed=seed)
     corpora = sorted({clip.corpus for clip in clips})
-    smallest_rest = min(len({x.speaker for x in clips if x.corpus != c}) for c in corpora)
-    if smallest_rest < 2:
+    n_speakers = {corpus: len({x.speaker for x in clips if x.corpus == corpus}) for corpus in corpora}
+    expected = {
+        left_out: {c: min(validation_speakers, n // 2) for c, n in n_speakers.items() if c != left_out}
+        for left_out in corpora
+    }
+    if not all(any(others.values()) for others in expected.values()):
         with pytest.raises(CorpusError):
             split(clips, protocol, LABELS)
         return
@@ -216,8 +220,8 @@ def test_corpus_protocol(clips: list[Clip], validation_speakers: int, seed: int)
         assert_disjoint_speakers(fold)
         assert set(fold.test) == {clip for clip in clips if clip.corpus == corpus}
         assert corpus not in {clip.corpus for clip in (*fold.train, *fold.validation)}
-        n_others = len({clip.speaker for clip in clips if clip.corpus != corpus})
-        assert len(speakers(fold.validation)) == min(validation_speakers, n_others - 1)
+        validated = {c: len({x.speaker for x in fold.validation if x.corpus == c}) for c in expected[corpus]}
+        assert validated == expected[corpus]
 
 
 def test_one_corpus_cannot_be_left_out() -> None:

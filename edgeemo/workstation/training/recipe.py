@@ -107,7 +107,7 @@ class Protocol:
         folds: of the speaker, session and holdout protocols.
         validation_share: of the items, for validation (random, session).
         test_share: of the items, for the test (random).
-        validation_speakers: per corpus (speaker), or in all (corpus).
+        validation_speakers: per corpus (speaker, corpus).
         seed: of the split; training seeds are another matter.
     """
 
