@@ -21,7 +21,6 @@ their cards and the README, between marks; `--documents` does that alone.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from edgeemo.audio import read_audio
 from edgeemo.cli.progress import progress_bar
 from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.corpora.names import CORPORA
+from edgeemo.corpora.votes import EMOTION_OF, TABLE, read_votes
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.conclusions import Answers
 from edgeemo.evaluation.evaluate import Plan, evaluate
@@ -61,10 +61,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MARKS = ("<!-- belief -->", "<!-- /belief -->")
 RATE = 16_000
-EMOTION_OF_VOTE = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
-VOTES = "tabulatedVotes.csv"
-VOICE_ALONE = 1
-"""The first digit of a row's number in the table of votes."""
 
 
 def main() -> None:
@@ -225,17 +221,14 @@ def by_svm(material: Material, values: npt.NDArray[np.float32]) -> dict[str, tup
 
 def votes(data: Path) -> dict[str, float]:
     """The recall of each emotion in CREMA-D's voices by the vote of most listeners; and their mean, as `UAR`."""
-    path = next(folder / VOTES for folder, _, files in walk(data, print) if VOTES in files)
-    counts = np.zeros((len(EMOTION_OF_VOTE),) * 2)
-    order = list(EMOTION_OF_VOTE)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if int(row[""]) // 100_000 != VOICE_ALONE:
-                continue
-            given = np.array([float(row[key]) for key in order])
-            meant = order.index(row["fileName"].split("_")[2][0])
-            counts[meant] += (given == given.max()) / (given == given.max()).sum()
-    shares = dict(zip(EMOTION_OF_VOTE.values(), recall(counts).tolist(), strict=True))
+    path = next(folder / TABLE for folder, _, files in walk(data, print) if TABLE in files)
+    emotions = list(EMOTION_OF.values())
+    counts = np.zeros((len(emotions),) * 2)
+    for name, votes_of_clip in read_votes(path).items():
+        given = np.array([votes_of_clip[emotion] for emotion in emotions])
+        meant = list(EMOTION_OF).index(name.split("_")[2][0])
+        counts[meant] += (given == given.max()) / (given == given.max()).sum()
+    shares = dict(zip(emotions, recall(counts).tolist(), strict=True))
     return shares | {"UAR": float(np.mean(list(shares.values())))}
 
 

@@ -217,6 +217,30 @@ def parse_nemo(path: PurePath) -> Parsed:
     return ClipName("nemo", _NEMO_EMOTIONS[emotion.lower()], f"nemo-{speaker.upper()}", sentence)
 
 
+_UUID = re.compile(r"[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(rf"\d{{1,3}}|{_UUID.pattern}", re.ASCII | re.IGNORECASE)
+_WAKE_WORDS = ("alexa", "computer", "jarvis", "smart mirror", "snowboy", "view glass")
+
+
+def parse_wake_words(path: PurePath) -> Parsed:
+    """`audio/alexa/12`: the word, and a number.
+
+    Ordinary speech, which is neutral. Nothing says who speaks: each clip counts as a speaker of its own.
+    """
+    word = path.parent.name.lower()
+    stem = path.stem.lower()
+    if word not in _WAKE_WORDS or path.parent.parent.name.lower() != "audio" or not _NUMBER.fullmatch(stem):
+        return None
+    return ClipName("wake_words", "neutral", f"wake_words-{word}-{stem}", word)
+
+
+def parse_coffee_commands(path: PurePath) -> Parsed:
+    """`speech/clean/79256bc0-1729-4b22-acbc-7c8da2a63b83`: a number; ordinary speech, as in wake words."""
+    if _UUID.fullmatch(path.stem) is None or path.parent.parent.name.lower() != "speech":
+        return None
+    return ClipName("coffee_commands", "neutral", f"coffee_commands-{path.stem.lower()}", path.stem.lower())
+
+
 _KEMDY = re.compile(
     r"Sess(\d{2})_((?:impro|script)\d{2})_(?:([FM])|(User\d{3})[FM]_)\d{3}", re.ASCII | re.IGNORECASE
 )
@@ -295,6 +319,24 @@ _CORPORA = (
         licence="CC BY-NC-SA 4.0",
         citation="Christop 2024, nEMO: Dataset of Emotional Speech in Polish, LREC-COLING",
         parse=parse_nemo,
+    ),
+    Corpus(
+        name="wake_words",
+        title="Picovoice wake words",
+        example="audio/alexa/12.flac",
+        source="https://github.com/Picovoice/wake-word-benchmark",
+        licence="Apache-2.0",
+        citation="Picovoice, Wake word benchmark",
+        parse=parse_wake_words,
+    ),
+    Corpus(
+        name="coffee_commands",
+        title="Picovoice commands to a coffee machine",
+        example="speech/clean/79256bc0-1729-4b22-acbc-7c8da2a63b83.wav",
+        source="https://github.com/Picovoice/speech-to-intent-benchmark",
+        licence="Apache-2.0",
+        citation="Picovoice, Speech-to-intent benchmark",
+        parse=parse_coffee_commands,
     ),
     Corpus(
         name="kemdy",

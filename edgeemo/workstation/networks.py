@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from edgeemo.errors import ModelError
+from edgeemo.workstation import history  # noqa: F401 - Keras loads its layer by name
 
 MAX_UNPACKED_BYTES = 2 * 2**30
 """Of a `.keras` file: no ONNX file holds more either."""

@@ -11,6 +11,7 @@ from edgeemo.workstation.architectures.layers import (
     normalised_input,
     probabilities,
 )
+from edgeemo.workstation.history import History
 
 _LARGEST_SCORE = 15.0
 _SMALLEST_VARIANCE = 1e-5
@@ -26,6 +27,7 @@ def attentive_cnn(
     strides: tuple[tuple[int, int], ...] = ((2, 4), (1, 2), (2, 2)),
     hidden: int = 128,
     dropout: float = 0.3,
+    history: bool = False,
 ) -> keras.Model:
     """Conv2D with batch normalisation and ReLU, Conv1D over all bands, attentive statistics pooling, softmax.
 
@@ -41,6 +43,8 @@ def attentive_cnn(
         strides: of each, in frames and in bands.
         hidden: channels of the convolution over time.
         dropout: rate before the last layer.
+        history: also judge a voice by how it differs from what was heard of the speaker before; the model then has
+            the second input `speaker`, see `edgeemo.workstation.history`.
     """
     features, x = normalised_input(n_frames, n_mels)
     x = layers.Reshape((n_frames, n_mels, 1))(x)
@@ -53,8 +57,20 @@ def attentive_cnn(
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
     x = layers.ZeroPadding1D((2, 0))(x)
     x = _active(layers.Conv1D(hidden, 3, use_bias=False)(x))
-    x = layers.Dropout(dropout)(_statistics(x))
-    return keras.Model(features, probabilities(x, n_labels), name="attentive_cnn")
+    x = _statistics(x)
+    if history:
+        return _with_history(features, x, n_labels, dropout)
+    return keras.Model(features, probabilities(layers.Dropout(dropout)(x), n_labels), name="attentive_cnn")
+
+
+def _with_history(features: KerasTensor, x: KerasTensor, n_labels: int, dropout: float) -> keras.Model:
+    speaker = layers.Input((), name="speaker", dtype="int32")
+    own = layers.Dense(n_labels, name="own")(layers.Dropout(dropout)(x))
+    difference = layers.Dropout(dropout)(History(name="history")(x, speaker))
+    # Zeros, so that it starts as a network without.
+    relative = layers.Dense(n_labels, use_bias=False, kernel_initializer="zeros", name="relative")(difference)
+    answer = layers.Softmax(name="probabilities")(layers.Add()([own, relative]))
+    return keras.Model([features, speaker], answer, name="attentive_cnn")
 
 
 def _active(x: KerasTensor) -> KerasTensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,20 @@ class FixedExamples:
         return sums / np.bincount(self.clip_index)[:, np.newaxis]
 
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Features `(n, *recipe.input_shape)`, soft labels `(n, n_labels)` and loss weights `(n,)`."""
+class Batch(NamedTuple):
+    """What a network is trained on at once.
+
+    Attributes:
+        features: what it takes, shape `(n, *recipe.input_shape)`.
+        labels: soft ones, shape `(n, n_labels)`.
+        weights: in the loss, shape `(n,)`.
+        speakers: a number for each speaker, shape `(n,)`; of images, `UNKNOWN`.
+    """
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
+    speakers: npt.NDArray[np.int32]
 
 
 class Batches(Protocol):

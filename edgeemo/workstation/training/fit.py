@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
+from edgeemo.workstation.history import UNKNOWN, has_history
 from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.folder import (
@@ -145,8 +146,12 @@ def build_network(recipe: Recipe) -> keras.Model:
 
 
 def predict(model: keras.Model, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities `(n_windows, n_labels)` of what the network takes, `(n_windows, *input_shape)`."""
-    probabilities: npt.NDArray[np.float32] = model.predict(features, batch_size=64, verbose=0)
+    """Probabilities `(n_windows, n_labels)` of what the network takes, `(n_windows, *input_shape)`.
+
+    A network with a history judges each as the first that it hears of a speaker.
+    """
+    given = [features, np.full(len(features), UNKNOWN, np.int32)] if has_history(model) else features
+    probabilities: npt.NDArray[np.float32] = model.predict(given, batch_size=64, verbose=0)
     return probabilities
 
 
@@ -223,11 +228,12 @@ def _train_epoch(
     _reseed_dropout(model, seed, epoch - 1)
     losses, accuracies, sizes = [], [], []
     for index in range(len(examples)):
-        features, soft_labels, weights = examples[index]
-        values = model.train_on_batch(features, soft_labels, sample_weight=weights, return_dict=True)
+        batch = examples[index]
+        given = [batch.features, batch.speakers] if has_history(model) else batch.features
+        values = model.train_on_batch(given, batch.labels, sample_weight=batch.weights, return_dict=True)
         losses.append(values["loss"])
         accuracies.append(values["accuracy"])
-        sizes.append(len(soft_labels))
+        sizes.append(len(batch.labels))
     with averaged(model):
         validated = _validate(model, validation, labels)
     return HistoryRow(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.errors import RecipeError
+from edgeemo.workstation.history import UNKNOWN
 from edgeemo.workstation.image_corpora import LabelledImage
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.plots import images_figure, save_figure
@@ -88,11 +89,16 @@ class ImageBatches:
         return math.ceil(len(self._order) / self._batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        """Pixels `(n, height, width)`, one-hot labels `(n, n_labels)` and loss weights `(n,)` of a batch."""
+        """A batch of pixels, with labels that are one-hot."""
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         labels = self._labels[chosen]
         one_hot = np.eye(len(self._weights), dtype=np.float32)[labels]
-        return self._pixels[chosen].astype(np.float32), one_hot, self._weights[labels].astype(np.float32)
+        return Batch(
+            self._pixels[chosen].astype(np.float32),
+            one_hot,
+            self._weights[labels].astype(np.float32),
+            np.full(len(chosen), UNKNOWN, np.int32),
+        )
 
 
 def _pixels(images: Sequence[LabelledImage]) -> npt.NDArray[np.float32]:

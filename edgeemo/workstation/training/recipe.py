@@ -139,6 +139,10 @@ class Training:
         balance: `""`: every clip alike. `"corpus"`: every label of every corpus alike, however many clips it has; but
             of a corpus with fewer than 1,000 clips in proportion to their number. Clips are then drawn with
             replacement.
+        speaker_run: with a balance, clips are drawn in runs of so many of one speaker: a network with a history meets
+            them in the same batch.
+        votes: where listeners' votes on a clip are known (CREMA-D), the share of its soft label that is theirs; the
+            rest is what the actor meant.
         averaging: the kept weights are an exponential moving average over the batches, with this decay; 0: they are
             those of the last batch.
         seeds: of the weights and the augmentation; one training each.
@@ -156,6 +160,8 @@ class Training:
     clips_per_speaker: int = 0
     clips_per_epoch: int = 0
     balance: str = ""
+    speaker_run: int = 1
+    votes: float = 0.0
     averaging: float = 0.0
     seeds: tuple[int, ...] = (0,)
 
@@ -543,6 +549,13 @@ def _check_ranges(recipe: Recipe) -> None:
             t.balance,
             "'' with clips_per_speaker",
         ),
+        (
+            t.speaker_run == 1 or (t.balance and t.speaker_run >= 1),
+            "[training] speaker_run",
+            t.speaker_run,
+            "1 or more, with a balance",
+        ),
+        (0 <= t.votes <= 1, "[training] votes", t.votes, "in [0, 1]"),
         (0 <= t.averaging < 1, "[training] averaging", t.averaging, "in [0, 1)"),
         (bool(t.seeds), "[training] seeds", t.seeds, "at least one"),
         (

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.corpora.manifest import Clip, Manifest
+from edgeemo.corpora.votes import votes_on
 from edgeemo.places import CACHE_DIR
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
+from edgeemo.workstation.history import numbered
 from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerCache
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.epochs import Epochs
@@ -108,6 +110,8 @@ class SpeechBatches:
         self._epochs = Epochs(clips, self._labels, recipe.training)
         self._windows, self._recipe, self._mask_db, self._seed = windows, recipe, mask_db, seed
         self._weights = label_weights(self._labels, recipe)
+        self._soft_labels = soft_labels(clips, recipe)
+        self._speakers = numbered([clip.speaker for clip in clips])
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -120,20 +124,41 @@ class SpeechBatches:
         return math.ceil(len(self._order) / self._recipe.training.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        """Features `(n, n_frames, n_mels)`, soft labels `(n, n_labels)` and loss weights `(n,)` of a batch."""
+        """A batch of features, shape `(n, n_frames, n_mels)`."""
         size, rng, augmentation = self._recipe.training.batch_size, self._rng, self._recipe.augmentation
         chosen = self._order[index * size : (index + 1) * size]
         features = self._windows([self._clips[i] for i in chosen], rng)
         if self._mask_db is not None:
             for window in features:
                 mask(window, augmentation, self._mask_db, rng)
-        labels = np.eye(len(self._weights), dtype=np.float32)[self._labels[chosen]]
+        labels = self._soft_labels[chosen]
         if augmentation.mixup:
             share = rng.beta(augmentation.mixup, augmentation.mixup, len(chosen)).astype(np.float32)
             partner = rng.permutation(len(chosen))
             features = _mix(features, features[partner], share[:, np.newaxis, np.newaxis])
             labels = _mix(labels, labels[partner], share[:, np.newaxis])
-        return features, labels, (labels @ self._weights).astype(np.float32)
+        weights = (labels @ self._weights).astype(np.float32)
+        return Batch(features, labels, weights, self._speakers[chosen])
+
+
+def soft_labels(clips: Sequence[Clip], recipe: Recipe) -> npt.NDArray[np.float32]:
+    """What each clip is trained as, shape `(n_clips, n_labels)`: its label, and in part what listeners heard.
+
+    Votes for an emotion that is no label are left out; a clip without votes for a label has its label alone.
+    """
+    label_map, share = recipe.label_map, recipe.training.votes
+    soft = np.eye(len(label_map.labels), dtype=np.float32)[label_indices(clips, label_map)]
+    if not share:
+        return soft
+    votes = votes_on(clips)
+    for row, clip in zip(soft, clips, strict=True):
+        heard = np.zeros_like(row)
+        for emotion, n in votes.get(clip.path.stem, {}).items() if clip.corpus == "crema_d" else ():
+            if (index := label_map.index(emotion)) is not None:
+                heard[index] += n
+        if heard.any():
+            row[:] = (1 - share) * row + share * heard / heard.sum()
+    return soft
 
 
 def mask(

@@ -1,0 +1,89 @@
+"""What a voice usually sounds like, as a network meets it in training: other clips of the speaker in the same batch.
+
+A network with a history has a second input, `speaker`, and three layers of these names: `own`, over the embedding of
+a clip; `history`, which gives the embedding less the mean embedding of other clips of the speaker; `relative`, over
+that. The logits are the sum of both. Outside training there is no history, and only `own` speaks; a stream graph
+makes one of the utterances that it has heard (`graphs/baseline.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import KerasTensor, layers, ops
+
+UNKNOWN = -1
+"""The number of a speaker without other clips."""
+
+
+@keras.saving.register_keras_serializable(package="edgeemo")
+class History(layers.Layer):
+    """Embeddings less the mean embedding of what was heard before of the speaker; zeros where nothing was.
+
+    In training, that is any other clips of the speaker in the batch: of each clip, a share drawn anew decides how
+    many, and some clips have none. The mean is a given: no gradient flows through it. Outside training all are zeros.
+
+    Args:
+        without_share: share of the clips that have no history.
+    """
+
+    def __init__(self, without_share: float = 0.3, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.without_share = without_share
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def call(self, embedding: KerasTensor, speaker: KerasTensor, training: bool = False) -> KerasTensor:
+        """Of embeddings `(n, n_values)` and numbers of speakers `(n,)`; of the embeddings' shape."""
+        if not training:
+            return ops.zeros_like(embedding)
+        n = ops.shape(embedding)[0]
+        same = ops.logical_and(speaker[:, None] == speaker[None, :], speaker[:, None] != UNKNOWN)
+        others = ops.logical_and(same, ops.logical_not(ops.eye(n, dtype="bool")))
+        share = keras.random.uniform((n, 1), seed=self.seed_generator)
+        heard = ops.logical_and(others, keras.random.uniform((n, n), seed=self.seed_generator) < share)
+        has = keras.random.uniform((n, 1), seed=self.seed_generator) >= self.without_share
+        weights = ops.cast(ops.logical_and(heard, has), embedding.dtype)
+        count = ops.sum(weights, axis=1, keepdims=True)
+        mean = ops.matmul(weights, ops.stop_gradient(embedding)) / ops.maximum(count, 1)
+        return ops.where(count > 0, embedding - mean, 0.0)
+
+    def compute_output_shape(
+        self, embedding_shape: tuple[int | None, ...], speaker_shape: object
+    ) -> tuple[int | None, ...]:
+        """The embeddings'."""
+        del speaker_shape
+        return embedding_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made from."""
+        return {**super().get_config(), "without_share": self.without_share}
+
+
+def has_history(model: keras.Model) -> bool:
+    """Whether a network tells speakers' usual from their unusual."""
+    return any(isinstance(layer, History) for layer in model.layers)
+
+
+def without_history(model: keras.Model) -> keras.Model:
+    """The network as it is where nothing was heard before: `features` -> `probabilities`; it shares the weights."""
+    if not has_history(model):
+        return model
+    logits = model.get_layer("own").output
+    return keras.Model(model.inputs[0], layers.Softmax(name="probabilities")(logits), name=model.name)
+
+
+def relative_weights(model: keras.Model) -> npt.NDArray[np.float32] | None:
+    """What `relative` makes of a difference, shape `(n_values, n_labels)`; None of a network without a history."""
+    if not has_history(model):
+        return None
+    kernel: npt.NDArray[np.float32] = model.get_layer("relative").kernel.numpy()
+    return kernel
+
+
+def numbered(speakers: list[str]) -> npt.NDArray[np.int32]:
+    """A number for each speaker, the same for the same one."""
+    numbers: npt.NDArray[np.int32] = np.unique(speakers, return_inverse=True)[1].astype(np.int32)
+    return numbers
