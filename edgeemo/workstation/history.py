@@ -20,7 +20,7 @@ UNKNOWN = -1
 
 
 @keras.saving.register_keras_serializable(package="edgeemo")
-class History(layers.Layer):
+class History(layers.Layer):  # type: ignore[misc] # keras has no types
     """Embeddings less the mean embedding of what was heard before of the speaker; zeros where nothing was.
 
     In training, that is any other clips of the speaker in the batch: of each clip, a share drawn anew decides how

@@ -150,10 +150,13 @@ CREMA_D_CODES = {
 TESS_CODES = {e: e for e in ("angry", "disgust", "fear", "happy", "neutral", "sad")} | {"ps": "surprise"}
 
 
+NAMED_BY_FOLDERS = {"wake_words", "coffee_commands"}
+
+
 @st.composite
 def stems_and_names(draw) -> tuple[str, ClipName]:
     """The stem of a file of any corpus, and what it has to be read as."""
-    corpus = draw(st.sampled_from(sorted(CORPORA)))
+    corpus = draw(st.sampled_from(sorted(CORPORA.keys() - NAMED_BY_FOLDERS)))
     two_digits = st.integers(0, 99).map("{:02}".format)
     if corpus == "ravdess":
         code, actor = draw(st.sampled_from(sorted(RAVDESS_CODES))), draw(st.integers(1, 24))
@@ -219,6 +222,38 @@ def test_any_name_is_read_or_refused_without_an_error(stem):
     if isinstance(parsed, ClipName):
         assert parsed.emotion in EMOTIONS or parsed.corpus == "kemdy"
         assert parsed.speaker.startswith(f"{parsed.corpus}-")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("x/audio/alexa/12.flac", ("wake_words", "wake_words-alexa-12", "alexa")),
+        (
+            "audio/View Glass/0386DA81-9db7-499c-b4f8-910beec53c23.wav",
+            ("wake_words", "wake_words-view glass-0386da81-9db7-499c-b4f8-910beec53c23", "view glass"),
+        ),
+        (
+            "speech/noisy_6db/79256bc0-1729-4b22-acbc-7c8da2a63b83.wav",
+            (
+                "coffee_commands",
+                "coffee_commands-79256bc0-1729-4b22-acbc-7c8da2a63b83",
+                "79256bc0-1729-4b22-acbc-7c8da2a63b83",
+            ),
+        ),
+    ],
+)
+def test_ordinary_speech_is_named_by_its_folders(path: str, name: tuple[str, str, str]) -> None:
+    corpus, speaker, sentence = name
+    assert recognise(PurePath(path)) == ClipName(corpus, "neutral", speaker, sentence)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["12.flac", "alexa/12.flac", "audio/12.flac", "audio/alexa/alexa.flac", "audio/alexa/1234.flac",
+     "79256bc0-1729-4b22-acbc-7c8da2a63b83.wav", "x/noise/79256bc0-1729-4b22-acbc-7c8da2a63b83.wav"],
+)  # fmt: skip
+def test_numbers_elsewhere_are_no_ordinary_speech(path: str) -> None:
+    assert recognise(PurePath(path)) is None
 
 
 def test_every_corpus_has_an_example_that_it_reads():

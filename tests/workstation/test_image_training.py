@@ -11,6 +11,7 @@ import pytest
 
 from edgeemo.corpora.manifest import scan
 from edgeemo.errors import CorpusError, RecipeError
+from edgeemo.workstation.history import UNKNOWN
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training import caches, speech
 from edgeemo.workstation.training.folder import load_run, read_history
@@ -47,10 +48,11 @@ def test_batches_hold_every_image_once(fashion: Path, recipe: Recipe) -> None:
     orders = []
     for epoch in (0, 1, 0):
         batches.start_epoch(epoch)
-        pixels, labels, weights = (
+        pixels, labels, weights, speakers = (
             np.concatenate(part) for part in zip(*(batches[i] for i in range(len(batches))), strict=True)
         )
         assert pixels.shape == (90, 28, 28)
+        assert (speakers == UNKNOWN).all()
         assert pixels.dtype == labels.dtype == weights.dtype == np.float32
         assert pixels.max() == 250, "scaling is the network's"
         assert Counter(p.tobytes() for p in pixels) == Counter(
@@ -137,7 +139,7 @@ def test_features_are_computed_once(
     np.testing.assert_array_equal(again.fixed(manifest.clips).features, expected.features)
     batches = again.batches(manifest.clips, mask=np.full(8, -50, np.float32), seed=0)
     batches.start_epoch(0)
-    features, _, _ = batches[0]
+    features, *_ = batches[0]
     assert features.shape[1:] == (16, 8)
     masked = features == -50
     assert 0 < masked.mean() < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ from edgeemo.workstation.training import caches, speech, windows
 from edgeemo.workstation.training import fit as fit_module
 from edgeemo.workstation.training import run as run_module
 from edgeemo.workstation.training.caches import AudioCache
-from edgeemo.workstation.training.dataset import FixedExamples
+from edgeemo.workstation.training.dataset import Batch, FixedExamples
 from edgeemo.workstation.training.epochs import balanced
 from edgeemo.workstation.training.fit import averaged, build_network, compile_model, predict
 from edgeemo.workstation.training.folder import (
@@ -45,6 +46,7 @@ from edgeemo.workstation.training.folder import (
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow, RunMetrics
 from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import (
+    Architecture,
     Augmentation,
     Channel,
     Data,
@@ -54,7 +56,7 @@ from edgeemo.workstation.training.recipe import (
 )
 from edgeemo.workstation.training.run import Cell, planned_cells, train
 from edgeemo.workstation.training.scores import scores
-from edgeemo.workstation.training.speech import SpeechBatches, SpeechDataset, mask
+from edgeemo.workstation.training.speech import SpeechBatches, SpeechDataset, mask, soft_labels
 from edgeemo.workstation.training.windows import AudioWindows, augmented_window
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
@@ -259,12 +261,12 @@ def make_examples(manifest: Manifest, cache: AudioCache, frontend: FrontEnd, sma
     return make
 
 
-def batches(examples: SpeechBatches, epoch: int) -> list[tuple[np.ndarray, ...]]:
+def batches(examples: SpeechBatches, epoch: int) -> list[Batch]:
     examples.start_epoch(epoch)
     return [examples[i] for i in range(len(examples))]
 
 
-def equal(a: list[tuple[np.ndarray, ...]], b: list[tuple[np.ndarray, ...]]) -> bool:
+def equal(a: list[Batch], b: list[Batch]) -> bool:
     return all(np.array_equal(x, y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
 
 
@@ -280,8 +282,9 @@ def test_epoch_depends_on_seed_and_number_alone(make_examples: Make) -> None:
 
 def test_batches_hold_every_clip_once(make_examples: Make, manifest: Manifest, cache: AudioCache) -> None:
     found = batches(make_examples(), 0)
-    assert [len(labels) for _, labels, _ in found] == [8, 8, 8, 8, 8, 8]
-    features, labels, weights = (np.concatenate(part) for part in zip(*found, strict=True))
+    assert [len(batch.labels) for batch in found] == [8, 8, 8, 8, 8, 8]
+    features, labels, weights, speakers = (np.concatenate(part) for part in zip(*found, strict=True))
+    assert len(speakers) == 48
     assert features.shape == (48, 16, 8)
     assert features.dtype == labels.dtype == weights.dtype == np.float32
     assert labels.sum(axis=0).tolist() == [12, 12, 0, 0, 12, 12, 0]  # neutral, angry, ..., happy, sad, ...
@@ -294,14 +297,14 @@ def test_class_weights(make_examples: Make, manifest: Manifest) -> None:
     clips = [c for c in manifest.clips if c.emotion == "sad"] + [
         c for c in manifest.clips if c.emotion == "angry"
     ][:2]
-    _, labels, weights = (
+    _, labels, weights, _ = (
         np.concatenate(p) for p in zip(*batches(make_examples(clips=tuple(clips)), 0), strict=True)
     )
     sad, angry = labels[:, 5] == 1, labels[:, 1] == 1
     assert (sad.sum(), angry.sum()) == (12, 2)
     assert weights[sad].sum() == pytest.approx(weights[angry].sum()), "each class weighs the same"
     plain = make_examples(clips=tuple(clips), training={"class_weights": False})
-    assert all((w == 1).all() for _, _, w in batches(plain, 0))
+    assert all((batch.weights == 1).all() for batch in batches(plain, 0))
 
 
 def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
@@ -323,7 +326,7 @@ def test_clips_per_speaker(make_examples: Make, manifest: Manifest) -> None:
 
 def test_clips_per_epoch(make_examples: Make) -> None:
     limited = make_examples(training={"clips_per_epoch": 10})
-    assert [len(labels) for _, labels, _ in batches(limited, 0)] == [8, 2]
+    assert [len(batch.labels) for batch in batches(limited, 0)] == [8, 2]
     orders = []
     for epoch in range(20):
         limited.start_epoch(epoch)
@@ -352,6 +355,46 @@ def test_balance(make_examples: Make, manifest: Manifest) -> None:
     assert len(make_examples(clips=clips, training={"balance": "corpus"})._order) == len(clips)
 
 
+def test_runs_of_one_speaker(make_examples: Make, manifest: Manifest) -> None:
+    """A network with a history meets a speaker's clips side by side; one of a single clip is as frequent as ever."""
+    lonely = dataclasses.replace(manifest.clips[0], speaker="lonely", sha256="lonely")
+    clips = (*(c for c in manifest.clips if c.emotion == lonely.emotion), lonely)
+    training = {"balance": "corpus", "clips_per_epoch": 4000, "speaker_run": 4}
+    drawn = make_examples(clips=clips, training=training)
+    drawn.start_epoch(0)
+    assert len(drawn._order) == 4000
+    assert abs(np.mean(drawn._order == len(clips) - 1) * len(clips) - 1) < 0.3
+    speakers = [clips[i].speaker for i in drawn._order]
+    pairs = [(a, b) for a, b in itertools.pairwise(speakers) if "lonely" not in (a, b)]
+    assert np.mean([a == b for a, b in pairs]) > 0.6
+
+
+def test_votes_are_part_of_the_label(make_examples: Make, manifest: Manifest, tmp_path: Path) -> None:
+    folder = tmp_path / "crema_d"
+    (folder / "processedResults").mkdir(parents=True)
+    (folder / "processedResults" / "tabulatedVotes.csv").write_text(
+        '"","A","D","F","H","N","S","fileName"\n'
+        '"100001",0,0,1,0,3,0,"1001_IEO_HAP_LO"\n'
+        '"200001",9,0,0,0,0,0,"1001_IEO_HAP_LO"\n'  # of those who saw the face
+        '"100002",0,0,0,0,0,0,"1002_IEO_HAP_LO"\n',
+        encoding="utf-8",
+    )
+    clip = dataclasses.replace(
+        manifest.clips[0], corpus="crema_d", emotion="happy", path=folder / "AudioWAV" / "1001_IEO_HAP_LO.wav"
+    )
+    clips = (
+        clip,
+        dataclasses.replace(clip, path=folder / "AudioWAV" / "1002_IEO_HAP_LO.wav"),
+        dataclasses.replace(clip, corpus="ravdess"),
+    )
+    recipe = make_examples(training={"votes": 0.5})._recipe
+    happy = np.eye(7)[4]
+    heard = 0.25 * np.eye(7)[3] + 0.75 * np.eye(7)[0]
+    np.testing.assert_allclose(soft_labels(clips, recipe), [(happy + heard) / 2, happy, happy])
+    recipe = make_examples()._recipe
+    np.testing.assert_allclose(soft_labels(clips, recipe), [happy, happy, happy])
+
+
 def test_mixup_mixes_features_and_labels_alike(
     make_examples: Make, manifest: Manifest, frontend: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +405,7 @@ def test_mixup_mixes_features_and_labels_alike(
     sad, angry = frontend(np.stack([audio[c] for c in one]))
     mixed = 0
     for epoch in range(10):
-        features, labels, _ = batches(made, epoch)[0]
+        features, labels, *_ = batches(made, epoch)[0]
         share = labels[:, 5, np.newaxis, np.newaxis]
         np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
         np.testing.assert_allclose(features, share * sad + (1 - share) * angry, rtol=0, atol=1e-3)
@@ -637,14 +680,23 @@ def test_interrupted_run_ends_the_same(
 def test_interrupted_run_on_mel_power_ends_the_same(
     run: Run, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With averaged weights, whose average is in the checkpoint."""
+    """With averaged weights, whose average is in the checkpoint, and a history of the speaker."""
     monkeypatch.setattr(speech, "CACHE_DIR", tmp_path / "cache")
     recipe = dataclasses.replace(
         run.recipe,
         augmentation=Augmentation(shift_s=0.02, time_masks=1, time_mask_frames=4),
         channel=Channel(history=0.5, speed_share=0.5, room_share=0.5, noise_share=0.5),
         training=dataclasses.replace(
-            run.recipe.training, averaging=0.9, balance="corpus", clips_per_epoch=20, class_weights=False
+            run.recipe.training,
+            averaging=0.9,
+            balance="corpus",
+            speaker_run=4,
+            clips_per_epoch=20,
+            class_weights=False,
+        ),
+        architecture=Architecture(
+            builder="attentive_cnn",
+            settings={"filters": [4], "kernels": [3], "strides": [[2, 4]], "hidden": 4, "history": True},
         ),
     )
 

@@ -70,7 +70,7 @@ def build(
         metadata = dataclasses.replace(metadata, quantization=quantization)
     elif precision == Precision.FP16:
         network = half(as_model(network)).graph
-    return assemble(network, metadata)
+    return assemble(network, metadata, relative=source.relative)
 
 
 def annotate(

@@ -23,6 +23,7 @@ from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
+from edgeemo.workstation.history import relative_weights, without_history
 from edgeemo.workstation.networks import in_float32
 from edgeemo.workstation.training.recipe import Recipe
 
@@ -43,6 +44,8 @@ class Source:
         n_clips: how many clips the windows are of, or how many images there are.
         reference: what is compared with: "Keras", or the name of the ONNX file it came from.
         expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`.
+        relative: of a network with a history, its weights over differences, shape `(n_values, n_labels)`: what it
+            adds where something was heard before, which `network` and `expected` do not know.
     """
 
     recipe: Recipe
@@ -52,6 +55,7 @@ class Source:
     n_clips: int
     reference: str
     expected: np.ndarray
+    relative: np.ndarray | None = None
 
 
 def prepare(
@@ -86,15 +90,17 @@ def prepare(
         )
     inputs, features = _inputs(recipe, clips)
     n_frames, n_mels = recipe.input_shape
+    relative = None
     if isinstance(model, Path):
         network = imported_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
         reference, expected = model.name, original_probabilities(model, features)
         n_parameters = _n_weights(network)
     else:
         model = in_float32(model)
+        n_parameters, relative = count_parameters(model), relative_weights(model)
+        model = without_history(model)
         network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
         reference, expected = "Keras", _keras_probabilities(model, features)
-        n_parameters = count_parameters(model)
     _check_probabilities(reference, expected)
     simplify(network)
     metadata = dataclasses.replace(
@@ -113,6 +119,7 @@ def prepare(
         n_clips=len(clips),
         reference=reference,
         expected=expected,
+        relative=relative,
     )
 
 

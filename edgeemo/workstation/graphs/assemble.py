@@ -5,17 +5,25 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeemo.metadata import CHECKSUM_KEY, KEY, ImageMetadata, Metadata
 from edgeemo.onnx_file import read_onnx
+from edgeemo.workstation.graphs.baseline import add_baseline
 from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, to_bytes
 from edgeemo.workstation.graphs.frontend import PREFIX, add_frontend
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried, Zeros
 
 
-def assemble(network: ir.Graph, metadata: Metadata | ImageMetadata) -> ir.Model:
+def assemble(
+    network: ir.Graph,
+    metadata: Metadata | ImageMetadata,
+    *,
+    relative: npt.NDArray[np.float32] | None = None,
+) -> ir.Model:
     """Make a model of a network: `audio` or `image` -> `probabilities (1, n_labels)`.
 
     Args:
@@ -24,11 +32,16 @@ def assemble(network: ir.Graph, metadata: Metadata | ImageMetadata) -> ir.Model:
         metadata: goes into the file. For audio, its `mode` says whether it is a window or a stream, and its
             `features` which front end comes before the network. Its states are the network's; those of the front end
             are added here.
+        relative: of a network with a history, what a stream makes of how a voice differs from what it usually sounds
+            like, shape `(n_values, n_labels)`.
+
+    Raises:
+        ExportError: as `add_baseline`.
     """
     if isinstance(metadata, ImageMetadata):
         network.inputs[0].name = "image"
     else:
-        metadata = _with_frontend(network, metadata)
+        metadata = _with_frontend(network, metadata, relative)
     network.outputs[0].name = "probabilities"
     network.name = metadata.name
     domains = {node.domain for node in network} - {""}
@@ -39,17 +52,21 @@ def assemble(network: ir.Graph, metadata: Metadata | ImageMetadata) -> ir.Model:
     return model
 
 
-def _with_frontend(network: ir.Graph, metadata: Metadata) -> Metadata:
+def _with_frontend(
+    network: ir.Graph, metadata: Metadata, relative: npt.NDArray[np.float32] | None
+) -> Metadata:
     """Put the front end before a network, and its states into the metadata."""
     is_stream = metadata.mode == "stream"
     n_samples = metadata.step_samples if is_stream else metadata.window_samples
     audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, n_samples))
     nodes, past = Nodes(PREFIX), Carried("frontend_state") if is_stream else Zeros()
-    features = add_frontend(nodes, audio, metadata.features, past)
-    network.inputs[0].replace_all_uses_with(features)
+    heard = add_frontend(nodes, audio, metadata.features, past)
+    network.inputs[0].replace_all_uses_with(heard.features)
     network.inputs[0] = audio
     nodes.insert(network, before=network[0])
     if isinstance(past, Carried):
+        if relative is not None:
+            add_baseline(network, heard, relative, past)
         network.inputs.extend(past.inputs)
         network.outputs.extend(past.outputs)
         metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))

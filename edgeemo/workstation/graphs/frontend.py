@@ -8,6 +8,7 @@ from these; onnxruntime does that once, when it loads the model.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -78,15 +79,15 @@ def frontend_model(features: Features) -> ir.Model:
     """The front end alone: `audio (n_clips, n_samples)` -> `features (n_clips, n_frames, n_mels)`."""
     audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=("n_clips", "n_samples"))
     nodes = Nodes(PREFIX)
-    return _alone(nodes, audio, add_frontend(nodes, audio, features, Zeros()), features)
+    return _alone(nodes, audio, add_frontend(nodes, audio, features, Zeros()).features, features)
 
 
 def levelling_model(features: Features) -> ir.Model:
     """Its last stage alone: `power (n_clips, n_frames, n_mels)` -> `features`, of the same shape."""
     power = ir.val("power", dtype=ir.DataType.FLOAT, shape=("n_clips", "n_frames", features.n_mels))
     nodes = Nodes(PREFIX)
-    output = _add_levelling(nodes, power, ir.Shape(("n_clips", 1, "n_frames")), features, Zeros())
-    return _alone(nodes, power, output, features)
+    heard = _add_levelling(nodes, power, ir.Shape(("n_clips", 1, "n_frames")), features, Zeros())
+    return _alone(nodes, power, heard.features, features)
 
 
 def _alone(nodes: Nodes, given: ir.Value, output: ir.Value, features: Features) -> ir.Model:
@@ -103,7 +104,20 @@ def _alone(nodes: Nodes, given: ir.Value, output: ir.Value, features: Features) 
     return as_model(graph)
 
 
-def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
+@dataclass(frozen=True)
+class Heard:
+    """What the front end makes of audio.
+
+    Attributes:
+        features: log-mel in dB, shape `(n_clips, n_frames, n_mels)`.
+        voiced: 1 where a frame is voiced, 0 elsewhere, shape `(n_clips, n_frames, 1)`; None without a running mean.
+    """
+
+    features: ir.Value
+    voiced: ir.Value | None = None
+
+
+def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> Heard:
     """Add the front end's nodes.
 
     Args:
@@ -111,9 +125,6 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
         audio: shape `(n_clips, n_samples)`.
         features: front-end settings.
         past: what came before `audio`.
-
-    Returns:
-        log-mel features in dB, shape `(n_clips, n_frames, n_mels)`.
     """
     transform = _Transform(features)
     spectrum = transform.add(nodes, _frames(nodes, audio, features, past))
@@ -128,18 +139,19 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
 
 def _add_levelling(
     nodes: Nodes, power: ir.Value, levels_shape: ir.Shape, features: Features, past: Past
-) -> ir.Value:
+) -> Heard:
     """From mel power to dB, relative to what `features.level` says; both of shape `(n_clips, n_frames, n_mels)`."""
     logmel = _decibel(nodes, power)
     if features.level == "none":
-        return logmel
+        return Heard(logmel)
     level = _level(nodes, power, features)
     peak = _running_peak(nodes, level, levels_shape, features, past)
     peak_db = nodes("Add", peak, nodes.floats(features.level_floor_db))
     relative = nodes("Max", nodes("Sub", logmel, peak_db), nodes.floats(-features.range_db))
     if features.level == "running_peak":
-        return relative
-    return nodes("Sub", relative, _running_mean(nodes, relative, level, peak, features, past))
+        return Heard(relative)
+    voiced = _voiced(nodes, level, peak, features)
+    return Heard(nodes("Sub", relative, _running_mean(nodes, relative, voiced, features, past)), voiced)
 
 
 def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
@@ -278,8 +290,16 @@ def _running_peak(
     return nodes("Transpose", peak, perm=[0, 2, 1])
 
 
+def _voiced(nodes: Nodes, level: ir.Value, peak: ir.Value, features: Features) -> ir.Value:
+    """Whether each frame is voiced, as 1 or 0, shape `(n_clips, n_frames, 1)`."""
+    # Above the floor too: silence, before which there is no peak, is not voiced.
+    threshold = nodes("Max", nodes("Sub", peak, nodes.floats(features.voiced_db)), nodes.floats(0.0))
+    louder = nodes("Greater", nodes("Unsqueeze", level, nodes.ints([2])), threshold)
+    return nodes("Cast", louder, to=ir.DataType.FLOAT)
+
+
 def _running_mean(
-    nodes: Nodes, relative: ir.Value, level: ir.Value, peak: ir.Value, features: Features, past: Past
+    nodes: Nodes, relative: ir.Value, voiced: ir.Value, features: Features, past: Past
 ) -> ir.Value:
     """Each band's mean over the voiced frames so far, shape `(n_clips, n_frames, n_mels)`.
 
@@ -292,14 +312,6 @@ def _running_mean(
     """
     per_s = features.sample_rate / features.hop_samples
     longest, at_start = features.mean_s * per_s, features.mean_start_s * per_s
-    # Above the floor too: silence, before which there is no peak, is not voiced.
-    threshold = nodes("Max", nodes("Sub", peak, nodes.floats(features.voiced_db)), nodes.floats(0.0))
-    voiced = nodes(
-        "Cast",
-        nodes("Greater", nodes("Unsqueeze", level, nodes.ints([2])), threshold),
-        to=ir.DataType.FLOAT,
-    )
-
     time = nodes.ints(1)
     heard = past.recall(nodes, (1, 1, 1), "voiced frames heard")
     count = nodes(
