@@ -20,6 +20,10 @@ class DeviceError(EdgeEmoError):
     """PortAudio or a microphone is missing, refuses to open, or went away."""
 
 
+class ProfileError(EdgeEmoError):
+    """A profile cannot be read, or is of another model."""
+
+
 class CorpusError(EdgeEmoError):
     """A corpus folder, a manifest or one of its clips is not what a loader expects."""
 

@@ -28,12 +28,16 @@ _ABANDONED_AFTER_S = 3600
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` only if the block ends without an error.
 
     The temporary name keeps the suffix of `path`, because many writers choose a format by it. A file that is replaced
     keeps its permissions, and a link keeps pointing to the same place. A pipe or a device is never replaced: the
     block then gets `path` itself.
+
+    Args:
+        path: the file.
+        private: its owner alone can read it, whatever the permissions of one that is there.
 
     Raises:
         OutputError: nothing can be written there: it is a folder, permission is missing, or the disk is full.
@@ -44,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield path
             return
         path = path.resolve()
-        with _temporary(path) as temporary:
+        with _temporary(path, private=private) as temporary:
             try:
                 yield temporary
                 _sync(temporary)
@@ -63,9 +67,9 @@ def check_writable(path: Path) -> None:
         raise _Unused
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write `text` to `path` atomically, as UTF-8; bytes of file names that are not UTF-8 become `\\udcXX`."""
-    with replacing(path) as temporary:
+    with replacing(path, private=private) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
@@ -163,20 +167,20 @@ def _one_line(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
+def _temporary(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A new file beside `path`, with its permissions, or those that a new file gets; in use until the block ends."""
     if path.is_dir():
         raise IsADirectoryError(None, "a folder; expected a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_PREFIX}{os.urandom(6).hex()}{path.suffix}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666)
     try:
         if sys.platform == "win32":  # nobody can rename an open file there
             os.close(descriptor)
         else:
             with suppress(OSError):  # not every file system has locks: then nobody sweeps there
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if path.exists():
+        if path.exists() and not private:
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         yield temporary
     finally:

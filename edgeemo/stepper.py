@@ -6,7 +6,7 @@ carries its states. To the caller they are the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,8 @@ from edgeemo.metadata import Metadata
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 States = Sequence[npt.NDArray[np.float32]]
+Learnt = Mapping[str, npt.NDArray[np.float32]]
+"""Lasting states by name."""
 
 
 class Stepper(Protocol):
@@ -41,8 +43,17 @@ class Stepper(Protocol):
         """Forget the utterance before the next step, but not what was learnt of the microphone and the voice."""
         ...
 
-    def reset(self) -> None:
-        """Forget the stream: the next step is the first, after one window of silence."""
+    def reset(self, learnt: Learnt | None = None) -> None:
+        """Forget the stream: the next step is the first, after one window of silence.
+
+        Args:
+            learnt: of microphone and voice, by an earlier stream; without, that is forgotten too.
+        """
+        ...
+
+    @property
+    def learnt(self) -> Learnt:
+        """What was learnt of microphone and voice so far: copies of the lasting states; none of a window graph."""
         ...
 
 
@@ -85,9 +96,15 @@ class WindowStepper:
     def begin_utterance(self) -> None:
         """Nothing: the window passes, and the utterance before with it."""
 
-    def reset(self) -> None:
+    def reset(self, learnt: Learnt | None = None) -> None:
         """Forget the stream: what precedes the next step is silence."""
+        assert not learnt, "a window graph has no lasting states"
         self._window[:] = 0
+
+    @property
+    def learnt(self) -> Learnt:
+        """Nothing."""
+        return {}
 
 
 class StreamStepper:
@@ -114,7 +131,7 @@ class StreamStepper:
         )
         self._bindings = tuple(self._bound(metadata, source) for source in range(2))
         self._silent_states = silent_states
-        self._lasting = [state.lasting for state in metadata.states]
+        self._states = metadata.states
         self._turn = 0  # the binding of the next step, and the buffers that it reads
         self.reset()
 
@@ -135,14 +152,21 @@ class StreamStepper:
     def begin_utterance(self) -> None:
         """Forget the utterance before the next step: all states but lasting ones are as after silence."""
         for i, silent in enumerate(self._silent_states):
-            if not self._lasting[i]:
+            if not self._states[i].lasting:
                 self._buffers[self._turn][i][...] = silent
 
-    def reset(self) -> None:
-        """Forget the stream: what precedes the next step is one window of silence."""
+    def reset(self, learnt: Learnt | None = None) -> None:
+        """Forget the stream: what precedes the next step is one window of silence; see `Stepper.reset`."""
         self._turn = 0  # from the same buffers each time: the same bits each time
-        for state, silent in zip(self._buffers[self._turn], self._silent_states, strict=True):
-            state[...] = silent
+        start = learnt or {}
+        for i, silent in enumerate(self._silent_states):
+            self._buffers[self._turn][i][...] = start.get(self._states[i].name, silent)
+
+    @property
+    def learnt(self) -> Learnt:
+        """What was learnt of microphone and voice so far; see `Stepper.learnt`."""
+        buffers = zip(self._states, self._buffers[self._turn], strict=True)
+        return {state.name: buffer.copy() for state, buffer in buffers if state.lasting}
 
     def _bound(self, metadata: Metadata, source: int) -> ort.IOBinding:
         """The binding that reads the states in `self._buffers[source]` and writes them to the others.

@@ -39,6 +39,17 @@ def stream_model(stream_model_path: Path) -> EmotionModel:
     return EmotionModel(stream_model_path)
 
 
+@pytest.fixture(scope="session")
+def learning_model_path() -> Path:
+    """A stream graph with lasting states: it learns what a voice usually sounds like."""
+    return HERE / "tiny.learning.onnx"
+
+
+@pytest.fixture(scope="session")
+def learning_model(learning_model_path: Path) -> EmotionModel:
+    return EmotionModel(learning_model_path)
+
+
 @pytest.fixture(scope="session", params=["window", "stream"])
 def either_model_path(request: pytest.FixtureRequest, tiny_model_path: Path, stream_model_path: Path) -> Path:
     """A test with this runs with a window graph and with a stream graph."""

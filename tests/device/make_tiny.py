@@ -1,8 +1,8 @@
-"""Makes tiny.onnx, tiny.stream.onnx and tiny.image.onnx, the small models of the device tests:
-`python tests/device/make_tiny.py` (extra `train`).
+"""Makes the small models of the device tests: `python tests/device/make_tiny.py` (extra `train`).
 
-A real front end, a small LSTM and random weights: its labels mean nothing, its graph is of the real kind. The model
-of images is a small LSTM over rows of pixels.
+A real front end, a small LSTM and random weights: its labels mean nothing, its graph is of the real kind
+(`tiny.onnx`, `tiny.stream.onnx`). One with lasting states, which learns what a voice usually sounds like
+(`tiny.learning.onnx`). One of images, a small LSTM over rows of pixels (`tiny.image.onnx`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers
 
 from edgeemo.metadata import Features, Mode
+from edgeemo.workstation.architectures import build
 from edgeemo.workstation.export.file import export
 from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window
 
@@ -24,6 +25,7 @@ FOLDER = Path(__file__).parent
 def main() -> None:
     """Write them beside this file."""
     make_audio()
+    make_learning()
     make_image()
 
 
@@ -48,6 +50,35 @@ def make_audio(folder: Path = FOLDER) -> None:
     model = keras.Model(features, x, name="tiny")
     for mode, name in ((Mode.WINDOW, "tiny.onnx"), (Mode.STREAM, "tiny.stream.onnx")):
         export(model, recipe, folder / name, mode=mode, clips=[noise], labels=LABELS)
+
+
+def make_learning(folder: Path = FOLDER) -> None:
+    """A stream graph that has learnt something when an utterance is over."""
+    keras.utils.set_random_seed(1)
+    architecture = Architecture(
+        builder="attentive_cnn",
+        settings={"filters": [4], "kernels": [5], "strides": [[4, 4]], "hidden": 4, "history": True},
+    )
+    recipe = Recipe(
+        name="tiny.learning",
+        summary="attentive CNN of random weights, for tests",
+        architecture=architecture,
+        features=Features(n_mels=8, level_frames=64, level="running_mean"),
+        window=Window(window_s=0.64, step_s=0.16),
+    )
+    model = build(
+        architecture.builder,
+        architecture.settings,
+        n_frames=recipe.n_frames,
+        n_mels=recipe.features.n_mels,
+        n_labels=len(LABELS),
+    )
+    model.get_layer("normalisation").adapt(np.array([[[0.0] * 8, [16.0] * 8]], np.float32))
+    for name in ("own", "relative"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(np.random.default_rng(2).normal(0, 2, kernel.shape))
+    noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    export(model, recipe, folder / "tiny.learning.onnx", mode=Mode.STREAM, clips=[noise], labels=LABELS)
 
 
 def make_image(folder: Path = FOLDER) -> None:

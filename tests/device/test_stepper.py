@@ -125,6 +125,39 @@ def test_refused_steps_leave_the_stream_as_it_was(either_model: EmotionModel) ->
     np.testing.assert_array_equal(found, expected)
 
 
+def test_what_was_learnt_outlives_utterances_and_resets(learning_model: EmotionModel) -> None:
+    steps, audio = learning_model.stepper(), noise_steps(learning_model, 30)
+    fresh = stepped(steps, audio[:6])
+    steps.begin_utterance()
+    second = stepped(steps, audio[:6])
+    steps.begin_utterance()
+    learnt = steps.learnt
+    assert learnt.keys() == {state.name for state in learning_model.metadata.states if state.lasting}
+    third = stepped(steps, audio[:6])
+    assert np.abs(second - fresh).max() > 1e-3, "the first utterance is not part of the baseline yet"
+    steps.reset(learnt)
+    np.testing.assert_array_equal(stepped(steps, audio[:6]), third)
+    steps.reset()
+    np.testing.assert_array_equal(stepped(steps, audio[:6]), fresh)
+    assert any((learnt[name] != now).any() for name, now in steps.learnt.items())
+
+
+def test_what_was_learnt_is_the_callers_own(learning_model: EmotionModel) -> None:
+    steps, audio = learning_model.stepper(), noise_steps(learning_model, 6)
+    stepped(steps, audio)
+    expected = {name: state.copy() for name, state in steps.learnt.items()}
+    for state in steps.learnt.values():
+        state[...] = np.nan
+    for name, state in steps.learnt.items():
+        np.testing.assert_array_equal(state, expected[name])
+
+
+def test_other_models_learn_nothing(either_model: EmotionModel) -> None:
+    steps = either_model.stepper()
+    stepped(steps, noise_steps(either_model, 3))
+    assert steps.learnt == {}
+
+
 # Run in a process of its own: what else a test run keeps in memory comes and goes by megabytes.
 TEN_THOUSAND_STEPS = """
 import sys, tracemalloc
