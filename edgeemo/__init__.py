@@ -19,6 +19,7 @@ import os
 # What type checkers take for true; `typing` would take longer to import than all of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from edgeemo.answer import Answer, Judgement
     from edgeemo.errors import AudioError, DeviceError, EdgeEmoError, ModelError
     from edgeemo.live import Listener, Step, listen, listen_async
     from edgeemo.model import EmotionModel, Score, load
@@ -31,11 +32,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "AudioError",
     "AudioFile",
     "DeviceError",
     "EdgeEmoError",
     "EmotionModel",
+    "Judgement",
     "Listener",
     "Microphone",
     "ModelError",
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "edgeemo.answer": ("Answer", "Judgement"),
     "edgeemo.errors": ("AudioError", "DeviceError", "EdgeEmoError", "ModelError"),
     "edgeemo.live": ("Listener", "Step", "listen", "listen_async"),
     "edgeemo.model": ("EmotionModel", "Score", "load"),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeemo.answer import Judgement
 from edgeemo.classify import Classifier, columns, to_row
 from edgeemo.cluster import connected, reason
 from edgeemo.errors import ClusterError, OutputError
@@ -33,8 +34,8 @@ _MIN_BLOCKS = 200
 _FILE_BYTES = 1 << 20  # in memory: some 5000 clips
 _ROW_GROUP_ROWS = 1 << 20  # a whole file; Ray Data would make one of each block
 
-_Models = tuple[tuple[str, bytes], ...]
-"""Name and content of each model file."""
+_Models = tuple[tuple[str, bytes, Judgement], ...]
+"""Name and content of each model file, and how its probabilities become answers."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def classify_archive(
     import ray
     import ray.data.exceptions
 
-    models = tuple((model.path.name, model.path.read_bytes()) for model in classifier.models)
+    models = tuple((m.path.name, m.path.read_bytes(), m.judgement) for m in classifier.models)
     paths = list(dict.fromkeys(os.fsencode(path.absolute()) for path in clips))
     with _new_folder(output.absolute()) as folder, connected(address):
         arguments = (models, paths, str(folder), timeline)
@@ -158,10 +159,10 @@ def _loaded(models: _Models) -> Classifier:
     """The classifier, loaded once in each worker."""
     loaded = []
     with tempfile.TemporaryDirectory(prefix="edgeemo-") as folder:
-        for i, (name, content) in enumerate(models):
+        for i, (name, content, judgement) in enumerate(models):
             path = Path(folder) / f"{i}-{name}"
             path.write_bytes(content)
-            loaded.append(EmotionModel(path))
+            loaded.append(EmotionModel(path, judgement=judgement))
     return Classifier(loaded)
 
 

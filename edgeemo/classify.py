@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,79 +11,60 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from edgeemo.answer import Answer
 from edgeemo.clip import SILENCE, Clip
 from edgeemo.errors import AudioError, ModelError
-from edgeemo.model import EmotionModel, why_unlabelled
+from edgeemo.model import EmotionModel, Score, why_unlabelled
 
 Audio = npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.floating]
 T = TypeVar("T")
 
+_DIGITS = 6
 
-@dataclass(frozen=True, eq=False)
-class ClipScore:
-    """What a classifier says of one whole clip.
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScore(Score):
+    """What a classifier says of one whole file: a `Score`; of several models, `n_windows` counts all of theirs.
 
     Attributes:
         path: the file.
-        duration_s: seconds of audio in it.
-        label: the most probable class; None where there is none to name.
-        probabilities: mean over the windows, shape `(n_labels,)`, summing to 1, in the order of the model's
-            labels. Where `label` is None they describe silence, and tables leave them out.
-        n_windows: how many windows that mean is over, or steps of a stream graph; of several models: all of theirs.
-        reason: why there is no label, as in `edgeemo.Score`; None where there is one.
     """
 
     path: Path
-    duration_s: float
-    label: str | None
-    probabilities: Probabilities
-    n_windows: int
-    reason: str | None
 
-    def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """What JSON keeps; `labels` are the model's, for the names of the probabilities."""
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps."""
         return {
             "path": str(self.path),
             "duration_s": round(self.duration_s, 3),
-            "label": self.label,
-            "reason": self.reason,
-            "probabilities": None if self.label is None else _named(self.probabilities, labels),
+            **_said(self),
             "n_windows": self.n_windows,
             "error": None,
         }
 
 
-@dataclass(frozen=True, eq=False)
-class ClipMoment:
+@dataclass(frozen=True, kw_only=True)
+class ClipMoment(Answer):
     """What a classifier says of one window of a clip, or of one step of a stream: a row of a timeline.
 
     Attributes:
         path: the file.
         start_s: where the window or step begins, in seconds from the start of the clip.
         end_s: where it ends. A stream graph has heard the clip from its start to here.
-        label: the most probable class; None in silence.
-        probabilities: shape `(n_labels,)`, summing to 1. Where `label` is None they describe silence, and tables
-            leave them out.
-        reason: why there is no label; None where there is one.
     """
 
     path: Path
     start_s: float
     end_s: float
-    label: str | None
-    probabilities: Probabilities
-    reason: str | None
 
-    def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
-        """What JSON keeps; `labels` are the model's, for the names of the probabilities."""
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps."""
         return {
             "path": str(self.path),
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
-            "label": self.label,
-            "reason": self.reason,
-            "probabilities": None if self.label is None else _named(self.probabilities, labels),
+            **_said(self),
             "error": None,
         }
 
@@ -99,14 +81,14 @@ class ClipFailure:
     path: Path
     error: str
 
-    def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What JSON keeps: the same keys as for a `ClipScore`."""
-        del labels
         return {
             "path": str(self.path),
             "duration_s": None,
             "label": None,
             "reason": None,
+            "arousal": None,
             "probabilities": None,
             "n_windows": 0,
             "error": self.error,
@@ -117,10 +99,10 @@ class ClipFailure:
 class TimelineFailure(ClipFailure):
     """A file of which there is no timeline."""
 
-    def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What JSON keeps: the same keys as for a `ClipMoment`."""
-        of_clip = super().to_dict(labels)
-        of_moment = ("path", "start_s", "end_s", "label", "reason", "probabilities", "error")
+        of_clip = super().to_dict()
+        of_moment = ("path", "start_s", "end_s", "label", "reason", "arousal", "probabilities", "error")
         return {key: of_clip.get(key) for key in of_moment}
 
 
@@ -130,12 +112,12 @@ Result = ClipScore | ClipMoment | ClipFailure
 def columns(labels: tuple[str, ...], *, timeline: bool = False) -> list[str]:
     """The columns of a table of clips, or of a timeline, in order: what `to_row` gives."""
     facts = ["start_s", "end_s"] if timeline else ["duration_s", "n_windows"]
-    return ["path", *facts, "label", "reason", *(f"p_{name}" for name in labels), "error"]
+    return ["path", *facts, "label", "reason", "arousal", *(f"p_{name}" for name in labels), "error"]
 
 
 def to_row(result: Result, labels: tuple[str, ...]) -> dict[str, Any]:
-    """One row of a table: `to_dict`, with a column `p_LABEL` per class, None where no emotion is named."""
-    row = result.to_dict(labels)
+    """One row of a table: `to_dict`, with a column `p_LABEL` per class, None where nothing was judged."""
+    row = result.to_dict()
     probabilities = row.pop("probabilities") or dict.fromkeys(labels)
     return row | {f"p_{name}": p for name, p in probabilities.items()}
 
@@ -143,12 +125,15 @@ def to_row(result: Result, labels: tuple[str, ...]) -> dict[str, Any]:
 class Classifier:
     """Scores whole clips with one model, or with the mean of several models' probabilities.
 
+    Each model's probabilities are calibrated by its own temperature, and their mean is judged by what all have in
+    common: from which probability a label is named, and which labels are agitated or calm.
+
     Args:
-        models: at least one; of one sample rate, and with the same labels in the same order. Modes and windows
-            may differ.
+        models: at least one; of one sample rate, with the same labels in the same order, and unsure below the same
+            probability. Modes, windows and temperatures may differ.
 
     Raises:
-        ModelError: two of them differ in labels or sample rate.
+        ModelError: two of them differ in labels, sample rate, or in what an answer is.
     """
 
     def __init__(self, models: Sequence[EmotionModel]) -> None:
@@ -164,9 +149,17 @@ class Classifier:
                     f"{', '.join(self.labels)} at {self.sample_rate} Hz; only models with the same labels in the "
                     "same order and of the same sample rate can be averaged"
                 )
+        self._judgement = dataclasses.replace(self.models[0].judgement, temperature=1.0)  # of calibrated ones
+        for model in self.models[1:]:
+            if dataclasses.replace(model.judgement, temperature=1.0) != self._judgement:
+                raise ModelError(
+                    f"{model.path} is unsure below {model.judgement.unsure_below:g}, {self.models[0].path} below "
+                    f"{self._judgement.unsure_below:g}, or they differ in which labels are agitated; only models "
+                    "that agree can be averaged (--unsure-below X holds for all)"
+                )
 
     def score_audio(self, audio: Audio) -> tuple[Probabilities, int]:
-        """Score a clip: the mean of what `EmotionModel.mean` gives for each model, each of the same weight.
+        """Score a clip: the mean of what `EmotionModel.mean` gives for each model, calibrated; all weigh the same.
 
         Args:
             audio: mono float32 in [-1, 1] at `sample_rate`, shape `(n_samples,)`, at least one sample.
@@ -187,8 +180,8 @@ class Classifier:
         clip = Clip.of_file(path, self.sample_rate)
         probabilities, n_windows, silent = self._mean(clip)
         reason = why_unlabelled(clip, self._step_samples, is_silent=silent)
-        label = self._label(probabilities) if reason is None else None
-        return ClipScore(path, clip.duration_s, label, probabilities, n_windows, reason)
+        answer = self._answer(probabilities, reason)
+        return ClipScore(**vars(answer), path=path, duration_s=clip.duration_s, n_windows=n_windows)
 
     def timeline(self, path: Path) -> Iterator[ClipMoment]:
         """Each window of a file of any length and rate, or each step: those that `score_clip` takes the mean of.
@@ -208,11 +201,10 @@ class Classifier:
         too_short = why_unlabelled(clip, self._step_samples, is_silent=False)
         for moments in zip(*(model.moments(clip) for model in self.models), strict=True):
             first = moments[0]
-            probabilities = np.mean([moment.probabilities for moment in moments], axis=0)
-            reason = too_short or (SILENCE if first.is_silent else None)
-            label = self._label(probabilities) if reason is None else None
+            probabilities = self._calibrated([moment.probabilities for moment in moments])
+            answer = self._answer(probabilities, too_short or (SILENCE if first.is_silent else None))
             start_s, end_s = first.start / self.sample_rate, first.end / self.sample_rate
-            yield ClipMoment(path, start_s, end_s, label, probabilities, reason)
+            yield ClipMoment(**vars(answer), path=path, start_s=start_s, end_s=end_s)
 
     def classify(self, paths: Iterable[Path]) -> Iterator[ClipScore | ClipFailure]:
         """Score files one after another, in order; one that cannot be read does not stop the rest."""
@@ -227,12 +219,21 @@ class Classifier:
     def _mean(self, clip: Clip) -> tuple[Probabilities, int, bool]:
         """The mean probabilities, the number of windows they are of, and whether all of them are silent."""
         means = [model.mean(clip) for model in self.models]
-        mean = np.mean([each.probabilities for each in means], axis=0)
         silent = all(each.is_silent for each in means)
-        return mean.astype(np.float32), sum(each.n_windows for each in means), silent
+        mean = self._calibrated([each.probabilities for each in means])
+        return mean, sum(each.n_windows for each in means), silent
 
-    def _label(self, probabilities: Probabilities) -> str:
-        return self.labels[int(probabilities.argmax())]
+    def _calibrated(self, of_models: Sequence[Probabilities]) -> Probabilities:
+        """The mean of what each model gives, calibrated by its own temperature."""
+        pairs = zip(self.models, of_models, strict=True)
+        mean: Probabilities = np.mean([model.judgement.calibrated(p.tolist()) for model, p in pairs], axis=0)
+        return mean
+
+    def _answer(self, probabilities: Probabilities, reason: str | None) -> Answer:
+        """What is said of calibrated probabilities."""
+        return self._judgement.answer(
+            dict(zip(self.labels, probabilities.tolist(), strict=True)), reason=reason
+        )
 
 
 def _or_failure(
@@ -246,5 +247,12 @@ def _or_failure(
         yield failure(path, f"{path}: cannot be read ({error.strerror or error})")
 
 
-def _named(probabilities: Probabilities, labels: tuple[str, ...]) -> dict[str, float]:
-    return {name: round(float(p), 6) for name, p in zip(labels, probabilities, strict=True)}
+def _said(answer: Answer) -> dict[str, Any]:
+    """What JSON keeps of an answer: probabilities only where something was judged."""
+    probabilities = {label: round(p, _DIGITS) for label, p in answer.probabilities.items()}
+    return {
+        "label": answer.label,
+        "reason": answer.reason,
+        "arousal": None if answer.arousal is None else round(answer.arousal, _DIGITS),
+        "probabilities": probabilities if answer.judged else None,
+    }

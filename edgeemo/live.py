@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeemo.answer import Answer
 from edgeemo.audio import Resampler, as_float32
 from edgeemo.model import EmotionModel
 from edgeemo.sources import Source
@@ -20,20 +21,23 @@ from edgeemo.utterances import UtteranceDetector
 
 Audio = npt.NDArray[np.float32]
 
+QUIET = "quiet"
+"""The reason why nothing is judged in a pause."""
 
-@dataclass(frozen=True)
-class Step:
-    """One inference of the live loop.
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Answer):
+    """One inference of the live loop: an `Answer`, and what it is of.
 
     Attributes:
         time_s: where in the stream the step ends, counted in samples and so independent of any clock; audio that
             the source dropped is not counted.
         utterance: number of the utterance that the step belongs to, counting the pause after it: 0 before the first,
             then 1 and so on. `edgeemo.utterances` has the rule.
-        paused: True if nothing has risen above the background for the length of a pause, or nothing has yet: the
-            label then describes silence.
-        label: the most probable one.
-        probabilities: label -> probability, in the model's order.
+        paused: True if nothing has risen above the background for the length of a pause, or nothing has yet.
+        label: the most probable emotion; None where none is named.
+        reason: why there is no label: `quiet` in a pause; `unsure`, where none is probable enough.
+        probabilities, arousal: as in `Answer`.
         resample_ms: time spent resampling since the step before.
         model_ms: time spent in the model, including the front end and the search for utterances.
     """
@@ -41,8 +45,6 @@ class Step:
     time_s: float
     utterance: int
     paused: bool
-    label: str
-    probabilities: dict[str, float]
     resample_ms: float
     model_ms: float
 
@@ -152,13 +154,12 @@ class Listener:
         model_s = time.perf_counter() - start_s
         resample_s, self._resample_s = self._resample_s, 0.0
         self._n_steps += 1
-        labels = self.model.labels
+        paused = self._utterances.paused
         return Step(
+            **vars(self.model.answer(probabilities, reason=QUIET if paused else None)),
             time_s=self._n_steps * len(audio) / self._sample_rate,
             utterance=self._n_utterances,
-            paused=self._utterances.paused,
-            label=labels[int(probabilities.argmax())],
-            probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+            paused=paused,
             resample_ms=1000 * resample_s,
             model_ms=1000 * model_s,
         )

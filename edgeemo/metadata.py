@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from edgeemo import limits
+from edgeemo.answer import Judgement
 from edgeemo.errors import ModelError
 from edgeemo.evidence import Parity, Quantization, ScoreRow, Training, Verdict
 from edgeemo.records import Record
@@ -164,7 +165,7 @@ class State(Record):
         return f"{self.name}_next"
 
 
-_OPTIONAL = ("training", "parity", "quantization", "verdict")
+_OPTIONAL = ("training", "parity", "quantization", "verdict", "judgement")
 """Fields of which a file has an empty table where there is nothing to say."""
 
 
@@ -280,6 +281,7 @@ class Metadata(ModelFacts):
         step_samples: new samples between two inferences of the live loop, and what a stream graph takes.
         states: of a stream graph, in the order of its inputs after `audio`.
         features: the front end's settings.
+        judgement: how probabilities become an answer; None in older files.
     """
 
     window_samples: int
@@ -287,6 +289,7 @@ class Metadata(ModelFacts):
     features: Features
     mode: Mode = Mode.WINDOW
     states: tuple[State, ...] = ()
+    judgement: Judgement | None = None
 
     @property
     def kind(self) -> Kind:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from edgeemo.answer import Answer, Judgement
 from edgeemo.clip import Clip
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.metadata import ImageMetadata, Metadata
@@ -58,24 +59,23 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """What a model says of a whole clip.
+class Score(Answer):
+    """What a model says of a whole clip: an `Answer`, and what it is of.
+
+    It judges the mean of the probabilities over the clip's windows, or over the steps of a stream graph. The mean is
+    taken first, and then calibrated.
 
     Attributes:
-        label: the most probable emotion; None where there is none to name.
-        probabilities: label -> probability, in the model's order, summing to 1: the mean over the clip's windows,
-            or over the steps of a stream graph. Where `label` is None they describe silence.
+        label: the most probable emotion; None where none is named.
+        reason: why there is no label: `unsure`, where none is probable enough; `silence`, where nothing is louder
+            than -60 dB; `the channels cancel in their mean`; or `shorter than a step of 0.16 s`.
+        probabilities, arousal: as in `Answer`.
         duration_s: seconds of audio in the clip.
-        n_windows: how many windows or steps that mean is over.
-        reason: why there is no label: `silence`, where nothing is louder than -60 dB; `the channels cancel in their
-            mean`; or `shorter than a step of 0.16 s`. None where there is one.
+        n_windows: how many windows or steps the mean is over.
     """
 
-    label: str | None
-    probabilities: dict[str, float]
     duration_s: float
     n_windows: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Moment:
         start: first sample of the window or step, in the clip.
         end: the sample after its last.
         is_silent: whether nothing is louder than -60 dB in it, or in the window's length that ends with a step.
-        probabilities: shape `(n_labels,)`, summing to 1.
+        probabilities: shape `(n_labels,)`, summing to 1; as the graph gives them, neither calibrated nor judged.
     """
 
     start: int
@@ -100,7 +100,7 @@ class Mean:
     """The mean over the moments of a clip.
 
     Attributes:
-        probabilities: shape `(n_labels,)`, summing to 1.
+        probabilities: shape `(n_labels,)`, summing to 1; neither calibrated nor judged.
         n_windows: how many moments it is over.
         is_silent: whether all of them are.
     """
@@ -113,13 +113,17 @@ class Mean:
 class EmotionModel:
     """A loaded model of audio. Get one by `edgeemo.load`.
 
-    It never changes, so that any number of threads may use it at once, and any number of listeners share it.
+    It never changes by itself: any number of threads may use it at once, and any number of listeners share it.
+
+    Attributes:
+        judgement: how its probabilities become answers: as the file says, unless given or set otherwise.
 
     Args:
         path: an ONNX file made by `edgeemo export`.
         n_threads: onnxruntime's intra-op threads. One is right for these small graphs on an edge device.
         options: onnxruntime session options to use instead of the defaults (for profiling).
         file: what `path` holds, where it has been read already.
+        judgement: how to judge instead of as the file says.
 
     Raises:
         ModelError: the file is missing, is not ONNX, has no edgeemo metadata, or the two disagree; its graph is
@@ -141,10 +145,12 @@ class EmotionModel:
         n_threads: int = 1,
         options: ort.SessionOptions | None = None,
         file: ModelFile | None = None,
+        judgement: Judgement | None = None,
     ) -> None:
         self.path = Path(path)
         file = file or read_model_file(self.path)
         self.metadata = Metadata.from_json(file.metadata, source=str(self.path))
+        self.judgement = judgement or self.metadata.judgement or Judgement.of(self.metadata.labels)
         self.session = open_session(file, options or session_options(n_threads))
         self._silent_states = self._checked()
 
@@ -197,13 +203,18 @@ class EmotionModel:
             clip = Clip.of_samples(audio, sample_rate, self.sample_rate)
         mean = self.mean(clip)
         reason = why_unlabelled(clip, self.metadata.step_samples, is_silent=mean.is_silent)
-        return Score(
-            label=self.labels[int(mean.probabilities.argmax())] if reason is None else None,
-            probabilities=dict(zip(self.labels, mean.probabilities.tolist(), strict=True)),
-            duration_s=clip.duration_s,
-            n_windows=mean.n_windows,
-            reason=reason,
-        )
+        answer = self.answer(mean.probabilities, reason=reason)
+        return Score(**vars(answer), duration_s=clip.duration_s, n_windows=mean.n_windows)
+
+    def answer(self, probabilities: Probabilities, *, reason: str | None = None) -> Answer:
+        """Calibrate and judge by `judgement`.
+
+        Args:
+            probabilities: as the graph gives them, or the mean of such; shape `(n_labels,)`.
+            reason: why there is nothing to judge, such as `silence`; None where there is.
+        """
+        named = dict(zip(self.labels, probabilities.tolist(), strict=True))
+        return self.judgement.answer(named, reason=reason)
 
     def mean(self, clip: Clip) -> Mean:
         """The mean over `moments`.
@@ -319,7 +330,7 @@ class EmotionModel:
 
 
 def why_unlabelled(clip: Clip, step_samples: int, *, is_silent: bool) -> str | None:
-    """Why no emotion is named for a clip; None where one is.
+    """Why there is nothing to judge in a clip; None where there is.
 
     Args:
         clip: the clip.
@@ -331,13 +342,14 @@ def why_unlabelled(clip: Clip, step_samples: int, *, is_silent: bool) -> str | N
     return clip.why_silent() if is_silent else None
 
 
-def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:
+def load(model: Path | str, *, n_threads: int = 1, judgement: Judgement | None = None) -> EmotionModel:
     """Load a model.
 
     Args:
         model: the name of a shipped one (`edgeemo models` lists them), or the path of an ONNX file made by
             `edgeemo export`.
         n_threads: onnxruntime's intra-op threads. One is right for these small graphs on an edge device.
+        judgement: how its probabilities become answers, instead of as the file says.
 
     Raises:
         ModelError: there is no such model; the file is not ONNX, has no edgeemo metadata, or the two disagree; its
@@ -349,4 +361,4 @@ def load(model: Path | str, *, n_threads: int = 1) -> EmotionModel:
         EmotionModel(cnn_lstm.stream: neutral, angry, disgust, fear, happy, sad, surprise;
             16000 Hz, stream of 3.2 s, a step every 0.16 s; 249,991 parameters, 1.0 MB)
     """
-    return EmotionModel(model_path(str(model)), n_threads=n_threads)
+    return EmotionModel(model_path(str(model)), n_threads=n_threads, judgement=judgement)

@@ -12,7 +12,7 @@ from edgeemo.live import Step
 class LoopStatistics:
     """What the live loop counts.
 
-    Labels and probabilities are those of steps in utterances, not of pauses.
+    Labels and probabilities are those of steps that were judged, not of pauses.
 
     Args:
         source_rate: Hz at which the source captures.
@@ -22,7 +22,8 @@ class LoopStatistics:
         source_rate: as given.
         n_steps: inferences so far.
         stream_s: seconds of audio up to the end of the last step.
-        label_steps: label -> in how many steps it was the most probable; only labels that were so at least once.
+        label_steps: label -> in how many steps it was named; only labels that were so at least once.
+        n_unsure: in how many steps none was probable enough to be named.
         drops: blocks lost so far.
     """
 
@@ -31,6 +32,7 @@ class LoopStatistics:
         self.n_steps = 0
         self.stream_s = 0.0
         self.label_steps: Counter[str] = Counter()
+        self.n_unsure = 0
         self.drops = 0
         self._latencies_ms = np.zeros(capacity)
         self._total_ms = 0.0
@@ -41,8 +43,11 @@ class LoopStatistics:
         self.drops = drops
         self._latencies_ms[self.n_steps % len(self._latencies_ms)] = step.latency_ms
         self._total_ms += step.latency_ms
-        if not step.paused:
-            self.label_steps[step.label] += 1
+        if step.judged:
+            if step.label is None:
+                self.n_unsure += 1
+            else:
+                self.label_steps[step.label] += 1
             for label, p in step.probabilities.items():
                 self._probability_sums[label] = self._probability_sums.get(label, 0.0) + p
         self.n_steps += 1
@@ -50,7 +55,7 @@ class LoopStatistics:
 
     @property
     def label(self) -> str | None:
-        """The most frequent label; of equally frequent ones, the more probable. None without an utterance."""
+        """The most frequent label; of equally frequent ones, the more probable. None where none was named."""
         return max(
             self.label_steps,
             key=lambda label: (self.label_steps[label], self._probability_sums[label]),
@@ -59,9 +64,12 @@ class LoopStatistics:
 
     @property
     def mean_probabilities(self) -> dict[str, float]:
-        """label -> mean over the steps in utterances, in the model's order; empty without any."""
-        n = self.label_steps.total()
-        return {label: total / n for label, total in self._probability_sums.items()}
+        """label -> mean over the steps that were judged, in the model's order; empty without any."""
+        return {label: total / self._n_judged for label, total in self._probability_sums.items()}
+
+    @property
+    def _n_judged(self) -> int:
+        return self.label_steps.total() + self.n_unsure
 
     def latency_ms(self, percentile: float) -> float:
         """A percentile (0 to 100) of the last latencies, in ms; NaN without a step."""
@@ -80,10 +88,13 @@ class LoopStatistics:
         """Everything so far, for a person, in at most three lines."""
         if not self.n_steps:
             return [f"no step: the stream ended before the first one was complete; drops {self.drops}"]
-        label = self.label
+        label, n = self.label, self._n_judged
         heard = "nothing heard"
         if label is not None:
-            heard = f"most frequent: {label} ({self.label_steps[label]} of {self.label_steps.total()} not in pauses)"
+            heard = f"most frequent: {label} ({self.label_steps[label]} of {n} not in pauses)"
+        if self.n_unsure:
+            unsure = f"unsure in {self.n_unsure}"
+            heard = f"{unsure} of {n} not in pauses" if label is None else f"{heard}, {unsure}"
         means = sorted(self.mean_probabilities.items(), key=lambda item: -item[1])
         return [
             f"{self.n_steps} steps, {self.stream_s:.2f} s of stream at {self.source_rate} Hz, {heard}",

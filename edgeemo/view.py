@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 78
 _REDRAW_S = 0.1
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_PAUSE = "(quiet)"
+_AROUSAL = "arousal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,10 @@ class Picture:
         source: name of the microphone or file, and its rate.
         model: name of the model.
         time_s: position in the stream.
-        label: the current one; None in a pause.
+        label: the current one; None where none is named.
+        reason: why there is no label.
         probabilities: label -> probability, in the order to show them.
+        arousal: from 0 (calm) to 1 (agitated); None where it is not claimed.
         latency_p50_ms: median latency of a step.
         latency_p99_ms: its 99th percentile.
         real_time_factor: processing time / audio time.
@@ -46,7 +48,9 @@ class Picture:
     model: str
     time_s: float
     label: str | None
+    reason: str | None
     probabilities: Mapping[str, float]
+    arousal: float | None
     latency_p50_ms: float
     latency_p99_ms: float
     real_time_factor: float
@@ -59,8 +63,10 @@ class Picture:
             source=f"{source}, {statistics.source_rate} Hz",
             model=model,
             time_s=step.time_s,
-            label=None if step.paused else step.label,
+            label=step.label,
+            reason=step.reason,
             probabilities=step.probabilities,
+            arousal=step.arousal,
             latency_p50_ms=statistics.latency_ms(50),
             latency_p99_ms=statistics.latency_ms(99),
             real_time_factor=statistics.real_time_factor,
@@ -126,11 +132,11 @@ class LiveView:
 
 
 class PlainView:
-    """Writes a line for each new label or pause, and one for each second of the stream: for pipes and log files."""
+    """Writes a line for each new label or reason, and one for each second of the stream: for pipes and log files."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._label: str | None = None
+        self._said: tuple[str | None, str | None] = None, None
         self._second = -1
 
     def show(self, picture: Picture) -> None:
@@ -140,14 +146,16 @@ class PlainView:
             BrokenPipeError: nobody is reading any more.
         """
         second = math.floor(picture.time_s)
-        if picture.label == self._label and second == self._second:
+        said = picture.label, picture.reason
+        if said == self._said and second == self._second:
             return
-        self._label, self._second = picture.label, second
-        drops = f"  drops {picture.drops}" if picture.drops else ""
-        shown = _PAUSE
+        self._said, self._second = said, second
+        shown = f"({picture.reason})"
         if picture.label is not None:
             shown = f"{picture.label:<12} {picture.probabilities[picture.label]:.2f}"
-        self._file.write(f"{picture.time_s:8.2f} s  {shown}{drops}\n")
+        arousal = "" if picture.arousal is None else f"  {_AROUSAL} {picture.arousal:.2f}"
+        drops = f"  drops {picture.drops}" if picture.drops else ""
+        self._file.write(f"{picture.time_s:8.2f} s  {shown:<17}{arousal}".rstrip() + f"{drops}\n")
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -160,7 +168,7 @@ class PlainView:
 
 
 def render(picture: Picture, width: int = WIDTH) -> RenderableType:
-    """A picture, `width` columns wide, with 9 rows and one more for each label.
+    """A picture, `width` columns wide, with 11 rows and one more for each label.
 
     `benchmarks/listen_picture.py` makes the one in the README.
     """
@@ -170,7 +178,7 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    name_width = max(map(len, picture.probabilities))
+    name_width = max(map(len, (_AROUSAL, *picture.probabilities)))
     bar_width = max(10, width - name_width - 20)
     bars = Table.grid(padding=(0, 2))
     for label, p in picture.probabilities.items():
@@ -181,6 +189,12 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
             _bar(p, bar_width, "green" if current else "bright_black"),
             Text(f"{100 * p:5.1f} %", style=style),
         )
+    bars.add_row()
+    bars.add_row(
+        Text(_AROUSAL.rjust(name_width)),
+        _bar(picture.arousal or 0.0, bar_width, "cyan"),
+        Text("" if picture.arousal is None else f"{100 * picture.arousal:5.1f} %"),
+    )
     numbers = Table.grid(expand=True)
     for _ in range(4):
         numbers.add_column(justify="center")
@@ -190,7 +204,9 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
         _number("real-time factor", f"{picture.real_time_factor:.3f}"),
         _number("drops", f"{picture.drops}", "bold red" if picture.drops else "bold"),
     )
-    heading = Text(_PAUSE, style="dim") if picture.label is None else Text(picture.label, style="bold green")
+    heading = Text(f"({picture.reason})", style="dim")
+    if picture.label is not None:
+        heading = Text(picture.label, style="bold green")
     return Panel(
         Group(Text(), Align.center(heading), Text(), Align.center(bars), Text(), numbers),
         title=Text.assemble(("edgeemo ", "bold"), (picture.model, "cyan")),

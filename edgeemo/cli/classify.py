@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.extras import extras
+from edgeemo.cli.judgement import Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.cli.tables import stderr_console, stdout_console
 from edgeemo.errors import AudioError
@@ -73,6 +74,8 @@ def classify_command(
             help="For long files: a row for each window of a clip, or each step of a stream model, with its time.",
         ),
     ] = False,
+    unsure_below: UnsureBelow = None,
+    temperature: Temperature = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -85,11 +88,10 @@ def classify_command(
 ) -> None:
     """Score whole clips of any length and rate: the mean probabilities over each clip's windows.
 
-    Where there is no emotion to name, as in silence, the label is empty and the reason is given.
+    Where no emotion is named, as in silence or if none is probable enough, the label is empty and a reason is given.
 
     A file that cannot be read is named and counted, and the others are scored all the same; the exit code is then 1.
     """
-    import edgeemo
     from edgeemo.classify import Classifier
 
     if ray is not None and output is None:
@@ -100,7 +102,8 @@ def classify_command(
         )
     if ray is not None and format_ is not None:
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
-    classifier = Classifier([edgeemo.load(name) for name in model or [DEFAULT_MODEL]])
+    names = model or [DEFAULT_MODEL]
+    classifier = Classifier(loaded(names, unsure_below=unsure_below, temperature=temperature))
     if ray is not None and output is not None:
         _classify_archive(classifier, files, output, address=ray, timeline=timeline)
     else:
@@ -147,7 +150,7 @@ def _classify_here(
             write_text(output, text)
     n_unlabelled = sum(isinstance(result, ClipScore) and result.label is None for result in results)
     if n_unlabelled:
-        typer.echo(f"{n_unlabelled} of {len(found)} got no label: silent, or too short", err=True)
+        typer.echo(f"{n_unlabelled} of {len(found)} got no label: silent, too short or unsure", err=True)
     n_failed = sum(isinstance(result, ClipFailure) for result in results)
     if n_failed:
         typer.echo(f"{n_failed} of {len(found)} could not be scored", err=True)
@@ -184,9 +187,9 @@ def as_csv(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool
 
 def as_json(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool = False) -> str:
     """JSON text: a list of one object per result, all with the same keys; `error` is null for a score."""
-    del timeline  # the objects name their keys
+    del labels, timeline  # the objects name their keys
     # One after another: a long timeline as objects would take hundreds of megabytes.
-    objects = (json.dumps(result.to_dict(labels), ensure_ascii=False, indent=1) for result in results)
+    objects = (json.dumps(result.to_dict(), ensure_ascii=False, indent=1) for result in results)
     return "[\n" + ",\n".join(" " + text.replace("\n", "\n ") for text in objects) + "\n]\n"
 
 
@@ -210,23 +213,25 @@ def _table(results: Sequence[Result], labels: tuple[str, ...], *, timeline: bool
     for title in times.values():
         table.add_column(title, justify="right")
     table.add_column("label")
-    for name in labels:
+    for name in ("arousal", *labels):
         table.add_column(name, justify="right")
     for result in results:
-        row = result.to_dict(labels)
+        row = result.to_dict()
         path = Text(row["path"])
         if row["error"] is not None:
             table.add_row(path, *[""] * len(times), Text("not read", style="red"))
             continue
         seconds = [f"{row[key]:.2f}" for key in times]
-        if row["label"] is None:
-            table.add_row(path, *seconds, Text(f"({row['reason']})", style="dim"))
-            continue
-        cells = [
+        label = (
+            Text(f"({row['reason']})", style="dim")
+            if row["label"] is None
+            else Text(row["label"], style="bold")
+        )
+        cells = [Text("" if row["arousal"] is None else f"{row['arousal']:.2f}")] + [
             Text(f"{p:.2f}", style="bold" if name == row["label"] else "dim")
-            for name, p in row["probabilities"].items()
+            for name, p in (row["probabilities"] or {}).items()
         ]
-        table.add_row(path, *seconds, Text(row["label"], style="bold"), *cells)
+        table.add_row(path, *seconds, label, *cells)
     return table
 
 

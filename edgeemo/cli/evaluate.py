@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from edgeemo.cli.judgement import Temperature, UnsureBelow, loaded
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
 
@@ -65,6 +66,8 @@ def evaluate_command(
         Path | None,
         typer.Option(help="Folder of ordinary speech, which is neutral if anything.", show_default=False),
     ] = None,
+    unsure_below: UnsureBelow = None,
+    temperature: Temperature = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, max=1024, help="Processes that hear clips.")
     ] = 1,
@@ -74,13 +77,12 @@ def evaluate_command(
 
     Writes a page with all tables and figures that can be handed on.
     """
-    import edgeemo
     from edgeemo.evaluation.evaluate import Plan, evaluate
     from edgeemo.evaluation.page import html_page
     from edgeemo.evaluation.tables import notes, tables
     from edgeemo.files import write_text
 
-    models = [edgeemo.load(name) for name in model]
+    models = loaded(model, unsure_below=unsure_below, temperature=temperature)
     plan = Plan(
         data=data,
         output=output,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeemo.cli.judgement import Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
@@ -43,6 +44,8 @@ def listen_command(
     seconds: Annotated[
         float | None, typer.Option(metavar="N", help="Stop after N seconds of the stream.")
     ] = None,
+    unsure_below: UnsureBelow = None,
+    temperature: Temperature = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, for other programs.")
     ] = False,
@@ -51,10 +54,14 @@ def listen_command(
     """Listen to a microphone (or a file, in real time) and show the emotion in the voice, step by step.
 
     Ctrl-C ends it with a summary. Piped or redirected, it prints a line for each new label and one for each second.
-    It shows no label once nothing has been louder than the background for 0.64 s.
+    It shows no label once nothing has been louder than the background for 0.64 s, or where none is probable enough.
     """
     if show_devices:
-        if sample or fast or any(value is not None for value in (file, device, seconds)):
+        if (
+            sample
+            or fast
+            or any(value is not None for value in (file, device, seconds, unsure_below, temperature))
+        ):
             raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
         _show_devices(as_json)
         return
@@ -71,14 +78,18 @@ def listen_command(
     import edgeemo
     from edgeemo.statistics import LoopStatistics
 
-    loaded = edgeemo.load(model)
+    [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature)
     # PortAudio, ALSA and MP3 decoders write to stderr what edgeemo reports in one line of its own.
     with quiet_libraries():
         source = _source(clip, device, fast)
         statistics = LoopStatistics(source.sample_rate)
         try:
-            with _stopped_by_signals(source), source, _shown(source, loaded, statistics, as_json) as show:
-                for step in edgeemo.listen(source, loaded, seconds=seconds):
+            with (
+                _stopped_by_signals(source),
+                source,
+                _shown(source, emotion_model, statistics, as_json) as show,
+            ):
+                for step in edgeemo.listen(source, emotion_model, seconds=seconds):
                     statistics.add(step, drops=source.drops)
                     show(step)
         except EdgeEmoError:
@@ -117,6 +128,8 @@ def _write_json(step: Step, drops: int) -> None:
         "utterance": step.utterance,
         "paused": step.paused,
         "label": step.label,
+        "reason": step.reason,
+        "arousal": None if step.arousal is None else round(step.arousal, 6),
         "probabilities": {label: round(p, 6) for label, p in step.probabilities.items()},
         "resample_ms": round(step.resample_ms, 4),
         "model_ms": round(step.model_ms, 4),

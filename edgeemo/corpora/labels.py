@@ -9,6 +9,14 @@ from types import MappingProxyType
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise", "boredom")
 """Every emotion a manifest can hold, under one spelling for all corpora."""
 
+AROUSAL: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("angry", "fear", "happy", "surprise"), 1.0),
+        **dict.fromkeys(("neutral", "calm", "sad"), 0.0),
+    }
+)
+"""Which emotions are agitated (1), and which are calm (0). Those that are neither, such as disgust, are absent."""
+
 
 @dataclass(frozen=True)
 class LabelMap:

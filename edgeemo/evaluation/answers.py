@@ -11,8 +11,9 @@ from typing import Any, Self
 from edgeemo.errors import OutputError
 
 Answer = list[float] | list[list[float]] | dict[str, int] | None
-"""Of a whole clip: its probabilities, or None where no emotion is named. Of its steps: the probabilities of each. Of
-the live loop: how many steps there were, and how many named an emotion."""
+"""Of a whole clip: its mean probabilities, or None where there is nothing to judge. Of its steps: the probabilities
+of each. Both are as the graph gives them, so that another judgement needs no clip heard again. Of the live loop: how
+many steps there were, and how many named an emotion."""
 
 
 class Journal:

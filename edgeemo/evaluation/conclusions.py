@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeemo.answer import Judgement
+from edgeemo.corpora.labels import AROUSAL
 from edgeemo.evaluation.bootstrap import N_RESAMPLES, Bootstrap, interval
 from edgeemo.evaluation.material import Material, exposure, has_heard
 from edgeemo.evaluation.measures import (
@@ -37,8 +39,6 @@ from edgeemo.evaluation.results import (
 )
 from edgeemo.evidence import Training
 
-AROUSED = frozenset({"angry", "fear", "happy", "surprise"})
-CALM = frozenset({"neutral", "calm", "sad"})
 SECONDS = (0.5, 1.0, 1.5, 2.0, 3.0)
 COVERAGES = tuple(n / 10 for n in range(10, 0, -1))
 _DIGITS = 6
@@ -52,27 +52,52 @@ class Answers:
 
     Attributes:
         material: the clips.
-        probabilities: shape `(n_clips, n_labels)`; zeros where no emotion is named.
-        named: whether one is, shape `(n_clips,)`.
+        probabilities: calibrated, shape `(n_clips, n_labels)`; zeros where nothing was judged.
+        judged: whether there was something to judge, shape `(n_clips,)`.
+        named: whether an emotion is named, shape `(n_clips,)`.
+        arousal: shape `(n_clips,)`; NaN where it is not claimed.
     """
 
     material: Material
     probabilities: Floats
+    judged: npt.NDArray[np.bool_]
     named: npt.NDArray[np.bool_]
+    arousal: Floats
 
     @classmethod
-    def from_lists(cls, material: Material, answers: Sequence[list[float] | None]) -> Answers:
-        """Of what a journal holds, an answer for each clip."""
-        nothing = [0.0] * len(material.labels)
+    def from_lists(
+        cls,
+        material: Material,
+        answers: Sequence[Sequence[float] | None],
+        judgement: Judgement | None = None,
+    ) -> Answers:
+        """Of what a journal holds of each clip.
+
+        Args:
+            material: the clips.
+            answers: of each, the mean probabilities as the graph gives them; None where there is nothing to judge.
+            judgement: how they become answers; without it, they are not calibrated, and always name an emotion.
+        """
+        labels, judgement = material.labels, judgement or Judgement.of(material.labels)
+        said = [None if p is None else judgement.answer(dict(zip(labels, p, strict=True))) for p in answers]
+        nothing = [0.0] * len(labels)
         return cls(
             material,
-            np.array([nothing if answer is None else answer for answer in answers], np.float64),
-            np.array([answer is not None for answer in answers]),
+            np.array([nothing if a is None else list(a.probabilities.values()) for a in said], np.float64),
+            np.array([a is not None for a in said]),
+            np.array([a is not None and a.label is not None for a in said]),
+            np.array([np.nan if a is None or a.arousal is None else a.arousal for a in said]),
         )
 
     def of(self, indices: Indices) -> Answers:
         """Those of some of the clips."""
-        return Answers(self.material.of(indices), self.probabilities[indices], self.named[indices])
+        return Answers(
+            self.material.of(indices),
+            self.probabilities[indices],
+            self.judged[indices],
+            self.named[indices],
+            self.arousal[indices],
+        )
 
     @property
     def labels(self) -> Indices:
@@ -152,23 +177,16 @@ def by_speaker(answers: Answers) -> dict[str, SpeakerScores]:
 
 
 def arousal_auc(answers: Answers) -> Estimate:
-    """How well agitated speech is told from calm speech; clips of other emotions, and unnamed ones, are left out."""
-    labels = answers.material.labels
-    aroused, calm = (
-        np.array([i for i, label in enumerate(labels) if label in kind], np.int64) for kind in (AROUSED, CALM)
-    )
-    rows = np.flatnonzero(answers.named & np.isin(answers.material.truth, np.concatenate([aroused, calm])))
-    if not len(rows):
-        return Estimate(value=None)
-    part = answers.of(rows)
-    positive = np.isin(part.material.truth, aroused)
-    up, down = (part.probabilities[:, kind].sum(axis=1) for kind in (aroused, calm))
-    score = up / np.maximum(up + down, 1e-12)
-    value = area_under_curve(positive, score)
+    """How well agitated speech is told from calm speech, where arousal is claimed; other emotions are left out."""
+    of_label = np.array([AROUSAL.get(label, np.nan) for label in answers.material.labels])
+    truth = of_label[answers.material.truth]
+    rows = np.flatnonzero(~np.isnan(answers.arousal) & ~np.isnan(truth))
+    part, positive = answers.of(rows), truth[rows] == 1
+    value = area_under_curve(positive, part.arousal)
     if np.isnan(value):
         return Estimate(value=None)
     draws = draws_of(part.material, _N_SORTING_RESAMPLES)
-    return _estimate(value, draws.each(lambda of: area_under_curve(positive[of], score[of])))
+    return _estimate(value, draws.each(lambda of: area_under_curve(positive[of], part.arousal[of])))
 
 
 def calibration(answers: Answers) -> Calibration:
@@ -194,7 +212,8 @@ def calibration(answers: Answers) -> Calibration:
 
 
 def coverage(answers: Answers) -> tuple[Coverage, ...]:
-    """What is left when the model passes on the clips that it is least sure of."""
+    """What is left when the model passes on the clips that it is least sure of, whatever it is told to pass on."""
+    answers = replace(answers, named=answers.judged)
     confidence = answers.probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     rows = []
@@ -212,11 +231,29 @@ def coverage(answers: Answers) -> tuple[Coverage, ...]:
     return tuple(rows)
 
 
-def seconds_heard(steps: Sequence[Floats], whole: Answers, step_s: float) -> tuple[SecondsHeard, ...]:
+def step_labels(
+    steps: Sequence[Sequence[Sequence[float]]], labels: Sequence[str], judgement: Judgement
+) -> list[Indices]:
+    """The index of the label at each of each clip's steps; the number of labels where none is named.
+
+    Args:
+        steps: the probabilities of each clip's steps, as the graph gives them.
+        labels: in their order.
+        judgement: how they become answers.
+    """
+    places: dict[str | None, int] = {None: len(labels), **{label: i for i, label in enumerate(labels)}}
+
+    def place(probabilities: Sequence[float]) -> int:
+        return places[judgement.answer(dict(zip(labels, probabilities, strict=True))).label]
+
+    return [np.array([place(probabilities) for probabilities in each], np.int64) for each in steps]
+
+
+def seconds_heard(steps: Sequence[Indices], whole: Answers, step_s: float) -> tuple[SecondsHeard, ...]:
     """What is recognised after the first seconds.
 
     Args:
-        steps: the probabilities of each clip's steps, shape `(n_steps, n_labels)` each.
+        steps: what `step_labels` gives of each clip, shape `(n_steps,)` each.
         whole: what the model said of the same clips, whole.
         step_s: the length of a step.
     """
@@ -228,7 +265,7 @@ def seconds_heard(steps: Sequence[Floats], whole: Answers, step_s: float) -> tup
         if not len(of):
             continue
         part = whole.of(of)
-        labels = np.array([int(steps[i][place].argmax()) for i in of], np.int64)
+        labels = np.array([steps[i][place] for i in of], np.int64)
         truth = part.material.truth
         rows.append(
             SecondsHeard(
@@ -251,9 +288,9 @@ def seconds_heard(steps: Sequence[Floats], whole: Answers, step_s: float) -> tup
     return tuple(rows)
 
 
-def decision(steps: Sequence[Floats], step_s: float) -> Decision | None:
+def decision(steps: Sequence[Indices], step_s: float) -> Decision | None:
     """When the label is the one that stays. Arguments as of `seconds_heard`."""
-    labels = [each.argmax(axis=1) for each in steps if len(each) > 1]
+    labels = [each for each in steps if len(each) > 1]
     if not labels:
         return None
     decided = [step_s * (max(np.flatnonzero(each != each[-1]), default=-1) + 2) for each in labels]

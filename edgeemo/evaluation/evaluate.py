@@ -116,7 +116,7 @@ class _Evaluation:
 
     def run(self) -> Evaluation:
         self._hear()
-        answers = [self._answers(journal, CLEAN, self._material) for journal in self._journals]
+        answers = [self._answers(i, CLEAN, self._material) for i in range(len(self._models))]
         names = [model.metadata.variant for model in self._models]
         results = [self._result(i, answers[i]) for i in range(len(self._models))]
         evaluation = Evaluation(
@@ -165,12 +165,15 @@ class _Evaluation:
         model, journal = self._models[position], self._journals[position]
         training = model.metadata.training
         part = answers.of(self._sample)
-        steps = [np.array(journal[STEPS, clip.sha256]) for clip in part.material.clips]
+        raw_steps = [journal[STEPS, clip.sha256] for clip in part.material.clips]
+        steps = conclusions.step_labels(raw_steps, model.labels, model.judgement)
         step_s = model.metadata.step_s
         return ModelResult(
             name=model.metadata.variant,
             checksum=self._checksums[position],
             trained_on=training.corpora if training else (),
+            temperature=model.judgement.temperature,
+            unsure_below=model.judgement.unsure_below,
             scores=conclusions.scores(answers),
             corpora=conclusions.by_corpus(answers, training),
             speakers=conclusions.by_speaker(answers),
@@ -180,24 +183,27 @@ class _Evaluation:
             coverage=conclusions.coverage(answers),
             heard=conclusions.seconds_heard(steps, part, step_s) if steps else (),
             decision=conclusions.decision(steps, step_s),
-            robustness=tuple(self._robustness(journal, condition, part) for condition in self._conditions),
+            robustness=tuple(self._robustness(position, condition, part) for condition in self._conditions),
             no_voice=self._no_voice(model, journal),
             plain=self._plain(model, journal),
         )
 
-    def _robustness(self, journal: Journal, condition: Condition, clean: conclusions.Answers) -> Robustness:
-        under = self._answers(journal, condition.name, clean.material)
+    def _robustness(self, position: int, condition: Condition, clean: conclusions.Answers) -> Robustness:
+        under = self._answers(position, condition.name, clean.material)
         return conclusions.robustness(condition.group, condition.name, under, clean)
 
     def _no_voice(self, model: EmotionModel, journal: Journal) -> tuple[NoVoice, ...]:
+        j = model.judgement  # what is named depends on it; all other answers are kept as the graph gives them
+        judged = f"temperature {j.temperature!r}, unsure below {j.unsure_below!r}"
+        made_here, no_voice = f"made here, {judged}", f"no voice, {judged}"
         for n, name in enumerate(SOUNDS, start=1):
-            if ("made here", name) not in journal:
-                journal.add([("made here", name, named_in_sound(model, name))])
+            if (made_here, name) not in journal:
+                journal.add([(made_here, name, named_in_sound(model, name))])
             self._report("sounds", n, len(SOUNDS))
-        rows = [_no_voice(name, [journal["made here", name]]) for name in SOUNDS]
+        rows = [_no_voice(name, [journal[made_here, name]]) for name in SOUNDS]
         if self._plan.no_voice is not None:
             counts = self._each(
-                journal, "no voice", self._no_voice_files, lambda path: named_in_file(model, path)
+                journal, no_voice, self._no_voice_files, lambda path: named_in_file(model, path)
             )
             rows.append(_no_voice(self._plan.no_voice.name, counts))
         return tuple(rows)
@@ -211,7 +217,7 @@ class _Evaluation:
             self._plain_files,
             lambda path: whole(model, read_audio(path, model.sample_rate)),
         )
-        labels = [None if answer is None else model.labels[int(np.argmax(answer))] for answer in answers]
+        labels = [None if p is None else model.answer(np.array(p)).label for p in answers]
         return PlainSpeech(
             n_clips=len(labels),
             neutral_or_unnamed=sum(label in ("neutral", "calm", None) for label in labels) / len(labels),
@@ -232,11 +238,10 @@ class _Evaluation:
             self._report(condition, n, len(files))
         return [journal[condition, digest] for digest, _ in files]
 
-    @staticmethod
-    def _answers(journal: Journal, condition: str, material: Material) -> conclusions.Answers:
-        return conclusions.Answers.from_lists(
-            material, [journal[condition, clip.sha256] for clip in material.clips]
-        )
+    def _answers(self, position: int, condition: str, material: Material) -> conclusions.Answers:
+        journal, judgement = self._journals[position], self._models[position].judgement
+        heard = [journal[condition, clip.sha256] for clip in material.clips]
+        return conclusions.Answers.from_lists(material, heard, judgement)
 
 
 def _journal(output: Path, checksum: str, digest: str) -> Journal:

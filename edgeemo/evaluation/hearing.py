@@ -14,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.audio import read_audio
+from edgeemo.clip import Clip as WholeClip
 from edgeemo.corpora.manifest import Clip
 from edgeemo.evaluation.answers import Answer
 from edgeemo.evaluation.degradations import Random, Surroundings, conditions
-from edgeemo.model import EmotionModel, load
+from edgeemo.model import EmotionModel, load, why_unlabelled
 
 Audio = npt.NDArray[np.float32]
 
 CLEAN = "clean"
 STEPS = "steps"
 _DIGITS = 6
+"""Significant ones: a small probability may be raised by calibration."""
 _CHUNK = 8
 _MAX_DRAWS = 100
 
@@ -96,18 +98,20 @@ class Hearer:
 
 
 def whole(model: EmotionModel, audio: Audio) -> list[float] | None:
-    """The probabilities of a whole clip; None where no emotion is named.
+    """The mean probabilities of a whole clip, as the graph gives them; None where there is nothing to judge.
 
     Args:
         model: what hears.
         audio: mono float32 at its rate, shape `(n_samples,)`.
     """
-    score = model.classify(audio, sample_rate=model.sample_rate)
-    return None if score.label is None else _rounded(np.array(list(score.probabilities.values())))
+    clip = WholeClip.of_samples(audio, model.sample_rate, model.sample_rate)
+    mean = model.mean(clip)
+    reason = why_unlabelled(clip, model.metadata.step_samples, is_silent=mean.is_silent)
+    return None if reason is not None else _rounded(mean.probabilities)
 
 
 def steps_of(model: EmotionModel, audio: Audio) -> list[list[float]]:
-    """The probabilities after each full step from the clip's start, as the live loop has them.
+    """The probabilities after each full step from the clip's start, as the graph gives them in the live loop.
 
     Args:
         model: what hears.
@@ -164,5 +168,4 @@ def _hear(task: Task) -> list[Heard]:
 
 
 def _rounded(probabilities: npt.NDArray[np.floating]) -> list[float]:
-    values: list[float] = np.round(probabilities.astype(np.float64), _DIGITS).tolist()
-    return values
+    return [float(f"{p:.{_DIGITS}g}") for p in probabilities.tolist()]

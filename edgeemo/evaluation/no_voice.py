@@ -64,4 +64,4 @@ def named_in_file(model: EmotionModel, path: Path) -> dict[str, int]:
 
 
 def _counted(steps: list[Step]) -> dict[str, int]:
-    return {"n_steps": len(steps), "n_named": sum(not step.paused for step in steps)}
+    return {"n_steps": len(steps), "n_named": sum(step.label is not None for step in steps)}

@@ -97,7 +97,9 @@ class ReliabilityBin(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(Record):
-    """Whether the model is as often right as it claims; confidence is the largest probability.
+    """Whether the model is as often right as it claims, where it names an emotion.
+
+    Confidence is the largest probability, calibrated as the model's users get it.
 
     Attributes:
         ece: expected calibration error.
@@ -116,7 +118,7 @@ class Calibration(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage(Record):
-    """What is left when the model may pass.
+    """What is left when the model may pass, from whichever probability on; not as `unsure_below` says.
 
     Attributes:
         coverage: share of the clips that it answers, the most confident ones.
@@ -226,12 +228,14 @@ class ModelResult(Record):
         name: the variant.
         checksum: SHA-256 of the file.
         trained_on: corpora; empty where that is not stated.
+        temperature: by which its probabilities were calibrated.
+        unsure_below: it named no emotion that was less probable than this.
         scores: of all clips.
         corpora: by corpus.
         speakers: by speaker.
         confusion: how many clips of each label (rows) are named each label (columns), the last column none.
-        arousal_auc: how often a clip of angry, fear, happy or surprise has more probability on these than one of
-            neutral, calm or sad.
+        arousal_auc: how often a clip of angry, fear, happy or surprise has more arousal than one of neutral, calm or
+            sad; also where no emotion is probable enough to be named.
         calibration: of the clips of which an emotion is named.
         coverage: from all clips to the surest tenth.
         heard: by seconds.
@@ -244,6 +248,8 @@ class ModelResult(Record):
     name: str
     checksum: str
     trained_on: tuple[str, ...]
+    temperature: float = 1.0
+    unsure_below: float = 0.0
     scores: Scores
     corpora: dict[str, CorpusScores]
     speakers: dict[str, SpeakerScores]

@@ -263,7 +263,7 @@ def test_the_surest_are_kept_first() -> None:
 
 
 def test_seconds_heard_and_the_decision_that_stays() -> None:
-    steps = [np.eye(7)[[1, 0, 0, 0]], np.eye(7)[[1, 1, 1]], np.eye(7)[[2, 1, 2, 1]]]
+    steps = [np.array(labels) for labels in ([1, 0, 0, 0], [1, 1, 1], [2, 1, 2, 1])]
     whole = Answers.from_lists(material([0, 1, 1]), one_hot([0, 1, 1]))
     rows = conclusions.seconds_heard(steps, whole, 0.5)
     assert [(row.seconds, row.n_clips, row.uar.value) for row in rows] == [
@@ -277,7 +277,7 @@ def test_seconds_heard_and_the_decision_that_stays() -> None:
     assert found is not None
     assert (found.median_s, found.n_clips) == (1.0, 3)
     assert found.changes == pytest.approx(4 / 3, abs=1e-6)
-    assert conclusions.decision([np.eye(7)[[1]]], 0.5) is None
+    assert conclusions.decision([np.array([1])], 0.5) is None
 
 
 def test_a_difference_has_the_interval_of_the_same_draws() -> None:

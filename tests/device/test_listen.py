@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
+from edgeemo.answer import UNSURE
 from edgeemo.audio import read_audio
 from edgeemo.errors import AudioError
-from edgeemo.live import Listener, Step, listen, listen_async
+from edgeemo.live import QUIET, Listener, Step, listen, listen_async
 from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, Source
 from edgeemo.statistics import LoopStatistics
@@ -109,7 +111,11 @@ def test_steps_are_predictions_of_hand_cut_windows(tiny_model: EmotionModel) -> 
     expected = hand_cut(tiny_model, audio)
     assert [(s.time_s, list(s.probabilities.values())) for s in steps] == expected
     assert all(tuple(s.probabilities) == tiny_model.labels for s in steps)
-    assert [s.label for s in steps] == [tiny_model.labels[int(np.argmax(p))] for _, p in expected]
+    labels = [tiny_model.labels[int(np.argmax(p))] for _, p in expected]
+    assert [(s.label, s.reason) for s in steps] == [
+        (None, QUIET) if s.paused else (label, None) for s, label in zip(steps, labels, strict=True)
+    ]
+    assert {s.paused for s in steps} == {True, False}
     assert len({s.label for s in steps} | {str(s.probabilities) for s in steps}) > 5, "the model must react"
     assert steps[-1].utterance > 2, "utterances must not matter to windows: there must be some"
 
@@ -342,10 +348,21 @@ def test_cancelling_stops_the_source(tiny_model: EmotionModel, clip_48k: Path) -
 # --- What it counts
 
 
-def step(i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0, *, paused: bool = False) -> Step:
+def step(
+    i: int, label: str = "a", p: float = 0.75, latency_ms: float = 1.0, *, reason: str | None = None
+) -> Step:
     other = {"a": "b", "b": "a"}[label]
-    probabilities = dict(sorted({label: p, other: 1 - p}.items()))
-    return Step(0.5 * (i + 1), 1, paused, label, probabilities, 0.0, latency_ms)
+    return Step(
+        label=None if reason else label,
+        reason=reason,
+        probabilities=dict(sorted({label: p, other: 1 - p}.items())),
+        arousal=None if reason == QUIET else 0.25,
+        time_s=0.5 * (i + 1),
+        utterance=1,
+        paused=reason == QUIET,
+        resample_ms=0.0,
+        model_ms=latency_ms,
+    )
 
 
 def test_statistics() -> None:
@@ -385,7 +402,7 @@ def test_of_equally_frequent_labels_the_more_probable() -> None:
 def test_labels_of_pauses_do_not_count() -> None:
     statistics = LoopStatistics(16000)
     for i in range(10):
-        statistics.add(step(i, "b", latency_ms=float(i + 1), paused=True))
+        statistics.add(step(i, "b", latency_ms=float(i + 1), reason=QUIET))
     assert statistics.label is None
     assert statistics.summary() == [
         "10 steps, 5.00 s of stream at 16000 Hz, nothing heard",
@@ -411,6 +428,7 @@ PICTURE = Picture(
     model="cnn_lstm",
     time_s=83.2,
     label="happy",
+    reason=None,
     probabilities={
         "neutral": 0.02,
         "calm": 0.02,
@@ -421,6 +439,7 @@ PICTURE = Picture(
         "disgust": 0.016,
         "surprised": 0.016,
     },
+    arousal=0.937,
     latency_p50_ms=1.84,
     latency_p99_ms=123.45,
     real_time_factor=0.012,
@@ -438,7 +457,9 @@ def test_the_picture_of_a_step() -> None:
         model="cnn_lstm",
         time_s=5.0,
         label="a",
+        reason=None,
         probabilities={"a": 0.75, "b": 0.25},
+        arousal=0.25,
         latency_p50_ms=5.5,
         latency_p99_ms=pytest.approx(9.91),
         real_time_factor=pytest.approx(0.011),
@@ -454,23 +475,66 @@ def test_the_picture_fits_a_small_terminal(source: str) -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 22
-    for part in ("happy", "88.0 %", "1.8/123.5 ms", "0.012", "1:23", "cnn_lstm", "surprised", "drops 3"):
+    for part in (
+        "happy",
+        "88.0 %",
+        "1.8/123.5 ms",
+        "0.012",
+        "1:23",
+        "cnn_lstm",
+        "surprised",
+        "drops 3",
+        "93.7 %",
+    ):
         assert part in text
     assert "<svg" in console.export_svg(title="edgeemo listen")
 
 
 def test_a_pause_has_no_label() -> None:
-    picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", paused=True), LoopStatistics(16000))
+    picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", reason=QUIET), LoopStatistics(16000))
     assert picture.label is None
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(render(picture))
     text = console.export_text()
     assert "(quiet)" in text
     assert "75.0 %" in text, "what the model answers is still to be seen"
+    assert re.search(r"arousal *│?$", text, re.M), "none is claimed"
     file = io.StringIO()
     with PlainView(file) as view:
         view.show(picture)
     assert file.getvalue() == "    0.50 s  (quiet)\n"
+
+
+def test_an_unsure_answer_has_arousal_and_no_label() -> None:
+    picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", reason=UNSURE), LoopStatistics(16000))
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(render(picture))
+    text = console.export_text()
+    assert "(unsure)" in text
+    assert re.search(r"arousal .*25\.0 %", text)
+    file = io.StringIO()
+    with PlainView(file) as view:
+        view.show(picture)
+        view.show(replace(picture, time_s=0.6))
+        view.show(replace(picture, time_s=0.7, reason=QUIET, arousal=None, drops=2))
+        view.show(replace(picture, time_s=0.8, label="a", reason=None))
+    assert file.getvalue().splitlines() == [
+        "    0.50 s  (unsure)           arousal 0.25",
+        "    0.70 s  (quiet)  drops 2",
+        "    0.80 s  a            0.75  arousal 0.25",
+    ]
+
+
+def test_unsure_steps_are_counted_apart() -> None:
+    statistics = LoopStatistics(16000)
+    for i in range(3):
+        statistics.add(step(i, reason=UNSURE))
+    assert statistics.summary()[0].endswith("unsure in 3 of 3 not in pauses")
+    assert statistics.mean_probabilities == pytest.approx({"a": 0.75, "b": 0.25})
+    statistics.add(step(3, "b", 0.75))
+    statistics.add(step(4, reason=QUIET))
+    assert statistics.summary()[0].endswith("most frequent: b (1 of 4 not in pauses), unsure in 3")
+    assert statistics.mean_probabilities == pytest.approx({"a": 0.625, "b": 0.375})
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0, 0.5, 1e-9, 1.0000001])

@@ -69,8 +69,11 @@ def test_json_lines_are_the_listeners_steps(either_model: EmotionModel, clip_48k
     steps = list(live.listen(AudioFile(clip_48k, realtime=False), either_model))
     assert len(lines) == len(steps) == int(4 * 16000 / either_model.metadata.step_samples)
     for line, step in zip(lines, steps, strict=True):
-        keys = ["time_s", "utterance", "paused", "label", "probabilities", "resample_ms", "model_ms", "drops"]
-        assert list(line) == keys
+        keys = ["time_s", "utterance", "paused", "label", "reason", "arousal", "probabilities"]
+        assert list(line) == [*keys, "resample_ms", "model_ms", "drops"]
+        assert (line["reason"], line["arousal"]) == (step.reason, None), (
+            "its labels are neither calm nor agitated"
+        )
         assert (line["utterance"], line["paused"]) == (step.utterance, step.paused)
         assert (line["time_s"], line["label"], line["drops"]) == (round(step.time_s, 6), step.label, 0)
         assert line["probabilities"] == {k: round(p, 6) for k, p in step.probabilities.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from edgeemo.answer import Judgement
 from edgeemo.errors import ParityError
 from edgeemo.evidence import ScoreRow, Training
 from edgeemo.files import replacing
@@ -30,11 +31,12 @@ def export(
     labels: tuple[str, ...] = (),
     training: Training | None = None,
     scores: Sequence[ScoreRow] = (),
+    judgement: Judgement | None = None,
 ) -> Metadata | ImageMetadata:
     """`prepare` a model and `write` one file of it in fp32.
 
     Args:
-        model, recipe, clips, labels, training, scores: see `prepare`.
+        model, recipe, clips, labels, training, scores, judgement: see `prepare`.
         output, mode: see `write`.
 
     Returns:
@@ -43,7 +45,9 @@ def export(
     Raises:
         ExportError, ModelError: as `prepare` and `write`.
     """
-    source = prepare(model, recipe, clips=clips, labels=labels, training=training, scores=scores)
+    source = prepare(
+        model, recipe, clips=clips, labels=labels, training=training, scores=scores, judgement=judgement
+    )
     return write(source, output, mode=mode)
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgeemo.answer import Judgement
 from edgeemo.audio import find_audio, read_audio
 from edgeemo.corpora.manifest import Clip, find_clips
 from edgeemo.errors import AudioError, CorpusError, ExportError
@@ -57,6 +58,7 @@ class Network:
         labels: class names in the network's order; empty for those of the recipe's label map.
         training: how the weights were made; None where that is unknown.
         scores: what was measured of them, the headline first.
+        judgement: how probabilities become answers; None where nothing is known of that.
     """
 
     recipe: Recipe
@@ -64,6 +66,7 @@ class Network:
     labels: tuple[str, ...] = ()
     training: Training | None = None
     scores: tuple[ScoreRow, ...] = ()
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +230,7 @@ def plan_export(
         labels=network.labels,
         training=network.training,
         scores=network.scores,
+        judgement=network.judgement,
     )
     if recipe.image is not None or data is None:
         return Plan(source=source, folder=folder, options=options)

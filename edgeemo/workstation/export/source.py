@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 import edgeemo
+from edgeemo.answer import Judgement
 from edgeemo.errors import ExportError
 from edgeemo.evidence import ScoreRow, Training
 from edgeemo.metadata import ImageMetadata, Metadata
@@ -66,6 +67,7 @@ def prepare(
     labels: tuple[str, ...] = (),
     training: Training | None = None,
     scores: Sequence[ScoreRow] = (),
+    judgement: Judgement | None = None,
 ) -> Source:
     """Convert a model.
 
@@ -79,6 +81,8 @@ def prepare(
         labels: class names, if not those of the recipe's label map.
         training: how the weights were made, for the metadata.
         scores: what was measured of them, for the metadata; the headline first.
+        judgement: how probabilities become answers, for the metadata of a model of audio; by default nothing is
+            calibrated, and no answer is unsure.
 
     Raises:
         ExportError: the model does not fit the recipe, or cannot be converted to native nodes.
@@ -104,7 +108,7 @@ def prepare(
     _check_probabilities(reference, expected)
     simplify(network)
     metadata = dataclasses.replace(
-        _metadata(recipe, labels),
+        _metadata(recipe, labels, judgement),
         summary=recipe.summary or _summary(network),
         n_parameters=n_parameters,
         training=training,
@@ -132,8 +136,10 @@ def _inputs(recipe: Recipe, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np
     return windows, FrontEnd(recipe.features)(windows)
 
 
-def _metadata(recipe: Recipe, labels: tuple[str, ...]) -> Metadata | ImageMetadata:
-    """What the recipe says of every file."""
+def _metadata(
+    recipe: Recipe, labels: tuple[str, ...], judgement: Judgement | None
+) -> Metadata | ImageMetadata:
+    """What recipe and judgement say of every file."""
     if recipe.image is not None:
         return ImageMetadata(
             name=recipe.name,
@@ -153,6 +159,7 @@ def _metadata(recipe: Recipe, labels: tuple[str, ...]) -> Metadata | ImageMetada
         window_samples=recipe.window_samples,
         step_samples=recipe.step_samples,
         features=recipe.features,
+        judgement=judgement or Judgement.of(labels),
     )
 
 
