@@ -20,9 +20,10 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from edgeemo.answer import Answer, Judgement
-    from edgeemo.errors import AudioError, DeviceError, EdgeEmoError, ModelError
+    from edgeemo.errors import AudioError, DeviceError, EdgeEmoError, ModelError, ProfileError
     from edgeemo.live import Listener, Step, listen, listen_async
     from edgeemo.model import EmotionModel, Score, load
+    from edgeemo.profile import Profile, read_profile
     from edgeemo.sources import AudioFile, Microphone
 
 # onnxruntime 1.31 would write a device id to the user's cache at each start, and try to send events to its makers. It
@@ -42,19 +43,23 @@ __all__ = [
     "Listener",
     "Microphone",
     "ModelError",
+    "Profile",
+    "ProfileError",
     "Score",
     "Step",
     "__version__",
     "listen",
     "listen_async",
     "load",
+    "read_profile",
 ]
 
 _HOMES = {
     "edgeemo.answer": ("Answer", "Judgement"),
-    "edgeemo.errors": ("AudioError", "DeviceError", "EdgeEmoError", "ModelError"),
+    "edgeemo.errors": ("AudioError", "DeviceError", "EdgeEmoError", "ModelError", "ProfileError"),
     "edgeemo.live": ("Listener", "Step", "listen", "listen_async"),
     "edgeemo.model": ("EmotionModel", "Score", "load"),
+    "edgeemo.profile": ("Profile", "read_profile"),
     "edgeemo.sources": ("AudioFile", "Microphone"),
 }
 

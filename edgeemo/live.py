@@ -6,7 +6,7 @@ Microphone and file go through the same `Listener` and the same `listen`.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgeemo.answer import Answer
 from edgeemo.audio import Resampler, as_float32
 from edgeemo.model import EmotionModel
+from edgeemo.profile import Profile
 from edgeemo.sources import Source
 from edgeemo.utterances import UtteranceDetector
 
@@ -66,9 +67,11 @@ class Listener:
     Args:
         model: from `edgeemo.load`.
         sample_rate: Hz of the audio that will be pushed; it is resampled to the model's.
+        profile: what was learnt before of the voice and the microphone, with which each stream starts.
 
     Raises:
         AudioError: the rate is not positive.
+        ProfileError: the profile is another model's, or the model learns nothing of a voice.
 
     Examples:
         >>> import edgeemo, numpy as np
@@ -78,12 +81,14 @@ class Listener:
         (6, True)
     """
 
-    def __init__(self, model: EmotionModel, *, sample_rate: int) -> None:
+    def __init__(self, model: EmotionModel, *, sample_rate: int, profile: Profile | None = None) -> None:
         metadata = model.metadata
         self.model = model
         self._sample_rate = metadata.features.sample_rate
         self._resampler = Resampler(sample_rate, self._sample_rate)
-        self._stepper = model.stepper()
+        self._stepper = model.stepper(profile)
+        self._learnt = self._stepper.learnt if profile else None
+        self._n_utterances_before = profile.n_utterances if profile else 0
         self._utterances = UtteranceDetector(self._sample_rate)
         self._pending: Audio = np.zeros(metadata.step_samples, np.float32)
         self.reset()
@@ -98,12 +103,22 @@ class Listener:
     def reset(self) -> None:
         """Forget the stream: the next sample is the first."""
         self._resampler.reset()
-        self._stepper.reset()
+        self._stepper.reset(self._learnt)
         self._utterances.reset()
         self._n_pending = 0
         self._n_steps = 0
         self._n_utterances = 0
         self._resample_s = 0.0
+
+    @property
+    def profile(self) -> Profile:
+        """What was learnt so far of the voice and the microphone, with what was before.
+
+        Raises:
+            ProfileError: the model learns nothing of a voice.
+        """
+        n_utterances = self._n_utterances_before + self._n_utterances
+        return self.model.profile(self._stepper.learnt, n_utterances=n_utterances)
 
     def push(self, block: npt.NDArray[Any]) -> list[Step]:
         """Take new audio.
@@ -125,12 +140,16 @@ class Listener:
 
     def flush(self) -> list[Step]:
         """End the stream and return its last complete steps. The next `push` starts a new stream."""
+        steps = self.drain()
+        self.reset()
+        return steps
+
+    def drain(self) -> list[Step]:
+        """End the stream, as `flush`, but keep what was learnt of it until `reset`."""
         start_s = time.perf_counter()
         audio = self._resampler.flush()
         self._resample_s += time.perf_counter() - start_s
-        steps = self._advance(audio)
-        self.reset()
-        return steps
+        return self._advance(audio)
 
     def _advance(self, audio: Audio) -> list[Step]:
         """Fill `self._pending` again and again; each time it is full, it is a step."""
@@ -165,7 +184,18 @@ class Listener:
         )
 
 
-def listen(source: Source, model: EmotionModel, *, seconds: float | None = None) -> Iterator[Step]:
+Learned = Callable[[Profile], None]
+"""Told what was learnt of a voice, after each utterance and at the end."""
+
+
+def listen(
+    source: Source,
+    model: EmotionModel,
+    *,
+    seconds: float | None = None,
+    profile: Profile | None = None,
+    learned: Learned | None = None,
+) -> Iterator[Step]:
     """The live loop: the steps of a microphone or a file, as they become complete.
 
     A generator that runs in the caller's thread: between two steps the thread is the caller's, while the microphone
@@ -176,10 +206,13 @@ def listen(source: Source, model: EmotionModel, *, seconds: float | None = None)
         source: a `Microphone` that is open, or an `AudioFile`.
         model: from `edgeemo.load`.
         seconds: end after this much of the stream; the steps are those of a file of this length.
+        profile: what was learnt before of the voice and the microphone, to start with.
+        learned: told what was learnt, after each utterance and at the end.
 
     Raises:
         AudioError: the source gave something that is not audio.
         DeviceError: the microphone is not open, or went away.
+        ProfileError: the profile is another model's, or the model learns nothing of a voice.
 
     Examples:
         >>> import edgeemo
@@ -189,13 +222,21 @@ def listen(source: Source, model: EmotionModel, *, seconds: float | None = None)
         >>> [round(step.time_s, 2) for step in steps]
         [0.16, 0.32, 0.48, 0.64, 0.8, 0.96, 1.12, 1.28, 1.44, 1.6]
     """
-    listener = Listener(model, sample_rate=source.sample_rate)
+    listener = Listener(model, sample_rate=source.sample_rate, profile=profile)
+    if learned is not None:
+        learned(listener.profile)  # a model that learns nothing is told before the first step
     listener.warm_up()
-    return _steps(source, listener, None if seconds is None else round(seconds * source.sample_rate))
+    left = None if seconds is None else round(seconds * source.sample_rate)
+    return _steps(source, listener, left, learned)
 
 
 async def listen_async(
-    source: Source, model: EmotionModel, *, seconds: float | None = None
+    source: Source,
+    model: EmotionModel,
+    *,
+    seconds: float | None = None,
+    profile: Profile | None = None,
+    learned: Learned | None = None,
 ) -> AsyncIterator[Step]:
     """`listen` for asyncio programs: the event loop stays free while it waits for audio and while it computes.
 
@@ -205,10 +246,13 @@ async def listen_async(
         source: a `Microphone` that is open, or an `AudioFile`.
         model: from `edgeemo.load`.
         seconds: end after this much of the stream.
+        profile: as of `listen`.
+        learned: as of `listen`; called in that thread.
 
     Raises:
         AudioError: as `listen`.
         DeviceError: as `listen`.
+        ProfileError: as `listen`.
 
     Examples:
         >>> import asyncio, edgeemo
@@ -221,7 +265,7 @@ async def listen_async(
     """
     import asyncio  # takes a tenth of the time of loading all that `listen` needs, and only this needs it
 
-    steps = listen(source, model, seconds=seconds)
+    steps = listen(source, model, seconds=seconds, profile=profile, learned=learned)
     while True:
         step = asyncio.ensure_future(asyncio.to_thread(next, steps, None))
         try:
@@ -235,13 +279,20 @@ async def listen_async(
         yield found
 
 
-def _steps(source: Source, listener: Listener, left: int | None) -> Iterator[Step]:
+def _steps(source: Source, listener: Listener, left: int | None, learned: Learned | None) -> Iterator[Step]:
     """The steps of a source, or of its next `left` samples only."""
+    utterance = 0
     for block in source.blocks():
         if left is not None:
             block = block[:left]
             left -= len(block)
-        yield from listener.push(block)
+        for step in listener.push(block):
+            if learned is not None and step.utterance > utterance:
+                learned(listener.profile)
+            utterance = step.utterance
+            yield step
         if left == 0:
             break
-    yield from listener.flush()
+    yield from listener.drain()
+    if learned is not None:
+        learned(listener.profile)

@@ -17,8 +17,9 @@ from edgeemo.clip import Clip
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.places import model_path
+from edgeemo.profile import Profile
 from edgeemo.session import ModelFile, check_graph, open_session, read_model_file, session_options
-from edgeemo.stepper import States, Stepper, stepper
+from edgeemo.stepper import Learnt, States, Stepper, stepper
 from edgeemo.trial import try_silence
 from edgeemo.utterances import is_silent
 from edgeemo.windows import preceded_by_silence, step_bounds, stretches, window_bounds
@@ -153,6 +154,7 @@ class EmotionModel:
         self.judgement = judgement or self.metadata.judgement or Judgement.of(self.metadata.labels)
         self.session = open_session(file, options or session_options(n_threads))
         self._silent_states = self._checked()
+        self._graph = file.graph
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -169,7 +171,13 @@ class EmotionModel:
         """Shape of what one step takes: `(step_samples,)`."""
         return (self.metadata.step_samples,)
 
-    def classify(self, audio: Path | str | npt.NDArray[Any], *, sample_rate: int | None = None) -> Score:
+    def classify(
+        self,
+        audio: Path | str | npt.NDArray[Any],
+        *,
+        sample_rate: int | None = None,
+        profile: Profile | None = None,
+    ) -> Score:
         """Classify a whole clip of any length and rate.
 
         With a window graph: the mean of the probabilities over the windows of `edgeemo.windows.window_bounds`. With
@@ -182,10 +190,12 @@ class EmotionModel:
         Args:
             audio: the path of a file; or the samples, mono float32 in [-1, 1] or int16, shape `(n_samples,)`.
             sample_rate: Hz of the samples; a file says its own.
+            profile: of the voice and the microphone; the clip is then heard as if after what it was learnt from.
 
         Raises:
             AudioError: the file cannot be read; there are no samples, or they are of another type or shape, NaN or
                 infinite; a rate is missing, not positive, or given beside a path.
+            ProfileError: the profile is another model's, or this model learns nothing of a voice.
 
         Examples:
             >>> import edgeemo
@@ -201,7 +211,7 @@ class EmotionModel:
             if sample_rate is None:
                 raise AudioError("audio without its rate; give sample_rate, in Hz")
             clip = Clip.of_samples(audio, sample_rate, self.sample_rate)
-        mean = self.mean(clip)
+        mean = self.mean(clip, profile)
         reason = why_unlabelled(clip, self.metadata.step_samples, is_silent=mean.is_silent)
         answer = self.answer(mean.probabilities, reason=reason)
         return Score(**vars(answer), duration_s=clip.duration_s, n_windows=mean.n_windows)
@@ -216,40 +226,67 @@ class EmotionModel:
         named = dict(zip(self.labels, probabilities.tolist(), strict=True))
         return self.judgement.answer(named, reason=reason)
 
-    def mean(self, clip: Clip) -> Mean:
+    def mean(self, clip: Clip, profile: Profile | None = None) -> Mean:
         """The mean over `moments`.
 
         Args:
             clip: at the model's rate.
+            profile: see `classify`.
 
         Raises:
             AudioError: the clip's file cannot be read a second time.
+            ProfileError: as `classify`.
         """
         total, n_windows, silent = (
             np.zeros(len(self.labels)),
             0,
             True,
         )  # in double precision; no moment is kept
-        for moment in self.moments(clip):
+        for moment in self.moments(clip, profile):
             total += moment.probabilities
             n_windows += 1
             silent = silent and moment.is_silent
         return Mean((total / n_windows).astype(np.float32), n_windows, silent)
 
-    def moments(self, clip: Clip) -> Iterator[Moment]:
+    def moments(self, clip: Clip, profile: Profile | None = None) -> Iterator[Moment]:
         """The windows or steps by which a clip is scored (see `classify`), one after the other; at least one.
 
         Args:
             clip: at the model's rate.
+            profile: see `classify`.
 
         Raises:
             AudioError: the clip's file cannot be read a second time.
+            ProfileError: as `classify`.
         """
-        return self._steps(clip) if self.metadata.mode == "stream" else self._windows(clip)
+        steps = self.stepper(profile)
+        return self._steps(clip, steps) if self.metadata.mode == "stream" else self._windows(clip)
 
-    def stepper(self) -> Stepper:
-        """The model at the start of a stream of its own; for one thread at a time."""
-        return stepper(self.session, self.metadata, self._silent_states)
+    def stepper(self, profile: Profile | None = None) -> Stepper:
+        """The model at the start of a stream of its own; for one thread at a time.
+
+        Args:
+            profile: what was learnt before.
+
+        Raises:
+            ProfileError: it is another model's, or this model learns nothing of a voice.
+        """
+        found = stepper(self.session, self.metadata, self._silent_states)
+        if profile is not None:
+            found.reset(profile.learnt(self.metadata, self._graph))
+        return found
+
+    def profile(self, learnt: Learnt, *, n_utterances: int) -> Profile:
+        """What a stepper of this model has learnt, to be kept.
+
+        Args:
+            learnt: of the stepper.
+            n_utterances: how many it has heard.
+
+        Raises:
+            ProfileError: this model learns nothing of a voice.
+        """
+        return Profile.of(self.metadata, self._graph, learnt, n_utterances=n_utterances)
 
     def start(self) -> Callable[[Audio], Probabilities]:
         """`stepper().step`: a function that takes one step of a stream after the other."""
@@ -293,8 +330,8 @@ class EmotionModel:
             silent = is_silent(window, self.sample_rate)
             yield Moment(start, end, silent, self.predict(preceded_by_silence(window, window_samples)))
 
-    def _steps(self, clip: Clip) -> Iterator[Moment]:
-        steps, window_samples = self.stepper(), self.metadata.window_samples
+    def _steps(self, clip: Clip, steps: Stepper) -> Iterator[Moment]:
+        window_samples = self.metadata.window_samples
         first_scored_end = min(window_samples, clip.n_samples)
         n_silent = 0  # samples that the silence so far has lasted
         bounds = step_bounds(clip.n_samples, self.metadata.step_samples)

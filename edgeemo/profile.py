@@ -31,6 +31,7 @@ class Profile(Record):
         model: the variant that learnt it, for people.
         graph: SHA-256 of its graph: no other can use it.
         saved: when, in ISO 8601.
+        n_utterances: how many were heard for it.
         states: the numbers of each lasting state, by name.
         format: version of this structure.
     """
@@ -38,17 +39,19 @@ class Profile(Record):
     model: str
     graph: str
     saved: str
+    n_utterances: int
     states: dict[str, tuple[float, ...]]
     format: int = FORMAT
 
     @classmethod
-    def of(cls, metadata: Metadata, graph: str, learnt: Learnt) -> Profile:
+    def of(cls, metadata: Metadata, graph: str, learnt: Learnt, *, n_utterances: int) -> Profile:
         """What a stepper has learnt so far.
 
         Args:
             metadata: of its model.
             graph: the SHA-256 of its graph.
             learnt: its lasting states.
+            n_utterances: how many it has heard.
 
         Raises:
             ProfileError: the model learns nothing.
@@ -58,6 +61,7 @@ class Profile(Record):
             model=metadata.variant,
             graph=graph,
             saved=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            n_utterances=n_utterances,
             states={name: tuple(state.ravel().tolist()) for name, state in learnt.items()},
         )
 

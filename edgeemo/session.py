@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ class ModelFile:
         path: where it was read.
         content: all of it.
         metadata: the JSON that it carries.
+        graph: SHA-256 of its graph, of a file in onnxruntime's own format of all of it.
     """
 
     path: Path
     content: bytes
     metadata: str
+    graph: str
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -64,12 +67,12 @@ def read_model_file(path: Path) -> ModelFile:
         screen(file)
     except ValueError as error:
         raise ModelError(f"{path}: its graph is refused: {error}") from error
-    return ModelFile(path=path, content=content, metadata=file.metadata[KEY])
+    return ModelFile(path=path, content=content, metadata=file.metadata[KEY], graph=digest)
 
 
 def _in_ort_format(path: Path, content: bytes) -> ModelFile:
     """A file in onnxruntime's own format, into which only onnxruntime can look: whoever runs one trusts its maker."""
-    unread = ModelFile(path=path, content=content, metadata="")
+    unread = ModelFile(path=path, content=content, metadata="", graph=hashlib.sha256(content).hexdigest())
     metadata = open_session(unread, session_options()).get_modelmeta().custom_metadata_map.get(KEY)
     if metadata is None:
         raise ModelError(f"{path}: a file without edgeemo metadata; make one with `edgeemo export`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,12 @@ from edgeemo.places import DEFAULT_MODEL, sample_path
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgeemo import AudioFile, EmotionModel, Microphone, Step
+    from edgeemo import AudioFile, EmotionModel, Microphone, Profile, Step
     from edgeemo.sources import Source
     from edgeemo.statistics import LoopStatistics
 
 _MAX_SECONDS = 1e9  # 30 years
+_BASELINE_EVERY_S = 60.0
 
 
 def listen_command(
@@ -44,6 +46,17 @@ def listen_command(
     seconds: Annotated[
         float | None, typer.Option(metavar="N", help="Stop after N seconds of the stream.")
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(metavar="PROFILE", help="What `edgeemo enrol` learnt of the voice, to start with."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="Start with this profile, where there is one, and keep in it what is learnt; delete it to forget.",
+        ),
+    ] = None,
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
     as_json: Annotated[
@@ -60,7 +73,10 @@ def listen_command(
         if (
             sample
             or fast
-            or any(value is not None for value in (file, device, seconds, unsure_below, temperature))
+            or any(
+                value is not None
+                for value in (file, device, seconds, profile, baseline, unsure_below, temperature)
+            )
         ):
             raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
         _show_devices(as_json)
@@ -72,6 +88,8 @@ def listen_command(
         raise typer.BadParameter("only a file can be faster than real time", param_hint="--fast")
     if device is not None and clip is not None:
         raise typer.BadParameter("give a microphone or a file, not both", param_hint="--device")
+    if profile is not None and baseline is not None:
+        raise typer.BadParameter("give --profile or --baseline, not both", param_hint="--baseline")
     if seconds is not None and not 0 < seconds < _MAX_SECONDS:
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
@@ -79,24 +97,63 @@ def listen_command(
     from edgeemo.statistics import LoopStatistics
 
     [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature)
+    kept = None if baseline is None else _Baseline(baseline)
+    start = profile if baseline is None or not baseline.is_file() else baseline
+    learnt = None if start is None else edgeemo.read_profile(start)
     # PortAudio, ALSA and MP3 decoders write to stderr what edgeemo reports in one line of its own.
     with quiet_libraries():
-        source = _source(clip, device, fast)
+        source = open_source(clip, device, fast=fast)
         statistics = LoopStatistics(source.sample_rate)
         try:
             with (
-                _stopped_by_signals(source),
+                stopped_by_signals(source),
                 source,
                 _shown(source, emotion_model, statistics, as_json) as show,
             ):
-                for step in edgeemo.listen(source, emotion_model, seconds=seconds):
+                for step in edgeemo.listen(
+                    source, emotion_model, seconds=seconds, profile=learnt, learned=kept
+                ):
                     statistics.add(step, drops=source.drops)
                     show(step)
         except EdgeEmoError:
             if statistics.n_steps:
                 _write_summary(statistics, as_json)
             raise
+        finally:
+            if kept is not None:
+                kept.save()
     _write_summary(statistics, as_json)
+
+
+class _Baseline:
+    """Keeps what is learnt of a voice in a file: at most once a minute, for the sake of memory cards, and at the end.
+
+    Args:
+        path: of the profile.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from edgeemo.files import check_writable
+
+        check_writable(path)
+        self._path = path
+        self._profile: Profile | None = None
+        self._saved_s = time.monotonic()
+
+    def __call__(self, profile: Profile) -> None:
+        """Take what was learnt so far."""
+        self._profile = profile
+        if time.monotonic() - self._saved_s > _BASELINE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Write what was learnt last, if there is any."""
+        if self._profile is not None and self._profile.n_utterances:
+            self._profile.save(self._path)
+        self._saved_s = time.monotonic()
 
 
 @contextmanager
@@ -114,7 +171,8 @@ def _shown(
         yield lambda step: view.show(Picture.of(source.name, name, step, statistics))
 
 
-def _source(clip: Path | None, device: str | None, fast: bool) -> AudioFile | Microphone:
+def open_source(clip: Path | None, device: str | None, *, fast: bool) -> AudioFile | Microphone:
+    """A file, or a microphone by its number or name."""
     from edgeemo import AudioFile, Microphone
 
     if clip is not None:
@@ -161,7 +219,7 @@ def _show_devices(as_json: bool) -> None:
 
 
 @contextmanager
-def _stopped_by_signals(source: Source) -> Iterator[None]:
+def stopped_by_signals(source: Source) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM stop the source, which ends the loop; a second one ends the program as usual."""
 
     def receive(_number: int, _frame: FrameType | None) -> None:

@@ -25,7 +25,7 @@ def profile(learning_model: EmotionModel) -> Profile:
         if i % 6 == 0:
             steps.begin_utterance()
         steps.step(step)
-    return Profile.of(learning_model.metadata, GRAPH, steps.learnt)
+    return Profile.of(learning_model.metadata, GRAPH, steps.learnt, n_utterances=2)
 
 
 def test_a_profile_comes_back_as_it_was(
@@ -40,7 +40,7 @@ def test_a_profile_comes_back_as_it_was(
     assert {name: state.shape for name, state in learnt.items()} == shapes
     steps = learning_model.stepper()
     steps.reset(learnt)
-    assert Profile.of(learning_model.metadata, GRAPH, steps.learnt).states == profile.states
+    assert learning_model.profile(steps.learnt, n_utterances=2).states == profile.states
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
@@ -66,7 +66,7 @@ def test_a_model_that_learns_nothing(profile: Profile, stream_model: EmotionMode
     with pytest.raises(ProfileError, match=r"tiny\.stream learns nothing of a voice"):
         profile.learnt(stream_model.metadata, GRAPH)
     with pytest.raises(ProfileError, match=r"tiny\.stream learns nothing of a voice"):
-        Profile.of(stream_model.metadata, GRAPH, {})
+        Profile.of(stream_model.metadata, GRAPH, {}, n_utterances=0)
 
 
 def changed(profile: Profile, **values: object) -> str:
