@@ -7,7 +7,7 @@
 
     with edgeemo.Microphone() as mic:
         for step in edgeemo.listen(mic, model):
-            print(step.time_s, step.label, step.latency_ms)
+            print(step.time_s, step.label, step.arousal)
 
 The names below load what they need when they are first used, so that `import edgeemo` alone costs nothing.
 Threads: a model may be shared by any number of them; a `Listener`, a source and a generator of `listen` each belong

@@ -23,7 +23,7 @@ def run(path: str | None, on_step: Callable[[edgeemo.Step], None]) -> None:
 
 def show(step: edgeemo.Step) -> None:
     """The callback: whatever your program does with a step goes here."""
-    print(f"{step.time_s:.2f}\t{'-' if step.paused else step.label}", flush=True)
+    print(f"{step.time_s:.2f}\t{step.label or '-'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main(path: str | None) -> None:
         blocks = soundfile.blocks(path, BLOCK_SAMPLES, dtype="int16")
         rate = soundfile.info(path).samplerate
     for step in steps_of(blocks, rate):
-        print(f"{step.time_s:.2f}\t{'-' if step.paused else step.label}", flush=True)
+        print(f"{step.time_s:.2f}\t{step.label or '-'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def confident(steps: Iterable[edgeemo.Step]) -> Iterator[edgeemo.Step]:
     """The steps at which a label has stayed confident for long enough."""
     label, n_steps = None, 0
     for step in steps:
-        if step.paused or step.probabilities[step.label] < THRESHOLD:
+        if step.label is None or step.probabilities[step.label] < THRESHOLD:
             label, n_steps = None, 0
             continue
         n_steps = n_steps + 1 if step.label == label else 1

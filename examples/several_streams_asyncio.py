@@ -19,7 +19,7 @@ async def follow(source: edgeemo.AudioFile | edgeemo.Microphone, model: edgeemo.
     label = None
     with source:
         async for step in edgeemo.listen_async(source, model):
-            if not step.paused and step.label != label:
+            if step.label not in (None, label):
                 label = step.label
                 print(f"{source.name}\t{step.time_s:.2f}\t{label}", flush=True)
 

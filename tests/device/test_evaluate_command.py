@@ -112,6 +112,17 @@ def test_a_second_call_hears_nothing_again(
     for values in (before, after):
         del values["date"]
     assert after == before
+    judged = edgeemo(
+        *("conv1d_lstm", "-d", data, "-o", output, "--robustness", 4),
+        *("--unsure-below", 0.9999, "--temperature", 4),
+    )
+    assert judged.exit_code == 0, judged.output
+    [m], of = read(output).models, before["models"][0]
+    assert (m.temperature, m.unsure_below) == (4.0, 0.9999)
+    assert (m.scores.unnamed, m.scores.uar.value, of["scores"]["unnamed"]) == (1.0, 0.0, 0.0)
+    assert m.arousal_auc.value is not None, "claimed all the same"
+    assert {row.named for row in m.no_voice} == {0.0}
+    assert m.coverage[0].threshold < of["coverage"][0]["threshold"]
 
 
 class Stop(KeyboardInterrupt):

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgeemo
+from edgeemo.answer import Judgement
 from edgeemo.corpora.labels import as_label
 from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import CorpusError, OutputError
-from edgeemo.evaluation import conclusions
+from edgeemo.evaluation import conclusions, hearing
 from edgeemo.evaluation.answers import Journal
 from edgeemo.evaluation.conclusions import Answers
 from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, hear_all
@@ -23,6 +24,7 @@ from edgeemo.evaluation.material import Material, gather, has_heard
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_sound
 from edgeemo.evidence import Training
 from support.corpora import write_crema_d
+from support.signals import voice_like
 
 LABELS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
 TRAINING = Training(
@@ -188,6 +190,31 @@ def test_several_processes_hear_the_same(tmp_path: Path) -> None:
     assert list(hear_all(models, tasks[::-1], clips)) == alone[::-1], "answers depend on the order"
 
 
+def test_a_small_probability_is_not_rounded_away(stream_model: edgeemo.EmotionModel) -> None:
+    """A temperature may raise it."""
+    audio = voice_like(2.0, 16000)
+    [*kept] = hearing.whole(stream_model, audio) or []
+    said = stream_model.classify(audio, sample_rate=16000).probabilities
+    assert kept == pytest.approx(list(said.values()), rel=1e-5)
+    assert hearing.whole(stream_model, 0 * audio) is None
+
+
+def test_what_is_heard_does_not_depend_on_the_judgement(stream_model_path: Path) -> None:
+    audio = voice_like(2.0, 16000)
+    careful = Judgement(temperature=3.0, unsure_below=0.99, arousal={})
+    models = [edgeemo.load(stream_model_path, judgement=judgement) for judgement in (None, careful)]
+    for hear in (hearing.whole, hearing.steps_of):
+        assert hear(models[0], audio) == hear(models[1], audio)
+    assert models[1].classify(audio, sample_rate=16000).label is None
+
+
+def test_the_loop_names_nothing_where_it_is_unsure(stream_model_path: Path) -> None:
+    careful = Judgement(unsure_below=0.9999, arousal={})
+    sure, unsure = (edgeemo.load(stream_model_path, judgement=by) for by in (None, careful))
+    assert named_in_sound(sure, "white noise")["n_named"] > 0
+    assert named_in_sound(unsure, "white noise")["n_named"] == 0
+
+
 def test_the_loop_names_nothing_in_silence() -> None:
     model = edgeemo.load("conv1d_lstm")
     assert named_in_sound(model, "silence") == {"n_steps": 187, "n_named": 0}
@@ -249,6 +276,43 @@ def test_calibration_of_a_model_that_overstates() -> None:
     silent = conclusions.calibration(Answers.from_lists(material([0]), [None]))
     assert silent.ece.value is None
     assert silent.bins == ()
+
+
+def test_unsure_answers_are_passed_on_and_have_arousal() -> None:
+    truth = [0, 1, 5, 6]
+    said = [*one_hot([0, 1], 0.9), *one_hot([5, 6], 0.3)]
+    judgement = dataclasses.replace(Judgement.of(LABELS), unsure_below=0.5)
+    sure, careful = (
+        Answers.from_lists(material(truth), said),
+        Answers.from_lists(material(truth), said, judgement),
+    )
+    assert (conclusions.scores(sure).war.value, conclusions.scores(careful).war.value) == (1.0, 0.5)
+    assert conclusions.scores(careful).unnamed == 0.5
+    assert careful.counts()[:-1, -1].sum() == 2
+    assert conclusions.calibration(careful).confidence == pytest.approx(0.9)
+    assert conclusions.coverage(careful) == conclusions.coverage(sure), "it sets thresholds of its own"
+    assert conclusions.arousal_auc(careful) == conclusions.arousal_auc(sure)
+    assert conclusions.arousal_auc(careful).value == 1.0
+
+
+def test_calibrated_probabilities_are_judged() -> None:
+    truth = [0, 1, 2, 4]
+    said = one_hot([0, 1, 3, 4])
+    judgement = dataclasses.replace(Judgement.of(LABELS), temperature=2.0)
+    before, after = (
+        conclusions.calibration(Answers.from_lists(material(truth), said, by)) for by in (None, judgement)
+    )
+    expected = judgement.answer(dict(zip(LABELS, said[0] or [], strict=True)))
+    assert after.confidence == pytest.approx(expected.probabilities["neutral"], abs=1e-6)
+    assert (before.confidence, after.accuracy) == (0.9, before.accuracy)
+    assert after.ece.value == pytest.approx(abs((after.confidence or 0) - 0.75), abs=1e-6)
+
+
+def test_steps_may_be_unsure() -> None:
+    steps = [[[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], [[0.5, 0.5]]]
+    judgement = Judgement(unsure_below=0.7, arousal={})
+    found = conclusions.step_labels(steps, ("a", "b"), judgement)
+    assert [each.tolist() for each in found] == [[0, 2, 1], [2]]
 
 
 def test_the_surest_are_kept_first() -> None:

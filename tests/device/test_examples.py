@@ -60,8 +60,8 @@ def steps(path: Path, model: edgeemo.EmotionModel) -> list[edgeemo.Step]:
 
 
 def labels(path: Path, model: edgeemo.EmotionModel) -> list[str]:
-    """A line for each step: its time, and its label or `-` in a pause."""
-    return [f"{s.time_s:.2f}\t{'-' if s.paused else s.label}" for s in steps(path, model)]
+    """A line for each step: its time, and its label or `-` where none is named."""
+    return [f"{s.time_s:.2f}\t{s.label or '-'}" for s in steps(path, model)]
 
 
 def test_there_are_these_programs() -> None:
@@ -100,7 +100,7 @@ def test_several_streams(model: edgeemo.EmotionModel, sample_48k: Path) -> None:
     """Each prints what it prints alone, whatever the others do."""
 
     def changes(path: Path) -> Iterator[str]:
-        heard = (step for step in steps(path, model) if not step.paused)
+        heard = (step for step in steps(path, model) if step.label is not None)
         for label, group in groupby(heard, key=lambda step: step.label):
             yield f"{path.name}\t{next(group).time_s:.2f}\t{label}"
 
@@ -123,7 +123,7 @@ def test_own_blocks_from_stdin(model: edgeemo.EmotionModel, sample_48k: Path) ->
 
 def test_the_robot_acts_on_what_stays_confident(model: edgeemo.EmotionModel) -> None:
     heard = steps(sample_path(), model)
-    certain = [None if s.paused or s.probabilities[s.label] < 0.6 else s.label for s in heard]
+    certain = [s.label if s.label and s.probabilities[s.label] >= 0.6 else None for s in heard]
     # A run of one label begins at i: it has lasted for three steps with the one at i + 2.
     acts = [
         f"{heard[i + 2].time_s:.2f}\t{label}"

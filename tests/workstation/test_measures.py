@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn import metrics
 
-from edgeemo.evaluation import measures
+from edgeemo.answer import Judgement
+from edgeemo.corpora.manifest import Clip
+from edgeemo.evaluation import conclusions, measures
 from edgeemo.evaluation.bootstrap import Bootstrap, interval
+from edgeemo.evaluation.conclusions import Answers
+from edgeemo.evaluation.material import Material
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -68,6 +74,45 @@ def test_brier(seed: int) -> None:
         truth, probabilities, labels=np.arange(probabilities.shape[1]), scale_by_half=False
     )
     assert measures.brier(probabilities, truth) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("seed", "temperature", "unsure_below"), [(0, 0.5, 0.7), (1, 1.0, 0.0), (2, 3.0, 0.3)]
+)
+def test_of_calibrated_answers(seed: int, temperature: float, unsure_below: float) -> None:
+    """What is concluded of a model that passes is what scikit-learn says of the answers that its users get."""
+    labels = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
+    rng = np.random.default_rng(seed)
+    truth, probabilities = rng.integers(0, len(labels), 40), rng.dirichlet(np.full(7, 0.5), 40)
+    clips = tuple(map(_clip, range(40)))
+    judgement = Judgement(
+        temperature=temperature, unsure_below=unsure_below, arousal=Judgement.of(labels).arousal
+    )
+    answers = Answers.from_lists(Material(clips, truth, labels), probabilities.tolist(), judgement)
+
+    calibrated = softmax(np.log(probabilities) / temperature, axis=1)
+    np.testing.assert_allclose(answers.probabilities, calibrated, atol=1e-9)
+    named = calibrated.max(axis=1) >= unsure_below
+    predicted = np.where(named, calibrated.argmax(axis=1), 7)
+    assert (answers.labels == predicted).all()
+    found = conclusions.scores(answers)
+    occurring = np.unique(truth)
+    recalls = metrics.recall_score(truth, predicted, labels=occurring, average=None, zero_division=0)
+    assert found.uar.value == pytest.approx(recalls.mean(), abs=1e-6)
+    assert found.unnamed == pytest.approx(1 - named.mean(), abs=1e-6)
+    assert 0 < named.sum() <= 40
+    brier = metrics.brier_score_loss(truth[named], calibrated[named], labels=range(7), scale_by_half=False)
+    assert conclusions.calibration(answers).brier == pytest.approx(brier, abs=1e-6)
+    agitated, sided = np.isin(truth, [1, 3, 4, 6]), truth != 2
+    shares = calibrated[:, [1, 3, 4, 6]].sum(axis=1) / np.delete(calibrated, 2, axis=1).sum(axis=1)
+    area = metrics.roc_auc_score(agitated[sided], shares[sided])
+    assert conclusions.arousal_auc(answers).value == pytest.approx(area, abs=1e-6)
+
+
+def _clip(n: int) -> Clip:
+    values = {"corpus": "mine", "emotion": "sad", "sentence": "", "intensity": "", "session": ""}
+    numbers = {"sample_rate": 16_000, "n_samples": 16_000, "n_channels": 1}
+    return Clip(path=Path(f"{n}.wav"), speaker=str(n % 3), sha256=str(n), **values, **numbers)
 
 
 @given(SEEDS, st.integers(1, 20))
