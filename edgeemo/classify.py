@@ -15,6 +15,7 @@ from edgeemo.answer import Answer
 from edgeemo.clip import SILENCE, Clip
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.model import EmotionModel, Score, why_unlabelled
+from edgeemo.profile import Profile
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.floating]
@@ -131,13 +132,18 @@ class Classifier:
     Args:
         models: at least one; of one sample rate, with the same labels in the same order, and unsure below the same
             probability. Modes, windows and temperatures may differ.
+        profile: of the voice in all clips, for one model alone.
 
     Raises:
         ModelError: two of them differ in labels, sample rate, or in what an answer is.
+        ProfileError: the profile is another model's, or the model learns nothing of a voice.
     """
 
-    def __init__(self, models: Sequence[EmotionModel]) -> None:
+    def __init__(self, models: Sequence[EmotionModel], *, profile: Profile | None = None) -> None:
         self.models = tuple(models)
+        self.profile = profile
+        for model in self.models:
+            model.stepper(profile)  # one that the profile is not for is told before the first clip
         self.labels = self.models[0].labels
         self.sample_rate = self.models[0].metadata.features.sample_rate
         self._step_samples = max(model.metadata.step_samples for model in self.models)
@@ -199,7 +205,7 @@ class Classifier:
             )
         clip = Clip.of_file(path, self.sample_rate)
         too_short = why_unlabelled(clip, self._step_samples, is_silent=False)
-        for moments in zip(*(model.moments(clip) for model in self.models), strict=True):
+        for moments in zip(*(model.moments(clip, self.profile) for model in self.models), strict=True):
             first = moments[0]
             probabilities = self._calibrated([moment.probabilities for moment in moments])
             answer = self._answer(probabilities, too_short or (SILENCE if first.is_silent else None))
@@ -218,7 +224,7 @@ class Classifier:
 
     def _mean(self, clip: Clip) -> tuple[Probabilities, int, bool]:
         """The mean probabilities, the number of windows they are of, and whether all of them are silent."""
-        means = [model.mean(clip) for model in self.models]
+        means = [model.mean(clip, self.profile) for model in self.models]
         silent = all(each.is_silent for each in means)
         mean = self._calibrated([each.probabilities for each in means])
         return mean, sum(each.n_windows for each in means), silent

@@ -74,6 +74,14 @@ def classify_command(
             help="For long files: a row for each window of a clip, or each step of a stream model, with its time.",
         ),
     ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="What `edgeemo enrol` learnt of the voice that is in all files.",
+            show_default=False,
+        ),
+    ] = None,
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
     ray: Annotated[
@@ -93,6 +101,7 @@ def classify_command(
     A file that cannot be read is named and counted, and the others are scored all the same; the exit code is then 1.
     """
     from edgeemo.classify import Classifier
+    from edgeemo.profile import read_profile
 
     if ray is not None and output is None:
         raise typer.BadParameter("needs --output, the folder for the Parquet files", param_hint="--ray")
@@ -103,7 +112,8 @@ def classify_command(
     if ray is not None and format_ is not None:
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
     names = model or [DEFAULT_MODEL]
-    classifier = Classifier(loaded(names, unsure_below=unsure_below, temperature=temperature))
+    learnt = None if profile is None else read_profile(profile)
+    classifier = Classifier(loaded(names, unsure_below=unsure_below, temperature=temperature), profile=learnt)
     if ray is not None and output is not None:
         _classify_archive(classifier, files, output, address=ray, timeline=timeline)
     else:

@@ -55,6 +55,16 @@ def evaluate_command(
             "emotion alike. 0: none.",
         ),
     ] = 500,
+    history: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Hear the clips of --robustness again after N others of the speaker; repeatable. For models that "
+            "learn what a voice usually sounds like.",
+            show_default=False,
+        ),
+    ] = None,
     no_voice: Annotated[
         Path | None,
         typer.Option(
@@ -88,6 +98,7 @@ def evaluate_command(
         output=output,
         heard_too=heard,
         n_robustness=robustness,
+        history=tuple(history or ()),
         no_voice=no_voice,
         plain=plain,
         n_jobs=jobs,

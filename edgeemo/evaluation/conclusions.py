@@ -31,6 +31,7 @@ from edgeemo.evaluation.results import (
     Coverage,
     Decision,
     Estimate,
+    History,
     ReliabilityBin,
     Robustness,
     Scores,
@@ -313,6 +314,18 @@ def robustness(group: str, condition: str, under: Answers, clean: Answers) -> Ro
         clean=before,
         change=difference(under, clean),
         unnamed=_share(~under.named),
+    )
+
+
+def history(n_utterances: int, after: Answers, first: Answers) -> History:
+    """What other utterances of the speaker are worth: both are of the same clips."""
+    return History(
+        n_utterances=n_utterances,
+        n_clips=len(after.named),
+        uar=_number(uar(after.counts())),
+        first=_number(uar(first.counts())),
+        change=difference(after, first),
+        arousal_auc=arousal_auc(after),
     )
 
 

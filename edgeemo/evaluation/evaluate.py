@@ -20,7 +20,7 @@ from edgeemo.errors import ModelError
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.answers import Answer, Journal
 from edgeemo.evaluation.degradations import Condition, conditions
-from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, hear_all, whole
+from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, after, hear_all, whole
 from edgeemo.evaluation.material import Material, gather
 from edgeemo.evaluation.measures import Indices
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_file, named_in_sound
@@ -43,6 +43,7 @@ class Plan:
         heard_too: judge by clips of speakers that trained a model or chose its epoch, too.
         n_robustness: clips that are heard under conditions and step by step, the same number of every corpus, speaker
             and emotion as far as there are; 0 for none.
+        history: numbers of other utterances of the speaker, after each of which those clips are heard again.
         no_voice: a folder of sounds without a voice, besides those that are made here.
         plain: a folder of ordinary speech.
         n_jobs: how many processes hear.
@@ -53,6 +54,7 @@ class Plan:
     output: Path
     heard_too: bool = False
     n_robustness: int = N_ROBUSTNESS_CLIPS
+    history: tuple[int, ...] = ()
     no_voice: Path | None = None
     plain: Path | None = None
     n_jobs: int = 1
@@ -73,6 +75,7 @@ def evaluate(models: Sequence[EmotionModel], plan: Plan, report: Report = lambda
     Raises:
         CorpusError: no clip is left to judge by.
         ModelError: the models differ in labels, or one is named twice.
+        ProfileError: there are clips to be heard after others, and no model learns anything of a voice.
         AudioError: a clip cannot be read.
         OutputError: the results cannot be written.
     """
@@ -110,6 +113,9 @@ class _Evaluation:
         self._digest, self._journals, self._plan, self._report = digest, journals, plan, report
         self._sample: Indices = material.sample(plan.n_robustness)
         self._conditions, self._not_measured = conditions() if len(self._sample) else ([], {})
+        self._learning = [k for k, m in enumerate(models) if any(s.lasting for s in m.metadata.states)]
+        if plan.history and not self._learning:
+            models[0].profile({}, n_utterances=0)  # says why not
         # Before the long work, so that a wrong folder is told at once; once for all models.
         self._no_voice_files = _with_digests(plan.no_voice)
         self._plain_files = _with_digests(plan.plain)
@@ -142,14 +148,16 @@ class _Evaluation:
     def _hear(self) -> None:
         """Have every clip heard that the journals do not know yet."""
         sampled = set(self._sample.tolist())
-        thorough = [STEPS, *(condition.name for condition in self._conditions)]
+        all_of_them = range(len(self._models))
+        thorough: dict[str, Sequence[int]] = dict.fromkeys(
+            [STEPS, *(c.name for c in self._conditions)], all_of_them
+        )
+        thorough |= {after(n): self._learning for n in self._plan.history}
         tasks = []
         for i, clip in enumerate(self._material.clips):
             wanted = {
-                name: tuple(
-                    k for k, journal in enumerate(self._journals) if (name, clip.sha256) not in journal
-                )
-                for name in [CLEAN, *(thorough if i in sampled else [])]
+                name: tuple(k for k in positions if (name, clip.sha256) not in self._journals[k])
+                for name, positions in ({CLEAN: all_of_them} | (thorough if i in sampled else {})).items()
             }
             if any(wanted.values()):
                 tasks.append(Task(clip, {name: positions for name, positions in wanted.items() if positions}))
@@ -184,6 +192,10 @@ class _Evaluation:
             heard=conclusions.seconds_heard(steps, part, step_s) if steps else (),
             decision=conclusions.decision(steps, step_s),
             robustness=tuple(self._robustness(position, condition, part) for condition in self._conditions),
+            history=tuple(
+                conclusions.history(n, self._answers(position, after(n), part.material), part)
+                for n in (self._plan.history if position in self._learning and len(self._sample) else ())
+            ),
             no_voice=self._no_voice(model, journal),
             plain=self._plain(model, journal),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import multiprocessing
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from edgeemo.corpora.manifest import Clip
 from edgeemo.evaluation.answers import Answer
 from edgeemo.evaluation.degradations import Random, Surroundings, conditions
 from edgeemo.model import EmotionModel, load, why_unlabelled
+from edgeemo.profile import Profile
 
 Audio = npt.NDArray[np.float32]
 
 CLEAN = "clean"
 STEPS = "steps"
+_AFTER = "after "
 _DIGITS = 6
 """Significant ones: a small probability may be raised by calibration."""
 _CHUNK = 8
@@ -36,7 +39,8 @@ class Task:
 
     Attributes:
         clip: which.
-        wanted: the positions of the models, by condition: `CLEAN`, `STEPS` or a `Condition`'s name.
+        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after` gives, or a `Condition`'s
+            name.
     """
 
     clip: Clip
@@ -47,12 +51,17 @@ Heard = tuple[int, str, Answer]
 """The position of the model, the condition, and what it answered."""
 
 
+def after(n_utterances: int) -> str:
+    """The condition under which so many other utterances of the speaker were heard before."""
+    return f"{_AFTER}{n_utterances}"
+
+
 class Hearer:
     """Hears clips with all models.
 
     Args:
         models: what hears.
-        others: clips that babble is made of.
+        others: clips that babble is made of, and what is heard of a speaker before.
     """
 
     def __init__(self, models: Sequence[EmotionModel], others: Sequence[Clip]) -> None:
@@ -60,6 +69,9 @@ class Hearer:
         self._others = others
         self._apply = {condition.name: condition.apply for condition in conditions()[0]}
         self._read = functools.lru_cache(maxsize=256)(read_audio)
+        self._of_speaker: dict[str, list[Clip]] = defaultdict(list)
+        for clip in others:
+            self._of_speaker[clip.speaker].append(clip)
 
     def hear(self, task: Task) -> list[Heard]:
         """Hear a clip.
@@ -75,16 +87,29 @@ class Hearer:
                 rate = model.sample_rate
                 if rate not in audio:
                     audio[rate] = self._under(condition, task.clip, rate)
-                answer = steps_of if condition == STEPS else whole
-                heard.append((position, condition, answer(model, audio[rate])))
+                heard.append((position, condition, self._answer(model, condition, task.clip, audio[rate])))
         return heard
+
+    def _answer(self, model: EmotionModel, condition: str, clip: Clip, audio: Audio) -> Answer:
+        if condition == STEPS:
+            return steps_of(model, audio)
+        if not condition.startswith(_AFTER):
+            return whole(model, audio)
+        before = self._before(clip, int(condition.removeprefix(_AFTER)))
+        profile = learnt_from(model, [self._read(other.path, model.sample_rate) for other in before])
+        return whole(model, audio, profile)
+
+    def _before(self, clip: Clip, n: int) -> list[Clip]:
+        """Other clips of the speaker, drawn by chance that depends on the clip alone."""
+        others = [other for other in self._of_speaker[clip.speaker] if other.sha256 != clip.sha256]
+        chosen = _random_of(f"{_AFTER}{clip.sha256}").permutation(len(others))[:n]
+        return [others[i] for i in chosen]
 
     def _under(self, condition: str, clip: Clip, rate: int) -> Audio:
         audio = self._read(clip.path, rate)
-        if condition in (CLEAN, STEPS):
+        if condition in (CLEAN, STEPS) or condition.startswith(_AFTER):
             return audio
-        digest = hashlib.sha256(f"{condition} {clip.sha256}".encode()).digest()
-        random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        random = _random_of(f"{condition} {clip.sha256}")
         others = functools.partial(self._other, clip.speaker, rate)
         return self._apply[condition](audio, Surroundings(rate, random, others))
 
@@ -97,15 +122,34 @@ class Hearer:
         return self._read(clip.path, rate)
 
 
-def whole(model: EmotionModel, audio: Audio) -> list[float] | None:
+def learnt_from(model: EmotionModel, utterances: Sequence[Audio]) -> Profile:
+    """What a model has learnt of a voice after utterances, each heard from start to end.
+
+    Args:
+        model: what hears; it learns.
+        utterances: mono float32 at its rate, shape `(n_samples,)` each.
+
+    Raises:
+        ProfileError: the model learns nothing of a voice.
+    """
+    size, stepper = model.metadata.step_samples, model.stepper()
+    for audio in utterances:
+        stepper.begin_utterance()
+        for start in range(0, len(audio) - size + 1, size):
+            stepper.step(audio[start : start + size])
+    return model.profile(stepper.learnt, n_utterances=len(utterances))
+
+
+def whole(model: EmotionModel, audio: Audio, profile: Profile | None = None) -> list[float] | None:
     """The mean probabilities of a whole clip, as the graph gives them; None where there is nothing to judge.
 
     Args:
         model: what hears.
         audio: mono float32 at its rate, shape `(n_samples,)`.
+        profile: what it has learnt before.
     """
     clip = WholeClip.of_samples(audio, model.sample_rate, model.sample_rate)
-    mean = model.mean(clip)
+    mean = model.mean(clip, profile)
     reason = why_unlabelled(clip, model.metadata.step_samples, is_silent=mean.is_silent)
     return None if reason is not None else _rounded(mean.probabilities)
 
@@ -165,6 +209,11 @@ def _start(paths: Sequence[Path], others: Sequence[Clip]) -> None:
 
 def _hear(task: Task) -> list[Heard]:
     return _hearer.hear(task)
+
+
+def _random_of(seed: str) -> Random:
+    """Chance that depends on a text alone."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
 
 
 def _rounded(probabilities: npt.NDArray[np.floating]) -> list[float]:

@@ -191,6 +191,27 @@ class Robustness(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class History(Record):
+    """What is recognised after other utterances of the speaker, beside the same clips heard as the first.
+
+    Attributes:
+        n_utterances: how many were heard before each clip, or all that the speaker has.
+        n_clips: how many are judged.
+        uar: after these.
+        first: UAR of the same clips heard first.
+        change: the difference, and its interval.
+        arousal_auc: after these.
+    """
+
+    n_utterances: int
+    n_clips: int
+    uar: float
+    first: float
+    change: Estimate
+    arousal_auc: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoVoice(Record):
     """What the live loop says where nobody speaks.
 
@@ -241,6 +262,7 @@ class ModelResult(Record):
         heard: by seconds.
         decision: None where no clip has two steps.
         robustness: by condition.
+        history: by number of utterances heard before; of models that learn what a voice usually sounds like.
         no_voice: by sound.
         plain: None without `--plain`.
     """
@@ -260,6 +282,7 @@ class ModelResult(Record):
     heard: tuple[SecondsHeard, ...]
     decision: Decision | None
     robustness: tuple[Robustness, ...]
+    history: tuple[History, ...] = ()
     no_voice: tuple[NoVoice, ...]
     plain: PlainSpeech | None
 

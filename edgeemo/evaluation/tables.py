@@ -147,6 +147,22 @@ def tables(evaluation: Evaluation) -> list[Table]:
             ("robustness",),
         ),
         Table(
+            "After other utterances of the speaker",
+            f"UAR in percent, its change against the same clips heard first, and arousal AUC. {interval}",
+            [
+                {
+                    "model": m.name,
+                    "utterances": str(row.n_utterances),
+                    "clips": str(row.n_clips),
+                    "UAR": f"{100 * row.uar:.1f}",
+                    "change": _points(row.change),
+                    "arousal AUC": _fraction(row.arousal_auc),
+                }
+                for m in models
+                for row in m.history
+            ],
+        ),
+        Table(
             "No voice",
             "Percent of the live loop's steps that name an emotion where nobody speaks.",
             [
