@@ -110,10 +110,12 @@ def reason(error: Exception) -> str:
 def check_graph(
     session: ort.InferenceSession,
     path: Path,
-    inputs: Iterable[tuple[str, tuple[int, ...]]],
-    outputs: Iterable[tuple[str, tuple[int, ...]]],
+    inputs: Iterable[tuple[str, tuple[int | str, ...]]],
+    outputs: Iterable[tuple[str, tuple[int | str, ...]]],
 ) -> None:
     """Check names and shapes of a graph's inputs and outputs, all float32, against its metadata.
+
+    A dimension that is open has a name instead of a number.
 
     Raises:
         ModelError: they differ.

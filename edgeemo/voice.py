@@ -1,0 +1,162 @@
+"""Whether somebody speaks, every 32 ms: Silero's voice detector, in a graph of this project's own.
+
+The graph is `silero/voice.onnx`, a plain file that a browser or a program in C runs as well: audio and four states
+in, one probability per chunk and the states' next values out. `edgeemo.workstation.voice` makes it, and says how.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from edgeemo.audio import Resampler, as_float32
+from edgeemo.errors import ModelError
+from edgeemo.metadata import State
+from edgeemo.records import Record
+from edgeemo.session import check_graph, open_session, read_model_file, session_options
+
+Audio = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float32]
+
+SAMPLE_RATE = 16000
+"""Hz, of what the network hears."""
+CHUNK_SAMPLES = 512
+"""What one probability is of: 32 ms."""
+VOICE_PATH = Path(__file__).resolve().parent / "silero" / "voice.onnx"
+
+KIND = "voice"
+FORMAT = 1
+_MAX_CHUNKS = 256
+"""In one run: 8 s, for which the network needs 10 MB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceSource(Record):
+    """Where the weights are from.
+
+    Attributes:
+        package: on PyPI.
+        version: of it.
+        file: in its wheel.
+        sha256: of that file.
+    """
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceMetadata(Record):
+    """The JSON in a voice detector's file.
+
+    Attributes:
+        format: version of this structure.
+        kind: `"voice"`: no model of emotions.
+        sample_rate: Hz.
+        chunk_samples: what one probability is of; `audio` holds a whole number of chunks.
+        states: graph inputs that are the graph's outputs of the run before; zeros at the start.
+        licence: of the weights.
+        source: where they are from.
+    """
+
+    format: int = FORMAT
+    kind: str = KIND
+    sample_rate: int
+    chunk_samples: int
+    states: tuple[State, ...]
+    licence: str
+    source: VoiceSource
+
+
+class VoiceDetector:
+    """Finds voices in a stream. No thread and no clock: whoever has audio pushes it.
+
+    Neither the level of the audio nor a constant offset matters: the graph takes each chunk's mean away, and scales
+    it by the loudest chunk of the last second. A peak below -60 dBFS counts as that, so that silence stays quiet.
+
+    Any number of detectors, in any threads, share one network; each of them belongs to one thread at a time.
+
+    Args:
+        sample_rate: of what is pushed, in Hz.
+
+    Raises:
+        AudioError: it is not positive.
+        ModelError: the network's file is damaged.
+    """
+
+    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
+        self._resampler = Resampler(sample_rate, SAMPLE_RATE)
+        self._session, self._metadata = _network()
+        self._waiting: Audio
+        self.reset()
+
+    def push(self, audio: Audio) -> Probabilities:
+        """Take new audio, and hear the chunks that it completes.
+
+        Args:
+            audio: mono float32 in [-1, 1], shape `(n_samples,)`, of any length.
+
+        Returns:
+            for each of these chunks the probability that it holds a voice, float32, shape `(n_chunks,)`. They do not
+            depend on how the stream is cut.
+
+        Raises:
+            AudioError: another type or shape, or a sample that is NaN or infinite; the stream is as before.
+        """
+        waiting = np.concatenate([self._waiting, self._resampler.push(as_float32(audio))])
+        n_whole = len(waiting) - len(waiting) % CHUNK_SAMPLES
+        self._waiting = waiting[n_whole:].copy()  # not a view, which would keep all of it
+        longest = _MAX_CHUNKS * CHUNK_SAMPLES
+        runs = [self._run(waiting[at : min(at + longest, n_whole)]) for at in range(0, n_whole, longest)]
+        return np.concatenate([np.zeros(0, np.float32), *runs])
+
+    def reset(self) -> None:
+        """Forget the stream: the next sample is the first, after silence."""
+        self._resampler.reset()
+        self._waiting = np.zeros(0, np.float32)
+        self._states = {s.name: np.zeros(s.shape, np.float32) for s in self._metadata.states}
+
+    def _run(self, audio: Audio) -> Probabilities:
+        states = self._metadata.states
+        voice, *following = self._session.run(
+            ["voice", *(s.next_name for s in states)], {"audio": audio[np.newaxis], **self._states}
+        )
+        self._states = {s.name: value for s, value in zip(states, following, strict=True)}
+        probabilities: Probabilities = voice[0]
+        return probabilities
+
+
+@functools.lru_cache(maxsize=1)
+def _network() -> tuple[ort.InferenceSession, VoiceMetadata]:
+    """The network, loaded once per process.
+
+    Raises:
+        ModelError: its file is missing or damaged, or is another than this version reads.
+    """
+    file = read_model_file(VOICE_PATH)
+    try:
+        metadata = VoiceMetadata.from_dict(json.loads(file.metadata))
+    except ValueError as error:
+        raise ModelError(f"{file.path}: its metadata is damaged ({error}); install edgeemo again") from error
+    found = (metadata.kind, metadata.format, metadata.sample_rate, metadata.chunk_samples)
+    expected = (KIND, FORMAT, SAMPLE_RATE, CHUNK_SAMPLES)
+    if found != expected:
+        raise ModelError(
+            f"{file.path}: kind, format, rate and chunk are {found}, expected {expected}; install edgeemo again"
+        )
+    session = open_session(file, session_options())
+    check_graph(
+        session,
+        file.path,
+        inputs=[("audio", (1, "n_samples")), *((s.name, s.shape) for s in metadata.states)],
+        outputs=[("voice", (1, "n_chunks")), *((s.next_name, s.shape) for s in metadata.states)],
+    )
+    return session, metadata
