@@ -47,6 +47,7 @@ class Judgement(Record):
             less.
         unsure_below: the most probable label is named only if its calibrated probability is at least this: from 0,
             which is always, to below 1.
+        needs_voice: nothing is judged where nobody speaks, by the voice detector; else any sound is judged.
         arousal: 1 for agitated labels, 0 for calm ones; labels that are neither are absent.
 
     Raises:
@@ -62,6 +63,7 @@ class Judgement(Record):
 
     temperature: float = 1.0
     unsure_below: float = 0.0
+    needs_voice: bool = True
     arousal: dict[str, float] = field(hash=False)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.answer import Answer
-from edgeemo.clip import SILENCE, Clip
+from edgeemo.clip import Clip
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.model import EmotionModel, Score, why_unlabelled
 from edgeemo.profile import Profile
@@ -184,8 +184,8 @@ class Classifier:
             AudioError: it cannot be read, or holds no audio.
         """
         clip = Clip.of_file(path, self.sample_rate)
-        probabilities, n_windows, silent = self._mean(clip)
-        reason = why_unlabelled(clip, self._step_samples, is_silent=silent)
+        probabilities, n_windows, reason = self._mean(clip)
+        reason = why_unlabelled(clip, self._step_samples, reason)
         answer = self._answer(probabilities, reason)
         return ClipScore(**vars(answer), path=path, duration_s=clip.duration_s, n_windows=n_windows)
 
@@ -204,11 +204,11 @@ class Classifier:
                 f"{len(self.models)} models that differ in mode, window or step; expected the same for a timeline"
             )
         clip = Clip.of_file(path, self.sample_rate)
-        too_short = why_unlabelled(clip, self._step_samples, is_silent=False)
+        too_short = why_unlabelled(clip, self._step_samples, None)
         for moments in zip(*(model.moments(clip, self.profile) for model in self.models), strict=True):
             first = moments[0]
             probabilities = self._calibrated([moment.probabilities for moment in moments])
-            answer = self._answer(probabilities, too_short or (SILENCE if first.is_silent else None))
+            answer = self._answer(probabilities, too_short or first.reason)
             start_s, end_s = first.start / self.sample_rate, first.end / self.sample_rate
             yield ClipMoment(**vars(answer), path=path, start_s=start_s, end_s=end_s)
 
@@ -222,12 +222,12 @@ class Classifier:
         for path in paths:
             yield from _or_failure(path, self.timeline, TimelineFailure)
 
-    def _mean(self, clip: Clip) -> tuple[Probabilities, int, bool]:
-        """The mean probabilities, the number of windows they are of, and whether all of them are silent."""
+    def _mean(self, clip: Clip) -> tuple[Probabilities, int, str | None]:
+        """The mean probabilities, the number of windows they are of, and why there is nothing to judge in them."""
         means = [model.mean(clip, self.profile) for model in self.models]
-        silent = all(each.is_silent for each in means)
+        reasons = {each.reason for each in means}
         mean = self._calibrated([each.probabilities for each in means])
-        return mean, sum(each.n_windows for each in means), silent
+        return mean, sum(each.n_windows for each in means), None if None in reasons else means[0].reason
 
     def _calibrated(self, of_models: Sequence[Probabilities]) -> Probabilities:
         """The mean of what each model gives, calibrated by its own temperature."""

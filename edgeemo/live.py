@@ -18,12 +18,10 @@ from edgeemo.audio import Resampler, as_float32
 from edgeemo.model import EmotionModel
 from edgeemo.profile import Profile
 from edgeemo.sources import Source
-from edgeemo.utterances import UtteranceDetector
+from edgeemo.utterances import QUIET, UtteranceDetector
+from edgeemo.voice import NO_SPEECH, SpeechDetector
 
 Audio = npt.NDArray[np.float32]
-
-QUIET = "quiet"
-"""The reason why nothing is judged in a pause."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +32,12 @@ class Step(Answer):
         time_s: where in the stream the step ends, counted in samples and so independent of any clock; audio that
             the source dropped is not counted.
         utterance: number of the utterance that the step belongs to, counting the pause after it: 0 before the first,
-            then 1 and so on. `edgeemo.utterances` has the rule.
-        paused: True if nothing has risen above the background for the length of a pause, or nothing has yet.
+            then 1 and so on. `edgeemo.voice` has the rule, for models that judge any sound `edgeemo.utterances`.
+        paused: True where nobody speaks: for the length of a pause, or not yet.
         label: the most probable emotion; None where none is named.
-        reason: why there is no label: `quiet` in a pause; `unsure`, where none is probable enough.
-        probabilities, arousal: as in `Answer`.
+        reason: why there is no label: `no speech` (of models that judge any sound: `quiet`) in a pause; `unsure`,
+            where none is probable enough.
+        probabilities, arousal: as in `Answer`; no probabilities where nobody speaks, since the model does not run.
         resample_ms: time spent resampling since the step before.
         model_ms: time spent in the model, including the front end and the search for utterances.
     """
@@ -89,7 +88,8 @@ class Listener:
         self._stepper = model.stepper(profile)
         self._learnt = self._stepper.learnt if profile else None
         self._n_utterances_before = profile.n_utterances if profile else 0
-        self._utterances = UtteranceDetector(self._sample_rate)
+        self._gated = model.judgement.needs_voice
+        self._utterances = (SpeechDetector if self._gated else UtteranceDetector)(self._sample_rate)
         self._pending: Audio = np.zeros(metadata.step_samples, np.float32)
         self.reset()
 
@@ -169,13 +169,18 @@ class Listener:
         if self._utterances.push(audio):
             self._n_utterances += 1
             self._stepper.begin_utterance()
-        probabilities = self._stepper.step(audio)
+        paused = self._utterances.paused
+        if paused and self._gated:
+            self._stepper.skip(audio)
+            answer = Answer(label=None, reason=NO_SPEECH, probabilities={}, arousal=None)
+        else:
+            probabilities = self._stepper.step(audio)
+            answer = self.model.answer(probabilities, reason=QUIET if paused else None)
         model_s = time.perf_counter() - start_s
         resample_s, self._resample_s = self._resample_s, 0.0
         self._n_steps += 1
-        paused = self._utterances.paused
         return Step(
-            **vars(self.model.answer(probabilities, reason=QUIET if paused else None)),
+            **vars(answer),
             time_s=self._n_steps * len(audio) / self._sample_rate,
             utterance=self._n_utterances,
             paused=paused,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,17 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edgeemo.answer import Answer, Judgement
-from edgeemo.clip import Clip
+from edgeemo.clip import SILENCE, Clip
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.metadata import ImageMetadata, Metadata
 from edgeemo.places import model_path
 from edgeemo.profile import Profile
 from edgeemo.session import ModelFile, check_graph, open_session, read_model_file, session_options
+from edgeemo.speech import Speech
 from edgeemo.stepper import Learnt, States, Stepper, stepper
 from edgeemo.trial import try_silence
 from edgeemo.utterances import is_silent
+from edgeemo.voice import NO_SPEECH
 from edgeemo.windows import preceded_by_silence, step_bounds, stretches, window_bounds
 
 Audio = npt.NDArray[np.float32]
@@ -63,13 +66,14 @@ class Model(Protocol):
 class Score(Answer):
     """What a model says of a whole clip: an `Answer`, and what it is of.
 
-    It judges the mean of the probabilities over the clip's windows, or over the steps of a stream graph. The mean is
-    taken first, and then calibrated.
+    It judges the mean of the probabilities over the clip's windows, or over the steps of a stream graph; those
+    without speech are left out where there are others. The mean is taken first, and then calibrated.
 
     Attributes:
         label: the most probable emotion; None where none is named.
-        reason: why there is no label: `unsure`, where none is probable enough; `silence`, where nothing is louder
-            than -60 dB; `the channels cancel in their mean`; or `shorter than a step of 0.16 s`.
+        reason: why there is no label: `unsure`, where none is probable enough; `no speech`, where nobody speaks;
+            `silence`, where nothing is louder than -60 dB; `the channels cancel in their mean`; or `shorter than a
+            step of 0.16 s`.
         probabilities, arousal: as in `Answer`.
         duration_s: seconds of audio in the clip.
         n_windows: how many windows or steps the mean is over.
@@ -86,29 +90,30 @@ class Moment:
     Attributes:
         start: first sample of the window or step, in the clip.
         end: the sample after its last.
-        is_silent: whether nothing is louder than -60 dB in it, or in the window's length that ends with a step.
+        reason: why there is nothing to judge in it, or in the window's length that ends with a step: `silence`, where
+            nothing is louder than -60 dB, or `no speech`; None where there is.
         probabilities: shape `(n_labels,)`, summing to 1; as the graph gives them, neither calibrated nor judged.
     """
 
     start: int
     end: int
-    is_silent: bool
+    reason: str | None
     probabilities: Probabilities
 
 
 @dataclass(frozen=True, eq=False)
 class Mean:
-    """The mean over the moments of a clip.
+    """The mean over the moments of a clip that have something to judge, or over all if none has.
 
     Attributes:
         probabilities: shape `(n_labels,)`, summing to 1; neither calibrated nor judged.
         n_windows: how many moments it is over.
-        is_silent: whether all of them are.
+        reason: why there is nothing to judge in any of them; None where there is.
     """
 
     probabilities: Probabilities
     n_windows: int
-    is_silent: bool
+    reason: str | None
 
 
 class EmotionModel:
@@ -212,7 +217,7 @@ class EmotionModel:
                 raise AudioError("audio without its rate; give sample_rate, in Hz")
             clip = Clip.of_samples(audio, sample_rate, self.sample_rate)
         mean = self.mean(clip, profile)
-        reason = why_unlabelled(clip, self.metadata.step_samples, is_silent=mean.is_silent)
+        reason = why_unlabelled(clip, self.metadata.step_samples, mean.reason)
         answer = self.answer(mean.probabilities, reason=reason)
         return Score(**vars(answer), duration_s=clip.duration_s, n_windows=mean.n_windows)
 
@@ -237,16 +242,16 @@ class EmotionModel:
             AudioError: the clip's file cannot be read a second time.
             ProfileError: as `classify`.
         """
-        total, n_windows, silent = (
-            np.zeros(len(self.labels)),
-            0,
-            True,
-        )  # in double precision; no moment is kept
+        # In double precision; no moment is kept.
+        total: dict[str | None, npt.NDArray[np.float64]] = {}
+        n: Counter[str | None] = Counter()
         for moment in self.moments(clip, profile):
-            total += moment.probabilities
-            n_windows += 1
-            silent = silent and moment.is_silent
-        return Mean((total / n_windows).astype(np.float32), n_windows, silent)
+            total[moment.reason] = total.get(moment.reason, np.zeros(len(self.labels))) + moment.probabilities
+            n[moment.reason] += 1
+        if None in n:
+            return Mean((total[None] / n[None]).astype(np.float32), n[None], None)
+        reason = NO_SPEECH if NO_SPEECH in n else SILENCE
+        return Mean((np.sum(list(total.values()), axis=0) / n.total()).astype(np.float32), n.total(), reason)
 
     def moments(self, clip: Clip, profile: Profile | None = None) -> Iterator[Moment]:
         """The windows or steps by which a clip is scored (see `classify`), one after the other; at least one.
@@ -324,14 +329,14 @@ class EmotionModel:
         )
 
     def _windows(self, clip: Clip) -> Iterator[Moment]:
-        window_samples = self.metadata.window_samples
+        window_samples, speech = self.metadata.window_samples, self._speech(clip)
         bounds = window_bounds(clip.n_samples, window_samples)
         for (start, end), window in stretches(clip.blocks(), bounds):
-            silent = is_silent(window, self.sample_rate)
-            yield Moment(start, end, silent, self.predict(preceded_by_silence(window, window_samples)))
+            reason = SILENCE if is_silent(window, self.sample_rate) else speech.why_not(start, end)
+            yield Moment(start, end, reason, self.predict(preceded_by_silence(window, window_samples)))
 
     def _steps(self, clip: Clip, steps: Stepper) -> Iterator[Moment]:
-        window_samples = self.metadata.window_samples
+        window_samples, speech = self.metadata.window_samples, self._speech(clip)
         first_scored_end = min(window_samples, clip.n_samples)
         n_silent = 0  # samples that the silence so far has lasted
         bounds = step_bounds(clip.n_samples, self.metadata.step_samples)
@@ -339,7 +344,12 @@ class EmotionModel:
             n_silent = n_silent + len(step) if is_silent(step, self.sample_rate) else 0
             probabilities = steps.step(preceded_by_silence(step, self.metadata.step_samples))
             if end >= first_scored_end:
-                yield Moment(start, end, n_silent >= min(window_samples, end), probabilities)
+                silent = n_silent >= min(window_samples, end)
+                reason = SILENCE if silent else speech.why_not(end - window_samples, end)
+                yield Moment(start, end, reason, probabilities)
+
+    def _speech(self, clip: Clip) -> Speech:
+        return Speech.of(clip) if self.judgement.needs_voice else Speech.everywhere()
 
     def _checked(self) -> States:
         """Validation at load, never at the first inference; the states after one window of silence."""
@@ -366,17 +376,17 @@ class EmotionModel:
         )
 
 
-def why_unlabelled(clip: Clip, step_samples: int, *, is_silent: bool) -> str | None:
+def why_unlabelled(clip: Clip, step_samples: int, reason: str | None) -> str | None:
     """Why there is nothing to judge in a clip; None where there is.
 
     Args:
         clip: the clip.
         step_samples: the step of the model, at the clip's rate: nothing shorter has an emotion to be heard.
-        is_silent: whether all moments of the clip are.
+        reason: that of all its moments.
     """
     if clip.n_samples < step_samples:
         return f"shorter than a step of {step_samples / clip.sample_rate:g} s"
-    return clip.why_silent() if is_silent else None
+    return clip.why_silent() if reason == SILENCE else reason
 
 
 def load(model: Path | str, *, n_threads: int = 1, judgement: Judgement | None = None) -> EmotionModel:

@@ -6,6 +6,8 @@ carries its states. To the caller they are the same.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -18,6 +20,8 @@ from edgeemo.metadata import Metadata
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 States = Sequence[npt.NDArray[np.float32]]
+ONSET_S = 0.256
+"""How long somebody may have spoken before it is known: what `edgeemo.voice` takes to be sure."""
 Learnt = Mapping[str, npt.NDArray[np.float32]]
 """Lasting states by name."""
 
@@ -39,8 +43,19 @@ class Stepper(Protocol):
         """
         ...
 
+    def skip(self, audio: Audio) -> None:
+        """Let a step of the stream pass in which there is nothing to judge: it costs no inference.
+
+        Args:
+            audio: as `step`.
+        """
+        ...
+
     def begin_utterance(self) -> None:
-        """Forget the utterance before the next step, but not what was learnt of the microphone and the voice."""
+        """Forget the utterance before the next step, but not what was learnt of the microphone and the voice.
+
+        The last steps that were skipped, `ONSET_S` of them, are its beginning: a voice is known by then only.
+        """
         ...
 
     def reset(self, learnt: Learnt | None = None) -> None:
@@ -86,12 +101,15 @@ class WindowStepper:
     def step(self, audio: Audio) -> Probabilities:
         """Take the next step of the stream; see `Stepper.step`."""
         _check_shape(audio, self._step_samples)
-        window = self._window[0]
-        window[: -self._step_samples] = window[self._step_samples :]
-        window[-self._step_samples :] = audio
+        self._shift(audio)
         (probabilities,) = self._session.run(None, {"audio": self._window})
         result: Probabilities = probabilities[0]
         return result
+
+    def skip(self, audio: Audio) -> None:
+        """Let a step of the stream pass; see `Stepper.skip`."""
+        _check_shape(audio, self._step_samples)
+        self._shift(audio)
 
     def begin_utterance(self) -> None:
         """Nothing: the window passes, and the utterance before with it."""
@@ -105,6 +123,11 @@ class WindowStepper:
     def learnt(self) -> Learnt:
         """Nothing."""
         return {}
+
+    def _shift(self, audio: Audio) -> None:
+        window = self._window[0]
+        window[: -self._step_samples] = window[self._step_samples :]
+        window[-self._step_samples :] = audio
 
 
 class StreamStepper:
@@ -132,6 +155,7 @@ class StreamStepper:
         self._bindings = tuple(self._bound(metadata, source) for source in range(2))
         self._silent_states = silent_states
         self._states = metadata.states
+        self._skipped: deque[Audio] = deque(maxlen=math.ceil(ONSET_S / metadata.step_s))
         self._turn = 0  # the binding of the next step, and the buffers that it reads
         self.reset()
 
@@ -143,6 +167,10 @@ class StreamStepper:
     def step(self, audio: Audio) -> Probabilities:
         """Take the next step of the stream; see `Stepper.step`."""
         _check_shape(audio, self._audio.shape[1])
+        self._skipped.clear()
+        return self._step(audio)
+
+    def _step(self, audio: Audio) -> Probabilities:
         self._audio[0] = audio
         self._session.run_with_iobinding(self._bindings[self._turn])
         self._turn = 1 - self._turn
@@ -154,10 +182,19 @@ class StreamStepper:
         for i, silent in enumerate(self._silent_states):
             if not self._states[i].lasting:
                 self._buffers[self._turn][i][...] = silent
+        for audio in self._skipped:
+            self._step(audio)
+        self._skipped.clear()
+
+    def skip(self, audio: Audio) -> None:
+        """Let a step of the stream pass; see `Stepper.skip`."""
+        _check_shape(audio, self._audio.shape[1])
+        self._skipped.append(audio.copy())
 
     def reset(self, learnt: Learnt | None = None) -> None:
         """Forget the stream: what precedes the next step is one window of silence; see `Stepper.reset`."""
         self._turn = 0  # from the same buffers each time: the same bits each time
+        self._skipped.clear()
         start = learnt or {}
         for i, silent in enumerate(self._silent_states):
             self._buffers[self._turn][i][...] = start.get(self._states[i].name, silent)

@@ -1,7 +1,7 @@
-"""Where utterances begin in a stream, by its level alone.
+"""Where utterances begin in a stream, by its level alone: for models that are to judge any sound.
 
-This is not a voice detector: a slammed door is an utterance too. It says when the sound before is over, so that a
-model that carries state can forget it.
+This is not a voice detector (that is `edgeemo.voice`): a slammed door is an utterance too. It says when the sound
+before is over, so that a model that carries state can forget it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ Audio = npt.NDArray[np.float32]
 PAUSE_S = 0.64
 MARGIN_DB = 6.0
 MINIMUM_DB = -60.0
+QUIET = "quiet"
+"""The reason why nothing is judged in a pause."""
 RISE_DB_PER_S = 3.0
 
 _PIECE_S = 0.16  # a step of the shipped models

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,14 @@ SAMPLE_RATE = 16000
 CHUNK_SAMPLES = 512
 """What one probability is of: 32 ms."""
 VOICE_PATH = Path(__file__).resolve().parent / "silero" / "voice.onnx"
+
+VOICED = 0.5
+RECENT_CHUNKS = 8
+LEAST_VOICED = 6
+HANG_CHUNKS = 20
+"""0.64 s: what a pause within an utterance may last."""
+NO_SPEECH = "no speech"
+"""The reason why nothing is judged where nobody speaks."""
 
 KIND = "voice"
 FORMAT = 1
@@ -132,6 +141,65 @@ class VoiceDetector:
         self._states = {s.name: value for s, value in zip(states, following, strict=True)}
         probabilities: Probabilities = voice[0]
         return probabilities
+
+
+class SpeechDetector:
+    """Finds the utterances of a stream by the voice in it.
+
+    The rule: somebody speaks once `LEAST_VOICED` of the last `RECENT_CHUNKS` chunks hold a voice with a probability
+    of `VOICED` or more, and for `HANG_CHUNKS` chunks after such a moment. An utterance begins where somebody speaks
+    and nobody did before. A single voiced chunk, as in a slammed door or a cough, is not enough: a syllable is.
+
+    Args:
+        sample_rate: of what is pushed, in Hz.
+    """
+
+    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
+        self._voice = VoiceDetector(sample_rate)
+        self._hang: int
+        self.reset()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nobody speaks, as far as has been heard."""
+        return self._hang == 0
+
+    def push(self, audio: Audio) -> bool:
+        """Take new audio; whether an utterance begins in it.
+
+        Args:
+            audio: as `VoiceDetector.push`.
+
+        Raises:
+            AudioError: as `VoiceDetector.push`.
+        """
+        before, begins = not self.paused, False
+        for speaks in self.follow(audio):
+            begins = begins or (speaks and not before)
+            before = speaks
+        return begins
+
+    def follow(self, audio: Audio) -> list[bool]:
+        """Take new audio; for each chunk that it completes, whether somebody speaks once that is heard.
+
+        Args:
+            audio: as `VoiceDetector.push`.
+
+        Raises:
+            AudioError: as `VoiceDetector.push`.
+        """
+        found = []
+        for probability in self._voice.push(audio).tolist():
+            self._recent.append(probability >= VOICED)
+            self._hang = HANG_CHUNKS if sum(self._recent) >= LEAST_VOICED else max(self._hang - 1, 0)
+            found.append(self._hang > 0)
+        return found
+
+    def reset(self) -> None:
+        """Forget the stream: the next sample is the first."""
+        self._voice.reset()
+        self._recent: deque[bool] = deque(maxlen=RECENT_CHUNKS)
+        self._hang = 0
 
 
 @functools.lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.extras import extras
-from edgeemo.cli.judgement import Temperature, UnsureBelow, loaded
+from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.cli.tables import stderr_console, stdout_console
 from edgeemo.errors import AudioError
@@ -84,6 +84,7 @@ def classify_command(
     ] = None,
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
+    any_sound: AnySound = False,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +114,9 @@ def classify_command(
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
     names = model or [DEFAULT_MODEL]
     learnt = None if profile is None else read_profile(profile)
-    classifier = Classifier(loaded(names, unsure_below=unsure_below, temperature=temperature), profile=learnt)
+    classifier = Classifier(
+        loaded(names, unsure_below=unsure_below, temperature=temperature, any_sound=any_sound), profile=learnt
+    )
     if ray is not None and output is not None:
         _classify_archive(classifier, files, output, address=ray, timeline=timeline)
     else:

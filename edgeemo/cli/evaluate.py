@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from edgeemo.cli.judgement import Temperature, UnsureBelow, loaded
+from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
 
@@ -78,6 +78,7 @@ def evaluate_command(
     ] = None,
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
+    any_sound: AnySound = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, max=1024, help="Processes that hear clips.")
     ] = 1,
@@ -92,7 +93,7 @@ def evaluate_command(
     from edgeemo.evaluation.tables import notes, tables
     from edgeemo.files import write_text
 
-    models = loaded(model, unsure_below=unsure_below, temperature=temperature)
+    models = loaded(model, unsure_below=unsure_below, temperature=temperature, any_sound=any_sound)
     plan = Plan(
         data=data,
         output=output,

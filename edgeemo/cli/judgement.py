@@ -29,10 +29,14 @@ Temperature = Annotated[
         show_default=False,
     ),
 ]
+AnySound = Annotated[
+    bool,
+    typer.Option("--any-sound", help="Judge any sound, also where nobody speaks."),
+]
 
 
 def loaded(
-    names: Sequence[str], *, unsure_below: float | None, temperature: float | None
+    names: Sequence[str], *, unsure_below: float | None, temperature: float | None, any_sound: bool
 ) -> list[EmotionModel]:
     """Load models, and have them judged as the options say.
 
@@ -45,6 +49,8 @@ def loaded(
     models = [edgeemo.load(name) for name in names]
     options = {"unsure_below": unsure_below, "temperature": temperature}
     given = {name: value for name, value in options.items() if value is not None}
+    if any_sound:
+        given["needs_voice"] = False
     for model in models:
         try:
             model.judgement = dataclasses.replace(model.judgement, **given)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeemo.cli.judgement import Temperature, UnsureBelow, loaded
+from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
@@ -59,6 +59,7 @@ def listen_command(
     ] = None,
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
+    any_sound: AnySound = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, for other programs.")
     ] = False,
@@ -67,12 +68,13 @@ def listen_command(
     """Listen to a microphone (or a file, in real time) and show the emotion in the voice, step by step.
 
     Ctrl-C ends it with a summary. Piped or redirected, it prints a line for each new label and one for each second.
-    It shows no label once nothing has been louder than the background for 0.64 s, or where none is probable enough.
+    It shows no label where nobody speaks, or where none is probable enough.
     """
     if show_devices:
         if (
             sample
             or fast
+            or any_sound
             or any(
                 value is not None
                 for value in (file, device, seconds, profile, baseline, unsure_below, temperature)
@@ -96,7 +98,7 @@ def listen_command(
     import edgeemo
     from edgeemo.statistics import LoopStatistics
 
-    [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature)
+    [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature, any_sound=any_sound)
     kept = None if baseline is None else _Baseline(baseline)
     start = profile if baseline is None or not baseline.is_file() else baseline
     learnt = None if start is None else edgeemo.read_profile(start)

@@ -150,7 +150,7 @@ def whole(model: EmotionModel, audio: Audio, profile: Profile | None = None) -> 
     """
     clip = WholeClip.of_samples(audio, model.sample_rate, model.sample_rate)
     mean = model.mean(clip, profile)
-    reason = why_unlabelled(clip, model.metadata.step_samples, is_silent=mean.is_silent)
+    reason = why_unlabelled(clip, model.metadata.step_samples, mean.reason)
     return None if reason is not None else _rounded(mean.probabilities)
 
 

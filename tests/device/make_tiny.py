@@ -7,12 +7,14 @@ A real front end, a small LSTM and random weights: its labels mean nothing, its 
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
 
+from edgeemo.answer import Judgement
 from edgeemo.metadata import Features, Mode
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.export.file import export
@@ -27,6 +29,11 @@ def main() -> None:
     make_audio()
     make_learning()
     make_image()
+
+
+def any_sound(labels: tuple[str, ...]) -> Judgement:
+    """Tests are of noises too."""
+    return dataclasses.replace(Judgement.of(labels), needs_voice=False)
 
 
 def make_audio(folder: Path = FOLDER) -> None:
@@ -49,7 +56,9 @@ def make_audio(folder: Path = FOLDER) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     model = keras.Model(features, x, name="tiny")
     for mode, name in ((Mode.WINDOW, "tiny.onnx"), (Mode.STREAM, "tiny.stream.onnx")):
-        export(model, recipe, folder / name, mode=mode, clips=[noise], labels=LABELS)
+        export(
+            model, recipe, folder / name, mode=mode, clips=[noise], labels=LABELS, judgement=any_sound(LABELS)
+        )
 
 
 def make_learning(folder: Path = FOLDER) -> None:
@@ -79,7 +88,15 @@ def make_learning(folder: Path = FOLDER) -> None:
         kernel = model.get_layer(name).kernel
         kernel.assign(np.random.default_rng(2).normal(0, 2, kernel.shape))
     noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
-    export(model, recipe, folder / "tiny.learning.onnx", mode=Mode.STREAM, clips=[noise], labels=labels)
+    export(
+        model,
+        recipe,
+        folder / "tiny.learning.onnx",
+        mode=Mode.STREAM,
+        clips=[noise],
+        labels=labels,
+        judgement=any_sound(labels),
+    )
 
 
 def make_image(folder: Path = FOLDER) -> None:
