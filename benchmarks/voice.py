@@ -35,6 +35,7 @@ from edgeemo.voice import CHUNK_SAMPLES, SAMPLE_RATE, VoiceDetector
 RESULTS = Path(__file__).parent / "results"
 MODEL = "cnn_lstm.stream.int8"
 LONGEST_S = 60
+ALL = 1000
 
 NOISES = {
     "100 sounds that are no speech": "noises/Nonspeech",
@@ -68,14 +69,16 @@ def main() -> None:
     """Hear, time, write."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--clips", type=int, default=100, help="of each kind, evenly from all of them")
+    parser.add_argument(
+        "--clips", type=int, default=100, help="of each kind of speech, evenly from all of them"
+    )
     parser.add_argument("--steps", type=int, default=1000, help="timed steps")
     arguments = parser.parse_args()
     clips = partial(sampled, arguments.data, n=arguments.clips)
     made = {name: [make(LONGEST_S * SAMPLE_RATE, SAMPLE_RATE)] for name, make in SOUNDS.items()}
     made["a constant of 0.1"] = [np.full(LONGEST_S * SAMPLE_RATE, 0.1, np.float32)]
     groups = {
-        "Noise": {name: clips(folder) for name, folder in NOISES.items()} | made,
+        "Noise": {name: clips(folder, n=ALL) for name, folder in NOISES.items()} | made,
         "Speech": {name: clips(folder) for name, folder in SPEECH.items()},
         "Sounds without words": {
             folder.name: sampled([folder.parent], folder.name, n=arguments.clips // 5)
@@ -107,7 +110,7 @@ def main() -> None:
 def sampled(data: Sequence[Path], folder: str, *, n: int) -> list[Audio]:
     """Up to `n` clips of a folder, evenly from all in it, each up to `LONGEST_S`; none where it is not there."""
     paths = [path for base in data if (base / folder).is_dir() for path in find_audio([base / folder])]
-    chosen = paths[:: max(1, len(paths) // n)][:n]
+    chosen = [paths[i * len(paths) // n] for i in range(n)] if len(paths) > n else paths
     return [read_audio(path, SAMPLE_RATE)[: LONGEST_S * SAMPLE_RATE] for path in chosen]
 
 
