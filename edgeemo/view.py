@@ -168,7 +168,7 @@ class PlainView:
 
 
 def render(picture: Picture, width: int = WIDTH) -> RenderableType:
-    """A picture, `width` columns wide, with 11 rows and one more for each label.
+    """A picture, `width` columns wide, with 9 rows and one more for each label.
 
     `benchmarks/listen_picture.py` makes the one in the README.
     """

@@ -96,7 +96,8 @@ def _facts(evaluation: Evaluation) -> list[str]:
         f"Data: <code>{escape(evaluation.data)}</code>; digest of clips and labels: <code>{evaluation.clips}</code>",
         *(
             f"{escape(m.name)}: SHA-256 <code>{m.checksum}</code>; trained on "
-            f"{escape(', '.join(m.trained_on) or 'data that are not stated')}"
+            f"{escape(', '.join(m.trained_on) or 'data that are not stated')}; judged at temperature "
+            f"{m.temperature:g}, unsure below {m.unsure_below:g}"
             for m in evaluation.models
         ),
         "Protocol: no speaker of a clip has trained a model or chosen its epoch, unless the first table says so; "

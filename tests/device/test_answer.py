@@ -319,6 +319,18 @@ def test_listen_says_why_there_is_no_label(emotional: Make, clip: Path) -> None:
 def test_classify_says_why_there_is_no_label(emotional: Make, clip: Path, timeline: list[str]) -> None:
     arguments = ["classify", "-m", emotional(), clip, "--unsure-below", 0.999, *timeline]
     rows = json.loads(run(*arguments, "-f", "json").stdout)
+    facts = ["start_s", "end_s"] if timeline else ["duration_s"]
+    n_windows = [] if timeline else ["n_windows"]
+    assert list(rows[0]) == [
+        "path",
+        *facts,
+        "label",
+        "reason",
+        "arousal",
+        "probabilities",
+        *n_windows,
+        "error",
+    ]
     unsure = [row for row in rows if row["reason"] == UNSURE]
     assert unsure
     for row in unsure:

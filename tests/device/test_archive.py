@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+from edgeemo.answer import UNSURE, Judgement
 from edgeemo.archive import ArchiveSummary, _summary, classify_archive
 from edgeemo.bench.signals import speech_like
 from edgeemo.classify import Classifier, to_row
@@ -108,13 +109,16 @@ def test_command_led_by_a_task_inside_the_cluster(
 
 def test_timelines_of_an_archive(cluster: Any, tiny_model_path: Path, archive: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
-    options = ("--model", tiny_model_path, "--ray", cluster.address, "--timeline", "-o", output)
+    judged = ("--unsure-below", "0.6", "--temperature", "2")
+    options = ("--model", tiny_model_path, "--ray", cluster.address, "--timeline", "-o", output, *judged)
     result = run(archive, *options)
     assert (result.exit_code, result.stdout) == (1, f"{N_CLIPS} scored, 2 could not be: {output}\n")
-    classifier = Classifier([EmotionModel(tiny_model_path)])
+    judgement = Judgement(unsure_below=0.6, temperature=2.0, arousal={})
+    classifier = Classifier([EmotionModel(tiny_model_path, judgement=judgement)])
     paths = sorted(archive.rglob("*.wav"))
     expected = [to_row(row, classifier.labels) for row in classifier.timelines(paths)]
     assert len(expected) > len(paths)
+    assert {row["reason"] for row in expected} >= {None, UNSURE}, "the test cannot fail"
     assert rows_of(output) == expected
 
 

@@ -19,6 +19,7 @@ from keras import layers
 from typer.testing import CliRunner
 
 from edgeemo import places
+from edgeemo.answer import Judgement
 from edgeemo.cli import app
 from edgeemo.errors import ExportError, ModelError, ParityError
 from edgeemo.metadata import CHECKSUM_KEY, KEY, Metadata, Mode, Precision
@@ -260,6 +261,22 @@ def test_own_model_from_python(small_recipe: Recipe, tmp_path: Path) -> None:
     metadata = EmotionModel(tmp_path / "out" / "small.window.onnx").metadata
     assert metadata.labels == LABELS
     assert (metadata.step_s, small_recipe.window.step_s) == (0.064, 0.032)
+
+
+def test_a_file_carries_its_judgement(small_recipe: Recipe, tmp_path: Path) -> None:
+    labels = ("sad", "happy", "disgust")
+    model, path = lstm_model(), tmp_path / "mine.onnx"
+    export(model, small_recipe, path, clips=CLIPS, labels=labels)
+    assert EmotionModel(path).metadata.judgement == Judgement(arousal={"sad": 0.0, "happy": 1.0})
+
+    model.save(tmp_path / "mine.keras")
+    known = Judgement(temperature=1.7, unsure_below=0.4, arousal={"sad": 0.0, "happy": 1.0})
+    network = policy.Network(
+        recipe=small_recipe, weights=tmp_path / "mine.keras", labels=labels, judgement=known
+    )
+    metadata = policy.plan_export(network, tmp_path / "out").source.metadata
+    assert isinstance(metadata, Metadata)
+    assert metadata.judgement == known
 
 
 def test_audio_that_is_of_no_corpus_serves_to_compare(small_recipe: Recipe, tmp_path: Path) -> None:
