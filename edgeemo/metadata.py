@@ -71,7 +71,7 @@ class Features(Record):
             microphone's gain: from each frame it subtracts the level (mean power over the mel bands, in dB) of
             the loudest frame of the last `level_frames` frames. `"running_mean"` does that, and then subtracts from
             each band its mean over the voiced frames so far, so that neither the microphone nor the line nor the
-            corpus can be told from the bands' levels.
+            corpus can be told from the bands' levels; a last column says which frames are voiced, as 1 or 0.
         level_frames: how many frames `running_peak` looks back on, the current one included.
         level_floor_db: a peak below this counts as this, so that silence is not amplified into noise.
         range_db: with `running_peak` and `running_mean`, values more than this below the peak are clipped to it.
@@ -95,6 +95,11 @@ class Features(Record):
     mean_s: float = 5.0
     mean_start_s: float = 0.5
     mean_start_db: tuple[float, ...] = (-25.0,)
+
+    @property
+    def n_columns(self) -> int:
+        """How many values the front end gives for each frame."""
+        return self.n_mels + (self.level == "running_mean")
 
     def __post_init__(self) -> None:
         """Refuse settings that no front end can compute.

@@ -47,6 +47,7 @@ def recipe(**features: object) -> Recipe:
                 "kernels": [3, 3],
                 "strides": [[2, 4], [2, 2]],
                 "hidden": 6,
+                "voiced": True,
                 "history": True,
             },
             "features": {
@@ -65,10 +66,10 @@ def recipe(**features: object) -> Recipe:
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     chosen = recipe()
-    model = build("attentive_cnn", chosen.architecture.settings, n_frames=80, n_mels=16, n_labels=len(LABELS))
+    model = build("attentive_cnn", chosen.architecture.settings, n_frames=80, n_mels=chosen.features.n_columns, n_labels=len(LABELS))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
-            layer.adapt(np.random.default_rng(0).normal(-5, 8, (4, 80, 16)).astype(np.float32))
+            layer.adapt(np.random.default_rng(0).normal(-5, 8, (4, 80, 17)).astype(np.float32))
     rng = np.random.default_rng(1)
     for name in ("own", "relative"):
         kernel = model.get_layer(name).kernel
@@ -136,7 +137,7 @@ def test_numbers_of_speakers() -> None:
 def test_a_file_gives_the_same_network(network: keras.Model, tmp_path: Path) -> None:
     network.save(tmp_path / "network.keras")
     again = load_network(tmp_path / "network.keras")
-    features = np.random.default_rng(3).normal(-5, 8, (3, 80, 16)).astype(np.float32)
+    features = np.random.default_rng(3).normal(-5, 8, (3, 80, 17)).astype(np.float32)
     given = [features, np.full(3, UNKNOWN, np.int32)]
     np.testing.assert_array_equal(again.predict(given, verbose=0), network.predict(given, verbose=0))
     alone = without_history(again)
@@ -253,7 +254,7 @@ def test_pauses_between_utterances_change_nothing(stream_path: Path, clips: list
 
 def test_history_without_voiced_frames_is_refused(clips: list[np.ndarray]) -> None:
     chosen = recipe(level="running_peak")
-    model = build("attentive_cnn", chosen.architecture.settings, n_frames=80, n_mels=16, n_labels=len(LABELS))
+    model = build("attentive_cnn", chosen.architecture.settings, n_frames=80, n_mels=chosen.features.n_columns, n_labels=len(LABELS))
     source = prepare(model, chosen, clips=clips[:1], labels=LABELS)
     build_variant(source, "window")
     with pytest.raises(ExportError, match="needs to know voiced frames"):

@@ -69,7 +69,7 @@ class Levelling:
             power: of one clip, shape `(n_frames, n_mels)`.
 
         Returns:
-            dB, float32, of the same shape.
+            dB, float32, shape `(n_frames, n_columns)`.
         """
         features: npt.NDArray[np.float32] = self._session.run(None, {"power": power[np.newaxis]})[0][0]
         return features
@@ -92,7 +92,7 @@ def levelling_model(features: Features) -> ir.Model:
 
 def _alone(nodes: Nodes, given: ir.Value, output: ir.Value, features: Features) -> ir.Model:
     output.name = "features"
-    output.type, output.shape = given.type, ir.Shape(("n_clips", "n_frames", features.n_mels))
+    output.type, output.shape = given.type, ir.Shape(("n_clips", "n_frames", features.n_columns))
     graph = ir.Graph(
         [given],
         [output],
@@ -109,8 +109,9 @@ class Heard:
     """What the front end makes of audio.
 
     Attributes:
-        features: log-mel in dB, shape `(n_clips, n_frames, n_mels)`.
-        voiced: 1 where a frame is voiced, 0 elsewhere, shape `(n_clips, n_frames, 1)`; None without a running mean.
+        features: log-mel in dB, shape `(n_clips, n_frames, n_columns)`.
+        voiced: 1 where a frame is voiced, 0 elsewhere, shape `(n_clips, n_frames, 1)`; None without a running mean,
+            else the last column of the features.
     """
 
     features: ir.Value
@@ -151,7 +152,8 @@ def _add_levelling(
     if features.level == "running_peak":
         return Heard(relative)
     voiced = _voiced(nodes, level, peak, features)
-    return Heard(nodes("Sub", relative, _running_mean(nodes, relative, voiced, features, past)), voiced)
+    bands = nodes("Sub", relative, _running_mean(nodes, relative, voiced, features, past))
+    return Heard(nodes("Concat", bands, voiced, axis=2), voiced)
 
 
 def _frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:

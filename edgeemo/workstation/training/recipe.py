@@ -330,10 +330,10 @@ class Recipe:
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """What the network takes: `(n_frames, n_mels)` in dB, or `(height, width)` in pixel values from 0 to 255."""
+        """What the network takes: `(n_frames, n_columns)` in dB, or `(height, width)` in pixel values, 0 to 255."""
         if self.image is not None:
             return self.image.height, self.image.width
-        return self.n_frames, self.features.n_mels
+        return self.n_frames, self.features.n_columns
 
     @property
     def window_samples(self) -> int:
