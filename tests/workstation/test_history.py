@@ -66,7 +66,13 @@ def recipe(**features: object) -> Recipe:
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     chosen = recipe()
-    model = build("attentive_cnn", chosen.architecture.settings, n_frames=80, n_mels=chosen.features.n_columns, n_labels=len(LABELS))
+    model = build(
+        "attentive_cnn",
+        chosen.architecture.settings,
+        n_frames=80,
+        n_mels=chosen.features.n_columns,
+        n_labels=len(LABELS),
+    )
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.adapt(np.random.default_rng(0).normal(-5, 8, (4, 80, 17)).astype(np.float32))
@@ -254,7 +260,13 @@ def test_pauses_between_utterances_change_nothing(stream_path: Path, clips: list
 
 def test_history_without_voiced_frames_is_refused(clips: list[np.ndarray]) -> None:
     chosen = recipe(level="running_peak")
-    model = build("attentive_cnn", chosen.architecture.settings, n_frames=80, n_mels=chosen.features.n_columns, n_labels=len(LABELS))
+    model = build(
+        "attentive_cnn",
+        chosen.architecture.settings,
+        n_frames=80,
+        n_mels=chosen.features.n_columns,
+        n_labels=len(LABELS),
+    )
     source = prepare(model, chosen, clips=clips[:1], labels=LABELS)
     build_variant(source, "window")
     with pytest.raises(ExportError, match="needs to know voiced frames"):

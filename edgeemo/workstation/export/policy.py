@@ -34,7 +34,7 @@ from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.export.variants import Evaluation, Exported, export_variants
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.networks import load_network
-from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run
+from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run, read_judging
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.metrics import score_rows, training_facts
 from edgeemo.workstation.training.protocols import Split
@@ -136,7 +136,15 @@ def trained(run: Path, *, fold: str | None = None) -> Network:
         known = ", ".join(dict.fromkeys(cell.fold for cell in metrics.cells))
         raise ExportError(f"{run} has no fold {fold!r}; it has {known}")
     folder, cell = best_cell(run, cells)
+    judging = read_judging(run)
     return Network(
+        judgement=None
+        if judging is None
+        else dataclasses.replace(
+            Judgement.of(recipe.label_map.labels),
+            temperature=judging.temperature,
+            unsure_below=judging.unsure_below,
+        ),
         recipe=recipe,
         weights=folder / MODEL_FILE,
         training=training_facts(recipe, cell),

@@ -1,5 +1,5 @@
 """The run folder: `recipe.json`, `metrics.json`, and a folder `FOLD_seed-N` for each cell, a training of one fold
-and seed.
+and seed. A run that leaves each corpus out once writes `judging.json` too: what a network of the recipe may claim.
 
 A cell's folder holds `history.csv`, `model.keras`, plots, and, once the training is finished, `metrics.json`. Where
 everything is in a run folder, and what is in its files, is known here alone.
@@ -17,11 +17,13 @@ from typing import Any
 
 from edgeemo.errors import TrainingError
 from edgeemo.files import write_text
+from edgeemo.workstation.training.judging import Judging
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow, RunMetrics
 from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 
 RECIPE_FILE = "recipe.json"
+JUDGING_FILE = "judging.json"
 METRICS_FILE = "metrics.json"
 """Of a run, and of each of its cells."""
 HISTORY_FILE = "history.csv"
@@ -73,6 +75,26 @@ def claim_run(run: Path, recipe: Recipe) -> None:
 def write_run_metrics(run: Path, metrics: RunMetrics) -> None:
     """Write the metrics of all cells of a run."""
     write_text(run / METRICS_FILE, json.dumps(metrics.to_dict(), indent=1))
+
+
+def write_judging(run: Path, judging: Judging) -> None:
+    """Write how probabilities become answers."""
+    write_text(run / JUDGING_FILE, json.dumps(judging.to_dict(), indent=1) + "\n")
+
+
+def read_judging(run: Path) -> Judging | None:
+    """How probabilities become answers; None of a run in whose folder nothing says so.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    path = run / JUDGING_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Judging.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise TrainingError(f"{path} is damaged ({error}); copy it again, or delete it") from error
 
 
 def load_run(run: Path) -> tuple[Recipe, RunMetrics]:

@@ -276,11 +276,14 @@ class Export:
     Attributes:
         tolerance: largest difference of a probability in fp32.
         quantized_tolerance: mean difference of a probability in int8 and fp16.
+        precision: the share of named labels that are to be right on corpora that were left out; below the probability
+            that gives it, a model is unsure. Fitted by a run of the protocol `corpus`.
         licence: of the weights.
     """
 
     tolerance: float = 1e-4
     quantized_tolerance: float = 0.02
+    precision: float = 0.5
     licence: str = "not stated"
 
 
@@ -615,6 +618,7 @@ def _check_ranges(recipe: Recipe) -> None:
             "false with augmentation of the audio (speed, shift_s, gain_db, noise_share)",
         ),
         (min(recipe.input_shape) >= 1, "[image] height, width", recipe.input_shape, "1 or more"),
+        (0 < recipe.export.precision < 1, "[export] precision", recipe.export.precision, "between 0 and 1"),
         (recipe.export.tolerance > 0, "[export] tolerance", recipe.export.tolerance, "positive"),
     ]
     for ok, name, got, expected in checks:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+import numpy as np
 import tensorflow as tf
 
 from edgeemo.corpora.manifest import find_clips
@@ -18,12 +19,16 @@ from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.fit import build_network, fit
 from edgeemo.workstation.training.folder import (
     cell_folder,
+    cell_folders,
     claim_run,
     finished,
+    read_cell,
     seeds_of,
+    write_judging,
     write_run_metrics,
 )
 from edgeemo.workstation.training.images import ImageDataset
+from edgeemo.workstation.training.judging import LeftOut, fit_judging
 from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics, summarise
 from edgeemo.workstation.training.protocols import ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe
@@ -90,7 +95,26 @@ def train(
     known = (finished(cell.folder, cell.split) for cell in known_cells(recipe, dataset, folder))
     metrics = summarise(recipe, [cell for cell in known if cell])
     write_run_metrics(folder, metrics)
+    if recipe.protocol.kind == "corpus" and (parts := _left_out(recipe, folder)):
+        write_judging(folder, fit_judging(parts, precision=recipe.export.precision))
     return metrics
+
+
+def _left_out(recipe: Recipe, folder: Path) -> list[LeftOut]:
+    """What was said of each corpus that was left out, if it has more than one label."""
+    found = []
+    for path in cell_folders(folder):
+        cell = read_cell(path)
+        if cell is not None and cell.test_answers is not None and len(set(cell.test_answers.truth)) > 1:
+            answers = cell.test_answers
+            found.append(
+                LeftOut(
+                    corpus=cell.fold.removeprefix("without-"),
+                    probabilities=np.array(answers.probabilities),
+                    truth=np.array(answers.truth),
+                )
+            )
+    return found
 
 
 def open_dataset(recipe: Recipe, data: Path) -> Dataset[Any]:
