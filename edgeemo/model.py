@@ -25,7 +25,7 @@ from edgeemo.stepper import Learnt, States, Stepper, stepper
 from edgeemo.trial import try_silence
 from edgeemo.utterances import is_silent
 from edgeemo.voice import NO_SPEECH
-from edgeemo.windows import preceded_by_silence, step_bounds, stretches, window_bounds
+from edgeemo.windows import moved, preceded_by_silence, step_bounds, stretches, window_bounds
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
@@ -330,23 +330,30 @@ class EmotionModel:
 
     def _windows(self, clip: Clip) -> Iterator[Moment]:
         window_samples, speech = self.metadata.window_samples, self._speech(clip)
-        bounds = window_bounds(clip.n_samples, window_samples)
+        first, last = self._heard(clip, speech)
+        bounds = moved(window_bounds(last - first, window_samples), first)
         for (start, end), window in stretches(clip.blocks(), bounds):
             reason = SILENCE if is_silent(window, self.sample_rate) else speech.why_not(start, end)
             yield Moment(start, end, reason, self.predict(preceded_by_silence(window, window_samples)))
 
     def _steps(self, clip: Clip, steps: Stepper) -> Iterator[Moment]:
         window_samples, speech = self.metadata.window_samples, self._speech(clip)
-        first_scored_end = min(window_samples, clip.n_samples)
+        first, last = self._heard(clip, speech)
+        first_scored_end = first + min(window_samples, last - first)
         n_silent = 0  # samples that the silence so far has lasted
-        bounds = step_bounds(clip.n_samples, self.metadata.step_samples)
+        bounds = moved(step_bounds(last - first, self.metadata.step_samples), first)
         for (start, end), step in stretches(clip.blocks(), bounds):
             n_silent = n_silent + len(step) if is_silent(step, self.sample_rate) else 0
             probabilities = steps.step(preceded_by_silence(step, self.metadata.step_samples))
             if end >= first_scored_end:
-                silent = n_silent >= min(window_samples, end)
+                silent = n_silent >= min(window_samples, end - first)
                 reason = SILENCE if silent else speech.why_not(end - window_samples, end)
                 yield Moment(start, end, reason, probabilities)
+
+    def _heard(self, clip: Clip, speech: Speech) -> tuple[int, int]:
+        """What is heard of a clip: a front end that learns from what it hears begins with the first voice."""
+        span = speech.span() if self.metadata.features.level == "running_mean" else None
+        return span or (0, clip.n_samples)
 
     def _speech(self, clip: Clip) -> Speech:
         return Speech.of(clip) if self.judgement.needs_voice else Speech.everywhere()

@@ -46,6 +46,11 @@ def step_bounds(n_samples: int, step_samples: int) -> Iterator[Bounds]:
         yield max(0, end - step_samples), end
 
 
+def moved(bounds: Iterable[Bounds], by: int) -> Iterator[Bounds]:
+    """Bounds so many samples later."""
+    return ((start + by, end + by) for start, end in bounds)
+
+
 def stretches(blocks: Iterable[Audio], bounds: Iterable[Bounds]) -> Iterator[tuple[Bounds, Audio]]:
     """Cut stretches out of a clip that comes in blocks, keeping no more of it than the next one needs.
 

@@ -26,6 +26,7 @@ from edgeemo.classify import Classifier
 from edgeemo.cli import app
 from edgeemo.corpora.manifest import Clip, Manifest, scan
 from edgeemo.errors import CorpusError, RecipeError, TrainingError
+from edgeemo.metadata import Features
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
@@ -218,7 +219,7 @@ def manifest(corpus: Path) -> Manifest:
 
 @pytest.fixture(scope="module")
 def cache() -> AudioCache:
-    return AudioCache(8000)
+    return AudioCache(Features(sample_rate=8000, fmax_hz=4000))
 
 
 @pytest.fixture(scope="module")
@@ -449,7 +450,7 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
 def test_cache_reads_each_sound_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr(caches, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
-    fresh, clip = AudioCache(8000), manifest.clips[0]
+    fresh, clip = AudioCache(Features(sample_rate=8000, fmax_hz=4000)), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
     np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
     assert fresh[copy] is not None

@@ -16,16 +16,27 @@ from edgeemo.audio import read_audio
 from edgeemo.corpora.manifest import Clip
 from edgeemo.files import replacing
 from edgeemo.metadata import Features
+from edgeemo.speech import spoken
 from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
 
 
+def read_clip(clip: Clip, features: Features) -> npt.NDArray[np.float32]:
+    """What a front end hears of a clip: of one that learns from what it hears, the part in which somebody speaks.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
+    audio = read_audio(clip.path, features.sample_rate)
+    return spoken(audio, features.sample_rate) if features.level == "running_mean" else audio
+
+
 class AudioCache:
     """Clips as 16-bit audio at one sample rate, each read once: an hour takes 110 MB at 16 kHz."""
 
-    def __init__(self, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
+    def __init__(self, features: Features) -> None:
+        self._features = features
         self._clips: dict[str, npt.NDArray[np.int16]] = {}
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
@@ -35,7 +46,7 @@ class AudioCache:
             AudioError: the file cannot be read.
         """
         if clip.sha256 not in self._clips:
-            audio = read_audio(clip.path, self.sample_rate)
+            audio = read_clip(clip, self._features)
             self._clips[clip.sha256] = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
         return self._clips[clip.sha256].astype(np.float32) / np.float32(32767)
 
@@ -69,15 +80,15 @@ class PowerCache:
     An hour takes 23 MB, with 64 bands and a hop of 20 ms. The audio is not kept.
 
     Args:
-        features: front-end settings; what their level is makes no difference.
+        features: front-end settings.
         folder: where clips are kept, those of another front end in a folder of their own.
     """
 
     def __init__(self, features: Features, folder: Path) -> None:
         spectrum = {k: getattr(features, k) for k in _OF_THE_SPECTRUM}
-        self._sample_rate, self._hop_samples = features.sample_rate, features.hop_samples
+        self._features = features
         self._frontend = FrontEnd(Features(**spectrum, level="none"))
-        self._folder = _folder_of(spectrum, folder)
+        self._folder = _folder_of({**spectrum, "spoken": features.level == "running_mean"}, folder)
         self._clips: dict[str, npt.NDArray[np.float16]] = {}
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
@@ -88,7 +99,7 @@ class PowerCache:
         """
 
         def made() -> npt.NDArray[np.float16]:
-            audio = preceded_by_silence(read_audio(clip.path, self._sample_rate), self._hop_samples)
+            audio = preceded_by_silence(read_clip(clip, self._features), self._features.hop_samples)
             decibels: npt.NDArray[np.float16] = self._frontend(audio[np.newaxis])[0].astype(np.float16)
             return decibels
 

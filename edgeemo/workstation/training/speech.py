@@ -37,7 +37,7 @@ class SpeechDataset:
     def __init__(self, recipe: Recipe, manifest: Manifest) -> None:
         self.recipe = recipe
         self.items = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
-        self.audio = AudioCache(recipe.features.sample_rate)
+        self.audio = AudioCache(recipe.features)
         # One thread: TensorFlow has the other cores.
         self._frontend = FrontEnd(recipe.features)
         self._features = (
