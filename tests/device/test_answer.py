@@ -33,6 +33,7 @@ from support.signals import voice_like
 
 LABELS = ("sad", "happy", "disgust")
 SURE = Judgement.of(LABELS)
+ANY_SOUND = {"needs_voice": False, "arousal": SURE.arousal}
 
 
 @st.composite
@@ -58,7 +59,8 @@ def test_calibration_keeps_the_order_and_the_sum(table: dict[str, float], temper
     assert all(0 <= p <= 1 for p in after)
     order = np.argsort(before, kind="stable")
     assert (np.diff(np.array(after)[order]) >= 0).all()
-    assert after.index(max(after)) == before.index(max(before))
+    # Of two that differ by rounding alone, either may come out first.
+    assert before[after.index(max(after))] == pytest.approx(max(before))
 
 
 @given(tables())
@@ -188,7 +190,7 @@ def test_older_files_are_judged_by_their_labels(emotional: Make, either_model: E
         model = edgeemo.load(path)
         assert model.metadata.judgement is None
         assert model.judgement == SURE == Judgement(arousal={"sad": 0.0, "happy": 1.0})
-    assert either_model.judgement == Judgement(arousal={})
+    assert either_model.judgement == Judgement(arousal={}, needs_voice=False)
 
 
 def test_a_file_carries_its_judgement(emotional: Make) -> None:
@@ -221,7 +223,7 @@ def test_a_broken_judgement_is_one_line(emotional: Make, judgement: Any, message
 
 @pytest.fixture
 def model(emotional: Make) -> EmotionModel:
-    return edgeemo.load(emotional({"temperature": 2.0, "unsure_below": 0.45, "arousal": SURE.arousal}))
+    return edgeemo.load(emotional({"temperature": 2.0, "unsure_below": 0.45, **ANY_SOUND}))
 
 
 @pytest.fixture
@@ -232,7 +234,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_the_mean_over_a_clip_is_taken_first(model: EmotionModel, emotional: Make, clip: Path) -> None:
-    raw = edgeemo.load(emotional(name="raw.onnx")).classify(clip)
+    raw = edgeemo.load(emotional(ANY_SOUND, name="raw.onnx")).classify(clip)
     score = model.classify(clip)
     expected = model.judgement.answer(raw.probabilities)
     assert (score.label, score.reason, score.arousal) == (expected.label, expected.reason, expected.arousal)
@@ -248,7 +250,7 @@ def test_steps_are_judged_and_pauses_are_not(model: EmotionModel, emotional: Mak
 
     steps = heard(model)
     assert {step.reason for step in steps} == {None, UNSURE, QUIET}, "the test cannot fail"
-    for step, raw in zip(steps, heard(edgeemo.load(emotional(name="raw.onnx"))), strict=True):
+    for step, raw in zip(steps, heard(edgeemo.load(emotional(ANY_SOUND, name="raw.onnx"))), strict=True):
         assert (step.reason == QUIET) == step.paused == raw.paused
         expected = model.judgement.answer(raw.probabilities, reason=QUIET if step.paused else None)
         assert {key: getattr(step, key) for key in vars(expected)} == vars(expected)
@@ -259,16 +261,15 @@ def test_a_timeline_is_judged_row_by_row(model: EmotionModel, clip: Path) -> Non
     rows = list(Classifier([model]).timeline(clip))
     assert len({row.reason for row in rows}) > 1, "the test cannot fail"
     for row, moment in zip(rows, model.moments(WholeClip.of_file(clip, 16000)), strict=True):
-        expected = model.answer(moment.probabilities, reason="silence" if moment.is_silent else None)
+        expected = model.answer(moment.probabilities, reason=moment.reason)
         assert {key: getattr(row, key) for key in vars(expected)} == vars(expected)
-        assert (row.to_dict()["probabilities"] is None) == moment.is_silent
+        assert (row.to_dict()["probabilities"] is None) == (moment.reason is not None)
 
 
 def test_models_are_averaged_after_each_is_calibrated(emotional: Make, clip: Path) -> None:
     temperatures = (1.0, 3.0)
     models = [
-        edgeemo.load(emotional({"temperature": t, "unsure_below": 0.4, "arousal": SURE.arousal}))
-        for t in temperatures
+        edgeemo.load(emotional({"temperature": t, "unsure_below": 0.4, **ANY_SOUND})) for t in temperatures
     ]
     [score] = Classifier(models).classify([clip])
     each = [model.classify(clip) for model in models]
@@ -286,7 +287,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def test_models_that_pass_elsewhere_are_not_averaged(emotional: Make, clip: Path) -> None:
-    paths = [emotional({"unsure_below": t, "arousal": SURE.arousal}, name=f"{t}.onnx") for t in (0.25, 0.375)]
+    paths = [emotional({"unsure_below": t, **ANY_SOUND}, name=f"{t}.onnx") for t in (0.25, 0.375)]
     both = ["classify", "-m", paths[0], "-m", paths[1], clip]
     result = run(*both)
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
@@ -298,7 +299,7 @@ def test_models_that_pass_elsewhere_are_not_averaged(emotional: Make, clip: Path
 
 
 def test_listen_says_why_there_is_no_label(emotional: Make, clip: Path) -> None:
-    arguments = ["listen", "--model", emotional(), "--file", clip, "--fast"]
+    arguments = ["listen", "--model", emotional(ANY_SOUND), "--file", clip, "--fast"]
     result = run(*arguments, "--json", "--unsure-below", 0.6, "--temperature", 2)
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -317,7 +318,7 @@ def test_listen_says_why_there_is_no_label(emotional: Make, clip: Path) -> None:
 
 @pytest.mark.parametrize("timeline", [[], ["--timeline"]])
 def test_classify_says_why_there_is_no_label(emotional: Make, clip: Path, timeline: list[str]) -> None:
-    arguments = ["classify", "-m", emotional(), clip, "--unsure-below", 0.999, *timeline]
+    arguments = ["classify", "-m", emotional(ANY_SOUND), clip, "--unsure-below", 0.999, *timeline]
     rows = json.loads(run(*arguments, "-f", "json").stdout)
     facts = ["start_s", "end_s"] if timeline else ["duration_s"]
     n_windows = [] if timeline else ["n_windows"]

@@ -155,8 +155,9 @@ def listening(edgeemo: list[str], microphone: VirtualMicrophone) -> Iterator[Cal
         process.close()
 
 
-def rows(steps: list[dict[str, Any]]) -> np.ndarray:
-    return np.array([list(step["probabilities"].values()) for step in steps])
+def rows(of_steps: list[dict[str, float]], n_labels: int) -> np.ndarray:
+    """Probabilities `(n_steps, n_labels)`; zeros where nobody speaks."""
+    return np.array([list(each.values()) or [0.0] * n_labels for each in of_steps])
 
 
 def agreement(captured: np.ndarray, audio: np.ndarray, model: EmotionModel) -> tuple[float, float]:
@@ -174,7 +175,7 @@ def agreement(captured: np.ndarray, audio: np.ndarray, model: EmotionModel) -> t
     for shift in range(N_SHIFTS):
         listener = Listener(model, sample_rate=model.sample_rate)
         padded = np.pad(audio, (shift * step_samples // N_SHIFTS, step_samples))
-        played = np.array([list(s.probabilities.values()) for s in listener.push(padded)])
+        played = rows([step.probabilities for step in listener.push(padded)], len(model.labels))
         for start in range(len(captured) - len(played) + 1):
             part = captured[start : start + len(played)]
             correlation = np.corrcoef(part.ravel(), played.ravel())[0, 1]
@@ -195,7 +196,8 @@ def capture(listening: Listening, microphone: VirtualMicrophone, clip: Path) -> 
     times_s = [step["time_s"] for step in listening.steps]
     np.testing.assert_allclose(np.diff(times_s), times_s[0], atol=1e-5)
     assert listening.steps[-1]["drops"] == 0
-    return rows(listening.steps)
+    found = [step["probabilities"] for step in listening.steps]
+    return rows(found, max(map(len, found)))
 
 
 @pytest.mark.parametrize(

@@ -67,5 +67,8 @@ def as_of_today(stored: dict[str, Any]) -> dict[str, Any]:
     if "features" in stored:  # of audio: files from before `running_mean` and lasting states
         defaults = {"voiced_db": 25.0, "mean_s": 5.0, "mean_start_s": 0.5, "mean_start_db": [-25.0]}
         stored["features"] = stored["features"] | defaults
+        stored["judgement"] = (
+            None if stored.get("judgement") is None else {"needs_voice": True} | stored["judgement"]
+        )
         stored["states"] = [state | {"lasting": False} for state in stored["states"]]
     return stored

@@ -206,7 +206,7 @@ def test_corpus_protocol(clips: list[Clip], validation_speakers: int, seed: int)
     corpora = sorted({clip.corpus for clip in clips})
     n_speakers = {corpus: len({x.speaker for x in clips if x.corpus == corpus}) for corpus in corpora}
     expected = {
-        left_out: {c: min(validation_speakers, n // 2) for c, n in n_speakers.items() if c != left_out}
+        left_out: {c: min(validation_speakers, n // 3) for c, n in n_speakers.items() if c != left_out}
         for left_out in corpora
     }
     if not all(any(others.values()) for others in expected.values()):

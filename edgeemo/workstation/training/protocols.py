@@ -6,7 +6,7 @@
 - `speaker`: k folds over speakers; a fold's test speakers and validation speakers are in no other part, and neither
   is audio that occurs under two speakers' names.
 - `corpus`: leave one corpus out; each is the test once, validation speakers are taken from each of the others: at
-  most half of its speakers.
+  most a third of its speakers.
 - `session`: k folds inside each recording session (of a corpus without sessions: of each speaker), so that with 5
   folds every session is split 8 : 2 into training and test. The same speakers are in both.
 - `holdout`: the corpus' own test part in every fold; its training part in k stratified parts, one of which
@@ -242,7 +242,7 @@ def _corpus(
     for left_out, test in by_corpus.items():
         others = [order for corpus, order in orders.items() if corpus != left_out]
         validation = [
-            s for order in others for s in order[: min(protocol.validation_speakers, len(order) // 2)]
+            s for order in others for s in order[: min(protocol.validation_speakers, len(order) // 3)]
         ]
         folds[f"without-{left_out}"] = _by_speakers(items, set(validation), set(test))
     return folds
