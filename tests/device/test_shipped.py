@@ -67,8 +67,7 @@ def as_of_today(stored: dict[str, Any]) -> dict[str, Any]:
     if "features" in stored:  # of audio: files from before `running_mean` and lasting states
         defaults = {"voiced_db": 25.0, "mean_s": 5.0, "mean_start_s": 0.5, "mean_start_db": [-25.0]}
         stored["features"] = stored["features"] | defaults
-        stored["judgement"] = (
-            None if stored.get("judgement") is None else {"needs_voice": True} | stored["judgement"]
-        )
+        said = stored.get("judgement")
+        stored["judgement"] = {"needs_voice": True} | said if said else {}
         stored["states"] = [state | {"lasting": False} for state in stored["states"]]
     return stored
