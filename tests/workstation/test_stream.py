@@ -1349,7 +1349,7 @@ def test_whole_file(name: str, step: int, tmp_path: Path) -> None:
     features, window = FEATURES[name], 24
 
     def network(n_frames: int) -> ir.Graph:
-        hand = Hand(n_frames, features.n_mels, seed=3)
+        hand = Hand(n_frames, features.n_columns, seed=3)
         graph = hand.graph(over_features(hand, features))
         simplify(graph)
         return graph
@@ -1392,7 +1392,7 @@ def test_whole_file(name: str, step: int, tmp_path: Path) -> None:
 
 def test_what_was_learnt_of_the_voice_outlasts_an_utterance(tmp_path: Path) -> None:
     features, step = FEATURES["running mean"], 6
-    hand = Hand(24, features.n_mels, seed=3)
+    hand = Hand(24, features.n_columns, seed=3)
     graph = hand.graph(over_features(hand, features))
     simplify(graph)
     graph, states = stream(graph, step_frames=step)

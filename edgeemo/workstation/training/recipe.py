@@ -205,6 +205,9 @@ class Channel:
     Attributes:
         history: share of the windows before which one or two other clips of the speaker are heard, so that running
             peak and mean start from what a stream heard before.
+        partial_share: share of the windows in which an utterance is heard in part, from its beginning, as a stream hears
+            it.
+        partial: least and largest part.
         speed_share: share of the windows spoken faster or slower, at the same pitch.
         speed: slowest and fastest of those, 1 being as recorded.
         vocal_tract_share: share of the windows with another vocal tract (Jaitly and Hinton 2013, "Vocal tract length
@@ -225,6 +228,8 @@ class Channel:
     """
 
     history: float = 0.0
+    partial_share: float = 0.0
+    partial: tuple[float, float] = (0.2, 1.0)
     speed_share: float = 0.0
     speed: tuple[float, float] = (0.8, 1.25)
     vocal_tract_share: float = 0.0
@@ -246,6 +251,7 @@ class Channel:
     def __post_init__(self) -> None:
         shares = ("history", *(f.name for f in dataclasses.fields(self) if f.name.endswith("_share")))
         spans = {
+            "partial": (0.01, 1),
             "speed": (0.5, 2),
             "vocal_tract": (0.5, 2),
             "room_s": (0.01, 10),

@@ -103,7 +103,10 @@ class PowerWindows:
     def _window(self, clip: Clip, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         speed = draw_speed(self._channel, rng)
         before = [spoken(self._power[other], speed) for other in self._heard_before(clip, rng)]
-        window = placed(spoken(self._power[clip], speed), self._n_frames, self._shift_frames, rng)
+        said = spoken(self._power[clip], speed)
+        if rng.random() < self._channel.partial_share:
+            said = said[: max(1, int(rng.uniform(*self._channel.partial) * len(said)))]
+        window = placed(said, self._n_frames, self._shift_frames, rng)
         heard = np.concatenate([*before, window])
         # A clip's own silence has some power: the cache keeps dB.
         n_spoken = int(np.count_nonzero(heard.any(axis=1)))
