@@ -26,7 +26,7 @@ def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:
 
 
 def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
-    """The whole front end in librosa and plain numpy, shape `(n_frames, n_mels)`."""
+    """The whole front end in librosa and plain numpy, shape `(n_frames, n_columns)`."""
     import librosa
 
     power = librosa_power(audio, features)
@@ -41,9 +41,8 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
     above: np.ndarray = (logmel - peak[:, np.newaxis]).clip(-features.range_db)
     if features.level == "running_peak":
         return above
-    return above - running_mean(
-        above, level > np.maximum(peak - features.voiced_db, features.level_floor_db), features
-    )
+    voiced = level > np.maximum(peak - features.voiced_db, features.level_floor_db)
+    return np.column_stack([above - running_mean(above, voiced, features), voiced])
 
 
 def running_mean(above: np.ndarray, voiced: np.ndarray, features: Features) -> np.ndarray:

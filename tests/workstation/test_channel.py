@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,14 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Clip]:
     return make
 
 
+@pytest.fixture(scope="module", autouse=True)
+def whole_clips() -> Iterator[None]:
+    """Made-up voices are heard whole, wherever the voice detector hears them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(caches, "spoken", lambda audio, rate: audio)
+        yield
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> PowerCache:
     return PowerCache(FEATURES, tmp_path_factory.mktemp("power"))
@@ -107,7 +115,7 @@ def test_power_is_that_of_the_front_end(cache: PowerCache, make_clip: Callable[.
 def test_power_is_computed_once(
     make_clip: Callable[..., Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For every level; other frames are another folder's."""
+    """For every level but the one that hears from the first voice on; other frames are another folder's."""
     read: list[Path] = []
     monkeypatch.setattr(caches, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
     clip = make_clip(3)
@@ -115,10 +123,10 @@ def test_power_is_computed_once(
     for level in LEVELS:
         again = PowerCache(dataclasses.replace(FEATURES, level=level, range_db=20.0), tmp_path)[clip]
         np.testing.assert_array_equal(again, first)
-    assert read == [clip.path]
+    assert read == [clip.path] * 2
     other = PowerCache(dataclasses.replace(FEATURES, hop_samples=160), tmp_path)[clip]
     assert len(other) == 2 * len(first)
-    assert len(read) == 2
+    assert len(read) == 3
 
 
 def test_a_clip_shorter_than_a_hop_has_a_frame(cache: PowerCache, tmp_path: Path) -> None:
@@ -145,7 +153,9 @@ def test_all_off_changes_nothing(power: np.ndarray) -> None:
     np.testing.assert_array_equal(spoken(power, 1.0), power)
 
 
-@pytest.mark.parametrize("kind", [name for name in ALL_ON if name not in ("history", "speed_share")])
+@pytest.mark.parametrize(
+    "kind", [name for name in ALL_ON if name not in ("history", "partial_share", "speed_share")]
+)
 def test_a_share_is_changed_and_what_is_given_stays(kind: str, power: np.ndarray) -> None:
     before = power.copy()
     changed = [not np.array_equal(through(power, seed, **{kind: 0.3}), power) for seed in range(200)]
@@ -336,6 +346,22 @@ def test_history_is_of_the_same_speaker(cache: PowerCache, make_clip: Callable[.
     np.testing.assert_allclose(alone, frontend(audio_of(stranger)[np.newaxis])[0], rtol=0, atol=ROUNDING_DB)
 
 
+def test_an_utterance_is_heard_in_part(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
+    clip = make_clip(7)
+    half = windows([clip], cache, Channel(partial_share=1.0, partial=(0.5, 0.5)))
+    (found,) = half([clip], np.random.default_rng(0))
+    said = audio_of(clip)[: FEATURES.hop_samples * N_FRAMES // 2]
+    padded = [np.pad(said, (320 * start, 320 * (24 - start))) for start in range(25)]
+    # But for the frame that hears what is cut off.
+    expected = FrontEnd(FEATURES)(np.stack(padded))
+    near = [np.median(np.abs(found - each)) < ROUNDING_DB for each in expected]
+    assert sum(near) == 1
+    rng = np.random.default_rng(0)
+    some = windows([clip], cache, Channel(partial_share=0.3))
+    whole = windows([clip], cache)([clip], rng)
+    assert 0.2 < np.mean([not np.array_equal(some([clip], rng), whole) for _ in range(200)]) < 0.4
+
+
 def test_a_share_has_a_history(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
     clips = [make_clip(seed) for seed in (7, 8)]
     draw, rng = windows(clips, cache, Channel(history=0.3)), np.random.default_rng(0)
@@ -348,6 +374,6 @@ def test_windows_depend_on_the_generator_alone(cache: PowerCache, make_clip: Cal
     clips = [make_clip(seed) for seed in (7, 8, 9)]
     draw = windows(clips, cache, Channel(**ALL_ON), shift_s=0.1)
     first = draw(clips, np.random.default_rng(1))
-    assert first.shape == (3, N_FRAMES, 64)
+    assert first.shape == (3, N_FRAMES, 65)
     np.testing.assert_array_equal(draw(clips, np.random.default_rng(1)), first)
     assert not np.array_equal(draw(clips, np.random.default_rng(2)), first)

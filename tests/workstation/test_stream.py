@@ -1316,7 +1316,7 @@ def over_features(hand: Hand, features: Features) -> Any:
     scale, shift = np.array(0.05, np.float32), np.array(1.5, np.float32)
     x = hand("Add", hand("Mul", hand.features, scale), shift)
     x = hand("Transpose", x, perm=[0, 2, 1])
-    x = hand("Relu", hand("Conv", x, hand.weights(6, features.n_mels, 3), hand.shift(6), pads=[2, 0]))
+    x = hand("Relu", hand("Conv", x, hand.weights(6, features.n_columns, 3), hand.shift(6), pads=[2, 0]))
     x = hand("Transpose", hand("MaxPool", x, kernel_shape=[2], strides=[2]), perm=[2, 0, 1])
     y, state = hand.lstm(x, 6, 5)
     mean = hand("ReduceMean", hand("Squeeze", y, ints(1)), ints(0), keepdims=0)

@@ -205,8 +205,8 @@ class Channel:
     Attributes:
         history: share of the windows before which one or two other clips of the speaker are heard, so that running
             peak and mean start from what a stream heard before.
-        partial_share: share of the windows in which an utterance is heard in part, from its beginning, as a stream hears
-            it.
+        partial_share: share of the windows in which an utterance is heard in part, from its beginning, as a stream
+            hears it.
         partial: least and largest part.
         speed_share: share of the windows spoken faster or slower, at the same pitch.
         speed: slowest and fastest of those, 1 being as recorded.
