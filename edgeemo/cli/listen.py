@@ -17,6 +17,7 @@ from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.errors import EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
+from edgeemo.wording import counted
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -125,6 +126,8 @@ def listen_command(
             if kept is not None:
                 kept.save()
     _write_summary(statistics, as_json)
+    if kept is not None:
+        print(kept.summary(), file=sys.stderr if as_json else sys.stdout, flush=True)
 
 
 class _Baseline:
@@ -144,6 +147,11 @@ class _Baseline:
         self._path = path
         self._profile: Profile | None = None
         self._saved_s = time.monotonic()
+
+    def summary(self) -> str:
+        """How much was learnt, for a person."""
+        n = 0 if self._profile is None else self._profile.n_utterances
+        return f"baseline: {counted(n, 'utterance')} in {self._path}" if n else "baseline: nobody spoke"
 
     def __call__(self, profile: Profile) -> None:
         """Take what was learnt so far."""

@@ -90,7 +90,9 @@ def test_baseline_is_kept_between_starts(edgeemo: Callable[..., Any], talk: Path
     kept = tmp_path / "me.json"
     arguments = ("listen", "--file", talk, "--fast", "--json")
     plain = probabilities(edgeemo(*arguments))
-    first = probabilities(edgeemo(*arguments, "--baseline", kept))
+    result = edgeemo(*arguments, "--baseline", kept)
+    first = probabilities(result)
+    assert result.stderr.splitlines()[-1] == f"baseline: 5 utterances in {kept}"
     np.testing.assert_array_equal(first, plain)
     assert read_profile(kept).n_utterances == 5
     if sys.platform != "win32":
@@ -110,6 +112,7 @@ def test_silence_leaves_no_baseline(edgeemo: Callable[..., Any], tmp_path: Path)
     soundfile.write(quiet, np.zeros(RATE), RATE)
     result = edgeemo("listen", "--file", quiet, "--fast", "--baseline", tmp_path / "me.json")
     assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "baseline: nobody spoke"
     assert not (tmp_path / "me.json").exists()
 
 
