@@ -60,7 +60,7 @@ def transmitted(
         power = in_room(power, n_frames, share)
     loudness = float(power.sum()) / max(n_spoken * n_mels, 1)
     if rng.random() < channel.noise_share:
-        noise = draw_noise(len(power), n_mels, rng)
+        noise = draw_noise(len(power), features, rng)
         power = power + loudness * from_db(-rng.uniform(*channel.noise_snr_db)) * noise
     if rng.random() < channel.hum_share:
         hum = draw_hum(n_mels, rng)
@@ -105,17 +105,20 @@ def in_room(power: Power, n_frames: float, share: float) -> Power:
     return power + share * ringing
 
 
-def draw_noise(n_frames: int, n_mels: int, rng: np.random.Generator) -> Power:
+def draw_noise(n_frames: int, features: Features, rng: np.random.Generator) -> Power:
     """Noise of a random colour whose level comes and goes, with a mean power of about 1.
 
-    In each frame and band its power is distributed exponentially, as that of a bin of Gaussian noise is.
+    The power of a bin of Gaussian noise is distributed exponentially; a band's is a mean over several bins: the wider
+    a band, the steadier it is.
     """
+    n_mels = features.n_mels
     colour_db = np.cumsum(rng.normal(0, 1.2, n_mels)) + rng.uniform(-8, 8) * np.linspace(-1, 1, n_mels)
     sway_db = rng.normal(0, rng.uniform(0, 6), _N_SWAYS)
     colour, sway = (x / x.mean() for x in (from_db(colour_db), from_db(sway_db)))
     along = sway[np.arange(n_frames) * _N_SWAYS // n_frames]
     envelope = np.outer(along, colour).astype(np.float32)
-    return envelope * rng.standard_exponential(envelope.shape, np.float32)
+    n_bins = _independent_bins(features)
+    return envelope * rng.standard_gamma(n_bins, envelope.shape, np.float32) / n_bins
 
 
 def draw_hum(n_mels: int, rng: np.random.Generator) -> Power:
@@ -131,6 +134,17 @@ def by_telephone(power: Power, low_hz: float, high_hz: float, features: Features
     """Nothing is left of bands with centres below the one frequency or above the other."""
     centres = _band_centres(features)
     return power * ((centres >= low_hz) & (centres <= high_hz)).astype(np.float32)
+
+
+@functools.lru_cache
+def _independent_bins(features: Features) -> npt.NDArray[np.float32]:
+    """Over how many independent values of noise power a band is the mean, shape `(n_mels,)`.
+
+    A triangle over `2 n` bins weighs them as if there were `1.5 n` alike; in a Hann window, 1.5 bins are as one.
+    """
+    edges = mel_frequencies(features.n_mels + 2, features.fmin_hz, features.fmax_hz)
+    half_width = (edges[2:] - edges[:-2]) / 2 * features.n_fft / features.sample_rate
+    return np.maximum(half_width, 1).astype(np.float32)
 
 
 @functools.lru_cache
