@@ -14,7 +14,7 @@ def randomise(model: Any, *, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
-            layer.adapt(rng.normal(-30, 15, (4, *model.input_shape[1:])).astype(np.float32))
+            layer.adapt(rng.normal(-30, 15, (4, *model.inputs[0].shape[1:])).astype(np.float32))
             continue
         for weight in layer.weights:
             shape, name = tuple(weight.shape), weight.path.rpartition("/")[2]
