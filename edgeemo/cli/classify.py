@@ -112,6 +112,8 @@ def classify_command(
         )
     if ray is not None and format_ is not None:
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
+    if ray is not None and profile is not None:
+        raise typer.BadParameter("an archive is of many voices; leave out --ray", param_hint="--profile")
     names = model or [DEFAULT_MODEL]
     learnt = None if profile is None else read_profile(profile)
     classifier = Classifier(

@@ -113,7 +113,7 @@ def test_timelines_of_an_archive(cluster: Any, tiny_model_path: Path, archive: P
     options = ("--model", tiny_model_path, "--ray", cluster.address, "--timeline", "-o", output, *judged)
     result = run(archive, *options)
     assert (result.exit_code, result.stdout) == (1, f"{N_CLIPS} scored, 2 could not be: {output}\n")
-    judgement = Judgement(unsure_below=0.6, temperature=2.0, arousal={})
+    judgement = Judgement(unsure_below=0.6, temperature=2.0, needs_voice=False, arousal={})
     classifier = Classifier([EmotionModel(tiny_model_path, judgement=judgement)])
     paths = sorted(archive.rglob("*.wav"))
     expected = [to_row(row, classifier.labels) for row in classifier.timelines(paths)]

@@ -180,6 +180,14 @@ def test_classify_with_a_profile(
     assert found["probabilities"] != without["probabilities"]
 
 
+def test_an_archive_is_of_many_voices(edgeemo: Callable[..., Any], talk: Path, tmp_path: Path) -> None:
+    result = edgeemo(
+        "classify", talk, "--ray", "local", "-o", tmp_path / "rows", "--profile", tmp_path / "me.json"
+    )
+    assert result.exit_code == 2
+    assert "many voices" in result.output
+
+
 def test_a_profile_is_for_one_model(
     learning_model: EmotionModel, stream_model: EmotionModel, talk: Path
 ) -> None:
