@@ -142,8 +142,9 @@ class Classifier:
     def __init__(self, models: Sequence[EmotionModel], *, profile: Profile | None = None) -> None:
         self.models = tuple(models)
         self.profile = profile
-        for model in self.models:
-            model.stepper(profile)  # one that the profile is not for is told before the first clip
+        if profile is not None:
+            for model in self.models:
+                model.stepper(profile)  # one that the profile is not for is told before the first clip
         self.labels = self.models[0].labels
         self.sample_rate = self.models[0].metadata.features.sample_rate
         self._step_samples = max(model.metadata.step_samples for model in self.models)

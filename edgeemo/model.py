@@ -264,8 +264,11 @@ class EmotionModel:
             AudioError: the clip's file cannot be read a second time.
             ProfileError: as `classify`.
         """
-        steps = self.stepper(profile)
-        return self._steps(clip, steps) if self.metadata.mode == "stream" else self._windows(clip)
+        if self.metadata.mode == "stream":
+            return self._steps(clip, self.stepper(profile))
+        if profile is not None:
+            profile.learnt(self.metadata, self._graph)  # says why not
+        return self._windows(clip)
 
     def stepper(self, profile: Profile | None = None) -> Stepper:
         """The model at the start of a stream of its own; for one thread at a time.

@@ -15,7 +15,16 @@ from edgeemo.audio import Resampler, read_audio
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.evaluation.no_voice import SOUNDS
 from edgeemo.places import sample_path
-from edgeemo.voice import CHUNK_SAMPLES, SAMPLE_RATE, VoiceDetector
+from edgeemo.speech import spoken
+from edgeemo.stepper import ONSET_S
+from edgeemo.voice import (
+    CHUNK_SAMPLES,
+    HANG_CHUNKS,
+    RECENT_CHUNKS,
+    SAMPLE_RATE,
+    SpeechDetector,
+    VoiceDetector,
+)
 
 SECONDS = 5
 
@@ -135,3 +144,33 @@ def test_it_is_no_model_of_emotions() -> None:
 
     with pytest.raises(ModelError, match="voice"):
         EmotionModel(voice.VOICE_PATH)
+
+
+# --- utterances ------------------------------------------------------------------------------------------
+
+
+def test_a_stepper_remembers_what_a_voice_takes_to_be_certain() -> None:
+    assert ONSET_S == RECENT_CHUNKS * CHUNK_SAMPLES / SAMPLE_RATE
+
+
+def test_utterances_do_not_depend_on_the_cut() -> None:
+    sample = np.pad(read_audio(sample_path(), SAMPLE_RATE), SAMPLE_RATE)
+    whole = SpeechDetector().follow(sample)
+    assert not whole[: SAMPLE_RATE // CHUNK_SAMPLES - 1][-1]
+    begins = [b and not a for a, b in zip([False, *whole], whole, strict=False)]
+    in_pieces = SpeechDetector()
+    pieces = [sample[at : at + 2560] for at in range(0, len(sample), 2560)]
+    assert sum(in_pieces.push(piece) for piece in pieces) == sum(begins) >= 2
+    assert in_pieces.paused
+    runs = "".join("01"[speaks] for speaks in whole).strip("0").split("0")
+    assert min(len(run) for run in runs if run) >= HANG_CHUNKS
+
+
+def test_a_clip_is_heard_from_its_first_voice_to_its_last() -> None:
+    sample = read_audio(sample_path(), SAMPLE_RATE)
+    padded = np.pad(sample, (2 * SAMPLE_RATE, 3 * SAMPLE_RATE))
+    heard = spoken(padded, SAMPLE_RATE)
+    assert len(sample) / 2 < len(heard) < len(sample) + SAMPLE_RATE
+    assert np.square(heard).sum() > 0.99 * np.square(sample).sum()
+    noise = np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE).astype(np.float32) * np.float32(0.1)
+    np.testing.assert_array_equal(spoken(noise, SAMPLE_RATE), noise)
