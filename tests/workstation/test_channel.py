@@ -140,7 +140,7 @@ def test_a_clip_shorter_than_a_hop_has_a_frame(cache: PowerCache, tmp_path: Path
 
 def through(power: np.ndarray, seed: int = 0, **channel: Any) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return transmitted(power, Channel(**channel), FEATURES, rng, n_spoken=len(power))
+    return transmitted(power, Channel(**channel), FEATURES, rng)
 
 
 def db(power: np.ndarray) -> np.ndarray:
@@ -189,11 +189,10 @@ def test_speed_is_the_rate_of_frames() -> None:
 
 @pytest.mark.parametrize("factor", [0.88, 1.14])
 @pytest.mark.parametrize("band", [8, 30, 50])
-def test_another_vocal_tract_moves_frequencies(factor: float, band: int) -> None:
+def test_another_vocal_tract_moves_formants(factor: float, band: int) -> None:
     formant = np.exp(-0.5 * ((np.arange(64) - band) / 2) ** 2).astype(np.float32)[np.newaxis]
-    moved = other_vocal_tract(formant, factor, FEATURES)[0]
-    centre = np.interp((moved * np.arange(64)).sum() / moved.sum(), np.arange(64), CENTRES_HZ)
-    assert centre / CENTRES_HZ[band] == pytest.approx(factor, rel=0.02)
+    moved = other_vocal_tract(formant, factor)[0]
+    assert (moved * np.arange(64)).sum() / moved.sum() == pytest.approx(factor * band, abs=0.3)
 
 
 def test_an_equaliser_is_a_gain_of_each_band(power: np.ndarray) -> None:
@@ -228,22 +227,6 @@ def test_noise_has_the_ratio_that_was_drawn(power: np.ndarray) -> None:
     for seed, snr_db in itertools.product(range(5), (0.0, 20.0)):
         added = through(power, seed, noise_share=1.0, noise_snr_db=(snr_db, snr_db)) - power
         assert db(power.mean() / added.mean()) == pytest.approx(snr_db, abs=1)
-
-
-def test_ratios_are_of_speech_not_of_silence(power: np.ndarray) -> None:
-    padded = np.concatenate([np.zeros_like(power), power])
-    added = (
-        transmitted(
-            padded,
-            Channel(noise_share=1.0, noise_snr_db=(10.0, 10.0)),
-            FEATURES,
-            np.random.default_rng(0),
-            n_spoken=len(power),
-        )
-        - padded
-    )
-    assert db(power.mean() / added.mean()) == pytest.approx(10, abs=1)
-    assert added[: len(power)].min() > 0, "noise in the silence too"
 
 
 def test_noise_is_of_any_colour_and_random() -> None:
@@ -307,16 +290,27 @@ def test_without_changes_it_is_the_front_end(
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING_DB)
 
 
-def test_a_short_clip_is_somewhere_in_silence(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
+def test_a_short_clip_begins_within_the_shift(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
     clip = make_clip(5, n_frames=30)
-    draw, rng = windows([clip], cache), np.random.default_rng(0)
+    draw, rng = windows([clip], cache, shift_s=0.1), np.random.default_rng(0)
     padded = [np.pad(audio_of(clip), (320 * start, 320 * (18 - start))) for start in range(19)]
     expected = FrontEnd(FEATURES)(np.stack(padded))
     places = set()
     for _ in range(100):
         (place,) = np.flatnonzero(np.abs(draw([clip], rng) - expected).max(axis=(1, 2)) < ROUNDING_DB)
         places.add(int(place))
-    assert {0, 18} <= places
+    assert places == {0, 1, 2, 3, 4, 5}
+
+
+def test_nothing_is_heard_behind_a_clip(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
+    """Neither noise nor hum; before it, both."""
+    clip = make_clip(5, n_frames=30)
+    noisy = Channel(noise_share=1.0, noise_snr_db=(0.0, 0.0), hum_share=1.0, hum_snr_db=(0.0, 0.0))
+    (found,) = windows([clip], cache, noisy, shift_s=0.3)([clip], np.random.default_rng(1))
+    voiced = found[:, -1] > 0
+    n_before = int(np.flatnonzero(~voiced)[0]) - 30
+    assert 0 < n_before <= 15, "a pause with noise"
+    assert not voiced[n_before + 30 :].any()
 
 
 def test_a_long_clip_gives_any_of_its_stretches(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
@@ -361,11 +355,9 @@ def test_an_utterance_is_heard_in_part(cache: PowerCache, make_clip: Callable[..
     half = windows([clip], cache, Channel(partial_share=1.0, partial=(0.5, 0.5)))
     (found,) = half([clip], np.random.default_rng(0))
     said = audio_of(clip)[: FEATURES.hop_samples * N_FRAMES // 2]
-    padded = [np.pad(said, (320 * start, 320 * (24 - start))) for start in range(25)]
+    (expected,) = FrontEnd(FEATURES)(np.pad(said, (0, 320 * 24))[np.newaxis])
     # But for the frame that hears what is cut off.
-    expected = FrontEnd(FEATURES)(np.stack(padded))
-    near = [np.median(np.abs(found - each)) < ROUNDING_DB for each in expected]
-    assert sum(near) == 1
+    assert np.median(np.abs(found - expected)) < ROUNDING_DB
     rng = np.random.default_rng(0)
     some = windows([clip], cache, Channel(partial_share=0.3))
     whole = windows([clip], cache)([clip], rng)

@@ -38,27 +38,24 @@ def spoken(power: Power, speed: float) -> Power:
     return _interpolated(power, speed * np.arange(n_frames, dtype=np.float64), axis=0)
 
 
-def transmitted(
-    power: Power, channel: Channel, features: Features, rng: np.random.Generator, *, n_spoken: int
-) -> Power:
+def transmitted(power: Power, channel: Channel, features: Features, rng: np.random.Generator) -> Power:
     """What another speaker, room, microphone and line would have made of this speech.
 
     Args:
-        power: speech, and silence before, between and after it.
+        power: speech; signal-to-noise ratios refer to its mean, short pauses included.
         channel: which changes and how much.
         features: the front end of `power`.
         rng: where chance comes from.
-        n_spoken: how many frames are not silence: what signal-to-noise ratios refer to.
     """
     n_mels, frames_per_s = features.n_mels, features.sample_rate / features.hop_samples
     if rng.random() < channel.vocal_tract_share:
-        power = other_vocal_tract(power, float(rng.uniform(*channel.vocal_tract)), features)
+        power = other_vocal_tract(power, float(rng.uniform(*channel.vocal_tract)))
     if rng.random() < channel.equaliser_share:
         power = power * draw_equaliser(channel, n_mels, rng)
     if rng.random() < channel.room_share:
         n_frames, share = rng.uniform(*channel.room_s) * frames_per_s, from_db(rng.uniform(*channel.room_db))
         power = in_room(power, n_frames, share)
-    loudness = float(power.sum()) / max(n_spoken * n_mels, 1)
+    loudness = float(power.mean())
     if rng.random() < channel.noise_share:
         noise = draw_noise(len(power), features, rng)
         power = power + loudness * from_db(-rng.uniform(*channel.noise_snr_db)) * noise
@@ -71,10 +68,12 @@ def transmitted(
     return power
 
 
-def other_vocal_tract(power: Power, factor: float, features: Features) -> Power:
-    """All frequencies times `factor`, as a shorter (above 1) or longer vocal tract would have it."""
-    centres = _band_centres(features)
-    return _interpolated(power, np.interp(centres / factor, centres, np.arange(len(centres))), axis=1)
+def other_vocal_tract(power: Power, factor: float) -> Power:
+    """All places on the mel scale times `factor`, as a shorter (above 1) or longer vocal tract would have it.
+
+    So the higher a formant is, the more bands it moves; with all frequencies times `factor`, high ones hardly would.
+    """
+    return _interpolated(power, np.arange(power.shape[1]) / factor, axis=1)
 
 
 def draw_equaliser(channel: Channel, n_mels: int, rng: np.random.Generator) -> Power:

@@ -212,7 +212,7 @@ class Channel:
         speed: slowest and fastest of those, 1 being as recorded.
         vocal_tract_share: share of the windows with another vocal tract (Jaitly and Hinton 2013, "Vocal tract length
             perturbation").
-        vocal_tract: smallest and largest factor by which it moves all frequencies.
+        vocal_tract: smallest and largest factor by which it moves what is heard along the mel scale.
         equaliser_share: share of the windows with another gain in each band.
         equaliser_db: standard deviation of the gain at six points of the mel scale, with straight lines between them.
         tilt_db: standard deviation of one more straight line, at its ends.

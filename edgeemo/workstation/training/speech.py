@@ -65,6 +65,8 @@ class SpeechDataset:
         self, items: Sequence[Clip], *, mask: npt.NDArray[np.float32] | None, seed: int
     ) -> SpeechBatches:
         """Clips as they are trained on."""
+        if mask is not None and self.recipe.features.level == "running_mean":
+            mask = np.zeros_like(mask)  # the mean of what is heard; over all frames, pauses would count
         return SpeechBatches(items, self._drawn(items), self.recipe, mask_db=mask, seed=seed)
 
     def illustrate(self, items: Sequence[Clip], predicted: npt.NDArray[np.int64], folder: Path) -> None:

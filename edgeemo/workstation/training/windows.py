@@ -76,7 +76,8 @@ class PowerWindows:
     """Windows of mel power through a channel, levelled as the front-end graph does it.
 
     Before some, other clips of the speaker are heard, so that the running peak and mean start from those, as in a
-    stream. Before the first clip, and where a window is longer than its clip, there is silence.
+    stream. A clip begins with its window, up to the recipe's `shift_s` later; a longer one gives any of its stretches.
+    Behind the clip nothing is heard, neither noise nor room: a stream is judged while somebody speaks.
 
     Args:
         clips: of which windows are drawn, and from which those before them are chosen.
@@ -106,12 +107,14 @@ class PowerWindows:
         said = spoken(self._power[clip], speed)
         if rng.random() < self._channel.partial_share:
             said = said[: max(1, int(rng.uniform(*self._channel.partial) * len(said)))]
-        window = placed(said, self._n_frames, self._shift_frames, rng)
-        heard = np.concatenate([*before, window])
-        # A clip's own silence has some power: the cache keeps dB.
-        n_spoken = int(np.count_nonzero(heard.any(axis=1)))
-        heard = transmitted(heard, self._channel, self._features, rng, n_spoken=n_spoken)
-        return self._levelling(heard)[-self._n_frames :]
+        n_mels = said.shape[1]
+        pause = np.zeros((int(rng.integers(self._shift_frames, endpoint=True)), n_mels), np.float32)
+        room_for = self._n_frames - len(pause)
+        start = int(rng.integers(max(len(said) - room_for, 0), endpoint=True))
+        said = said[start : start + room_for]
+        heard = transmitted(np.concatenate([*before, pause, said]), self._channel, self._features, rng)
+        behind = np.zeros((room_for - len(said), n_mels), np.float32)
+        return self._levelling(np.concatenate([heard, behind]))[-self._n_frames :]
 
     def _heard_before(self, clip: Clip, rng: np.random.Generator) -> list[Clip]:
         if rng.random() >= self._channel.history:
