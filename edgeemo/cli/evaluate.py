@@ -65,6 +65,15 @@ def evaluate_command(
             show_default=False,
         ),
     ] = None,
+    enrolled: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Likewise after so much neutral speech of the speaker; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     no_voice: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +109,7 @@ def evaluate_command(
         heard_too=heard,
         n_robustness=robustness,
         history=tuple(history or ()),
+        enrolled=tuple(enrolled or ()),
         no_voice=no_voice,
         plain=plain,
         n_jobs=jobs,

@@ -9,6 +9,9 @@ from types import MappingProxyType
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise", "boredom")
 """Every emotion a manifest can hold, under one spelling for all corpora."""
 
+NEUTRAL = ("neutral", "calm")
+"""Those that ordinary speech may be called."""
+
 AROUSAL: Mapping[str, float] = MappingProxyType(
     {
         **dict.fromkeys(("angry", "fear", "happy", "surprise"), 1.0),

@@ -317,10 +317,10 @@ def robustness(group: str, condition: str, under: Answers, clean: Answers) -> Ro
     )
 
 
-def history(n_utterances: int, after: Answers, first: Answers) -> History:
-    """What other utterances of the speaker are worth: both are of the same clips."""
+def history(heard: str, after: Answers, first: Answers) -> History:
+    """What it is worth to have heard the speaker before: both answers are to the same clips."""
     return History(
-        n_utterances=n_utterances,
+        heard=heard,
         n_clips=len(after.named),
         uar=_number(uar(after.counts())),
         first=_number(uar(first.counts())),

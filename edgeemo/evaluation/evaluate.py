@@ -16,11 +16,12 @@ import onnxruntime as ort
 
 from edgeemo import __version__
 from edgeemo.audio import find_audio, read_audio
+from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.errors import ModelError
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.answers import Answer, Journal
 from edgeemo.evaluation.degradations import Condition, conditions
-from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, after, hear_all, whole
+from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, after, after_neutral, hear_all, whole
 from edgeemo.evaluation.material import Material, gather
 from edgeemo.evaluation.measures import Indices
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_file, named_in_sound
@@ -44,6 +45,7 @@ class Plan:
         n_robustness: clips that are heard under conditions and step by step, the same number of every corpus, speaker
             and emotion as far as there are; 0 for none.
         history: numbers of other utterances of the speaker, after each of which those clips are heard again.
+        enrolled: seconds of the speaker's neutral speech, likewise.
         no_voice: a folder of sounds without a voice, besides those that are made here.
         plain: a folder of ordinary speech.
         n_jobs: how many processes hear.
@@ -55,6 +57,7 @@ class Plan:
     heard_too: bool = False
     n_robustness: int = N_ROBUSTNESS_CLIPS
     history: tuple[int, ...] = ()
+    enrolled: tuple[float, ...] = ()
     no_voice: Path | None = None
     plain: Path | None = None
     n_jobs: int = 1
@@ -114,7 +117,8 @@ class _Evaluation:
         self._sample: Indices = material.sample(plan.n_robustness)
         self._conditions, self._not_measured = conditions() if len(self._sample) else ([], {})
         self._learning = [k for k, m in enumerate(models) if any(s.lasting for s in m.metadata.states)]
-        if plan.history and not self._learning:
+        self._before = (*map(after, plan.history), *map(after_neutral, plan.enrolled))
+        if self._before and not self._learning:
             models[0].profile({}, n_utterances=0)  # says why not
         # Before the long work, so that a wrong folder is told at once; once for all models.
         self._no_voice_files = _with_digests(plan.no_voice)
@@ -152,7 +156,7 @@ class _Evaluation:
         thorough: dict[str, Sequence[int]] = dict.fromkeys(
             [STEPS, *(c.name for c in self._conditions)], all_of_them
         )
-        thorough |= {after(n): self._learning for n in self._plan.history}
+        thorough |= dict.fromkeys(self._before, self._learning)
         tasks = []
         for i, clip in enumerate(self._material.clips):
             wanted = {
@@ -193,8 +197,8 @@ class _Evaluation:
             decision=conclusions.decision(steps, step_s),
             robustness=tuple(self._robustness(position, condition, part) for condition in self._conditions),
             history=tuple(
-                conclusions.history(n, self._answers(position, after(n), part.material), part)
-                for n in (self._plan.history if position in self._learning and len(self._sample) else ())
+                conclusions.history(heard, self._answers(position, heard, part.material), part)
+                for heard in (self._before if position in self._learning and len(self._sample) else ())
             ),
             no_voice=self._no_voice(model, journal),
             plain=self._plain(model, journal),
@@ -232,7 +236,7 @@ class _Evaluation:
         labels = [None if p is None else model.answer(np.array(p)).label for p in answers]
         return PlainSpeech(
             n_clips=len(labels),
-            neutral_or_unnamed=sum(label in ("neutral", "calm", None) for label in labels) / len(labels),
+            neutral_or_unnamed=sum(label is None or label in NEUTRAL for label in labels) / len(labels),
             shares={label: labels.count(label) / len(labels) for label in model.labels},
         )
 

@@ -16,17 +16,20 @@ import numpy.typing as npt
 
 from edgeemo.audio import read_audio
 from edgeemo.clip import Clip as WholeClip
+from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.corpora.manifest import Clip
 from edgeemo.evaluation.answers import Answer
 from edgeemo.evaluation.degradations import Random, Surroundings, conditions
 from edgeemo.model import EmotionModel, load, why_unlabelled
 from edgeemo.profile import Profile
+from edgeemo.speech import spoken
 
 Audio = npt.NDArray[np.float32]
 
 CLEAN = "clean"
 STEPS = "steps"
 _AFTER = "after "
+_SECONDS = " s of neutral speech"
 _DIGITS = 6
 """Significant ones: a small probability may be raised by calibration."""
 _CHUNK = 8
@@ -39,8 +42,8 @@ class Task:
 
     Attributes:
         clip: which.
-        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after` gives, or a `Condition`'s
-            name.
+        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after` and `after_neutral` give, or
+            a `Condition`'s name.
     """
 
     clip: Clip
@@ -53,7 +56,12 @@ Heard = tuple[int, str, Answer]
 
 def after(n_utterances: int) -> str:
     """The condition under which so many other utterances of the speaker were heard before."""
-    return f"{_AFTER}{n_utterances}"
+    return f"{_AFTER}{n_utterances} utterance{'s' * (n_utterances != 1)}"
+
+
+def after_neutral(seconds: float) -> str:
+    """The condition under which so many seconds of the speaker's neutral speech were heard before, as if enrolled."""
+    return f"{_AFTER}{seconds:g}{_SECONDS}"
 
 
 class Hearer:
@@ -95,15 +103,25 @@ class Hearer:
             return steps_of(model, audio)
         if not condition.startswith(_AFTER):
             return whole(model, audio)
-        before = self._before(clip, int(condition.removeprefix(_AFTER)))
-        profile = learnt_from(model, [self._read(other.path, model.sample_rate) for other in before])
+        profile = learnt_from(model, list(self._before(clip, condition, model.sample_rate)))
         return whole(model, audio, profile)
 
-    def _before(self, clip: Clip, n: int) -> list[Clip]:
-        """Other clips of the speaker, drawn by chance that depends on the clip alone."""
+    def _before(self, clip: Clip, condition: str, rate: int) -> Iterator[Audio]:
+        """What is spoken in other clips of the speaker, in an order that depends on the clip alone."""
         others = [other for other in self._of_speaker[clip.speaker] if other.sha256 != clip.sha256]
-        chosen = _random_of(f"{_AFTER}{clip.sha256}").permutation(len(others))[:n]
-        return [others[i] for i in chosen]
+        order = _random_of(f"{_AFTER}{clip.sha256}").permutation(len(others))
+        asked, heard_s = condition.removeprefix(_AFTER), 0.0
+        if not asked.endswith(_SECONDS):
+            for i in order[: int(asked.split()[0])]:
+                yield spoken(self._read(others[i].path, rate), rate)
+            return
+        for i in order:
+            if heard_s >= float(asked.removesuffix(_SECONDS)):
+                break
+            if others[i].label in NEUTRAL:
+                audio = spoken(self._read(others[i].path, rate), rate)
+                heard_s += len(audio) / rate
+                yield audio
 
     def _under(self, condition: str, clip: Clip, rate: int) -> Audio:
         audio = self._read(clip.path, rate)

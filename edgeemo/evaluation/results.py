@@ -192,10 +192,10 @@ class Robustness(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class History(Record):
-    """What is recognised after other utterances of the speaker, beside the same clips heard as the first.
+    """What is recognised after other speech of the speaker, beside the same clips heard as the first.
 
     Attributes:
-        n_utterances: how many were heard before each clip, or all that the speaker has.
+        heard: when, such as `after 10 utterances` or `after 20 s of neutral speech`; or all that the speaker has.
         n_clips: how many are judged.
         uar: after these.
         first: UAR of the same clips heard first.
@@ -203,7 +203,7 @@ class History(Record):
         arousal_auc: after these.
     """
 
-    n_utterances: int
+    heard: str
     n_clips: int
     uar: float
     first: float
@@ -262,7 +262,7 @@ class ModelResult(Record):
         heard: by seconds.
         decision: None where no clip has two steps.
         robustness: by condition.
-        history: by number of utterances heard before; of models that learn what a voice usually sounds like.
+        history: by what of the speaker was heard before; of models that learn what a voice usually sounds like.
         no_voice: by sound.
         plain: None without `--plain`.
     """

@@ -147,12 +147,12 @@ def tables(evaluation: Evaluation) -> list[Table]:
             ("robustness",),
         ),
         Table(
-            "After other utterances of the speaker",
+            "After other speech of the speaker",
             f"UAR in percent, its change against the same clips heard first, and arousal AUC. {interval}",
             [
                 {
                     "model": m.name,
-                    "utterances": str(row.n_utterances),
+                    "heard": row.heard,
                     "clips": str(row.n_clips),
                     "UAR": f"{100 * row.uar:.1f}",
                     "change": _points(row.change),

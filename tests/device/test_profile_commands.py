@@ -205,17 +205,23 @@ def test_evaluation_after_other_utterances(learning_model_path: Path, tmp_path: 
     )
     output = tmp_path / "done"
     options = ["-d", str(data), "-o", str(output), "--robustness", "6", "--history", "1", "--history", "10"]
+    options += ["--enrolled", "1.5", "--enrolled", "60"]
     result = CliRunner().invoke(app, ["evaluate", str(learning_model_path), *options])
     assert result.exit_code == 0, result.output
     [found] = Evaluation.from_dict(json.loads((output / "evaluation.json").read_text())).models
-    assert [(row.n_utterances, row.n_clips) for row in found.history] == [(1, 6), (10, 6)]
+    assert [(row.heard, row.n_clips) for row in found.history] == [
+        ("after 1 utterance", 6),
+        ("after 10 utterances", 6),
+        ("after 1.5 s of neutral speech", 6),
+        ("after 60 s of neutral speech", 6),
+    ]
     assert all(row.first == found.scores.uar.value for row in found.history)
     answers = [
         json.loads(line) for line in next((output / "answers").glob("*.jsonl")).read_text().splitlines()
     ]
-    heard = {row[0]: row[2] for row in answers if isinstance(row, list) and row[0] in ("clean", "after 1")}
-    assert heard["clean"] != heard["after 1"]
-    assert "After other utterances of the speaker" in result.stdout
+    heard = {row[0]: row[2] for row in answers if isinstance(row, list) and row[0] in ("clean", "after 1 utterance")}
+    assert heard["clean"] != heard["after 1 utterance"]
+    assert "After other speech of the speaker" in result.stdout
 
 
 def test_history_of_a_model_that_learns_nothing(tmp_path: Path) -> None:

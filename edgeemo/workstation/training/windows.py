@@ -76,7 +76,7 @@ class PowerWindows:
     """Windows of mel power through a channel, levelled as the front-end graph does it.
 
     Before some, other clips of the speaker are heard, so that the running peak and mean start from those, as in a
-    stream. A clip begins with its window, up to the recipe's `shift_s` later; a longer one gives any of its stretches.
+    stream. A clip begins up to the recipe's `shift_s` after its window; a longer one gives any of its stretches.
     Behind the clip nothing is heard, neither noise nor room: a stream is judged while somebody speaks.
 
     Args:
