@@ -307,6 +307,11 @@ class Metadata(ModelFacts):
         return variant_name(self.name, self.mode, self.precision)
 
     @property
+    def learns(self) -> bool:
+        """Whether it learns what a voice usually sounds like: whether there are lasting states."""
+        return any(state.lasting for state in self.states)
+
+    @property
     def window_s(self) -> float:
         """Seconds of audio in one inference."""
         return self.window_samples / self.features.sample_rate

@@ -122,7 +122,7 @@ def read_profile(path: Path) -> Profile:
 
 
 def _check_learns(metadata: Metadata) -> None:
-    if not any(state.lasting for state in metadata.states):
+    if not metadata.learns:
         raise ProfileError(
             f"{metadata.variant} learns nothing of a voice; use a model that does, such as emo_small.stream"
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from edgeemo.live import Step
 from edgeemo.statistics import LoopStatistics
+from edgeemo.wording import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,6 +43,7 @@ class Picture:
         latency_p99_ms: its 99th percentile.
         real_time_factor: processing time / audio time.
         drops: blocks lost.
+        baseline: utterances that a model knows this voice from; None if it learns nothing of a voice.
     """
 
     source: str
@@ -55,9 +57,12 @@ class Picture:
     latency_p99_ms: float
     real_time_factor: float
     drops: int
+    baseline: int | None = None
 
     @classmethod
-    def of(cls, source: str, model: str, step: Step, statistics: LoopStatistics) -> Self:
+    def of(
+        cls, source: str, model: str, step: Step, statistics: LoopStatistics, baseline: int | None = None
+    ) -> Self:
         """The picture after a step that `statistics` has counted."""
         return cls(
             source=f"{source}, {statistics.source_rate} Hz",
@@ -71,6 +76,7 @@ class Picture:
             latency_p99_ms=statistics.latency_ms(99),
             real_time_factor=statistics.real_time_factor,
             drops=statistics.drops,
+            baseline=baseline,
         )
 
 
@@ -207,9 +213,10 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
     heading = Text(f"({picture.reason})", style="dim")
     if picture.label is not None:
         heading = Text(picture.label, style="bold green")
+    knows = "" if picture.baseline is None else f", baseline of {counted(picture.baseline, 'utterance')}"
     return Panel(
         Group(Text(), Align.center(heading), Text(), Align.center(bars), Text(), numbers),
-        title=Text.assemble(("edgeemo ", "bold"), (picture.model, "cyan")),
+        title=Text.assemble(("edgeemo ", "bold"), (picture.model, "cyan"), knows),
         subtitle=Text(_shortened(picture.source, width - 8), style="dim"),
         width=width,
         border_style="bright_black",

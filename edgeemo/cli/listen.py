@@ -103,6 +103,7 @@ def listen_command(
     kept = None if baseline is None else _Baseline(baseline)
     start = profile if baseline is None or not baseline.is_file() else baseline
     learnt = None if start is None else edgeemo.read_profile(start)
+    n_known = 0 if learnt is None else learnt.n_utterances
     # PortAudio, ALSA and MP3 decoders write to stderr what edgeemo reports in one line of its own.
     with quiet_libraries():
         source = open_source(clip, device, fast=fast)
@@ -111,7 +112,7 @@ def listen_command(
             with (
                 stopped_by_signals(source),
                 source,
-                _shown(source, emotion_model, statistics, as_json) as show,
+                _shown(source, emotion_model, statistics, n_known, as_json) as show,
             ):
                 for step in edgeemo.listen(
                     source, emotion_model, seconds=seconds, profile=learnt, learned=kept
@@ -168,17 +169,24 @@ class _Baseline:
 
 @contextmanager
 def _shown(
-    source: Source, model: EmotionModel, statistics: LoopStatistics, as_json: bool
+    source: Source, model: EmotionModel, statistics: LoopStatistics, n_known: int, as_json: bool
 ) -> Iterator[Callable[[Step], None]]:
-    """Give a function that shows a step which `statistics` has counted: as a JSON line, or in the view."""
+    """Give a function that shows a step which `statistics` has counted: as a JSON line, or in the view.
+
+    A model that learns what a voice usually sounds like knows it from `n_known` utterances before, and those since.
+    """
     if as_json:
         yield lambda step: _write_json(step, statistics.drops)
         return
     from edgeemo.view import Picture, view_for
 
     with view_for(sys.stdout) as view:
-        name = model.metadata.variant
-        yield lambda step: view.show(Picture.of(source.name, name, step, statistics))
+
+        def show(step: Step) -> None:
+            baseline = n_known + step.utterance if model.metadata.learns else None
+            view.show(Picture.of(source.name, model.metadata.variant, step, statistics, baseline))
+
+        yield show
 
 
 def open_source(clip: Path | None, device: str | None, *, fast: bool) -> AudioFile | Microphone:

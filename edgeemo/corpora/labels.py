@@ -81,9 +81,11 @@ SPEECH_LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
         "published7": _speech(
             "published7", ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
         ),
+        # Those of CREMA-D, which nobody was asked to say surprised.
+        "crema6": _speech("crema6", ("neutral", "angry", "disgust", "fear", "happy", "sad")),
     }
 )
-"""The label maps of speech by name. "boredom" (EmoDB) is in neither: such clips are left out, with a count."""
+"""The label maps of speech by name. "boredom" (EmoDB) is in none: such clips are left out, with a count."""
 
 LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
     {

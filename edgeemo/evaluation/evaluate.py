@@ -116,7 +116,7 @@ class _Evaluation:
         self._digest, self._journals, self._plan, self._report = digest, journals, plan, report
         self._sample: Indices = material.sample(plan.n_robustness)
         self._conditions, self._not_measured = conditions() if len(self._sample) else ([], {})
-        self._learning = [k for k, m in enumerate(models) if any(s.lasting for s in m.metadata.states)]
+        self._learning = [k for k, model in enumerate(models) if model.metadata.learns]
         self._before = (*map(after, plan.history), *map(after_neutral, plan.enrolled))
         if self._before and not self._learning:
             models[0].profile({}, n_utterances=0)  # says why not

@@ -490,6 +490,16 @@ def test_the_picture_fits_a_small_terminal(source: str) -> None:
     assert "<svg" in console.export_svg(title="edgeemo listen")
 
 
+def test_what_is_known_of_the_voice_is_shown() -> None:
+    for baseline, shown in ((None, False), (0, True), (12, True)):
+        console = Console(width=80, file=io.StringIO(), record=True)
+        console.print(render(replace(PICTURE, baseline=baseline)))
+        text = console.export_text()
+        assert ("baseline" in text) == shown
+        assert (f"baseline of {baseline} utterances" in text) == shown
+        assert max(map(len, text.splitlines())) <= 80
+
+
 def test_a_pause_has_no_label() -> None:
     picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", reason=QUIET), LoopStatistics(16000))
     assert picture.label is None

@@ -219,7 +219,11 @@ def test_evaluation_after_other_utterances(learning_model_path: Path, tmp_path: 
     answers = [
         json.loads(line) for line in next((output / "answers").glob("*.jsonl")).read_text().splitlines()
     ]
-    heard = {row[0]: row[2] for row in answers if isinstance(row, list) and row[0] in ("clean", "after 1 utterance")}
+    heard = {
+        row[0]: row[2]
+        for row in answers
+        if isinstance(row, list) and row[0] in ("clean", "after 1 utterance")
+    }
     assert heard["clean"] != heard["after 1 utterance"]
     assert "After other speech of the speaker" in result.stdout
 

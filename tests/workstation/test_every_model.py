@@ -33,7 +33,7 @@ FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"
 FEW_STEPS = ["--epochs", "2", "--fold", "1", "--set", "training.batch_size=16"]
 REDUCED = {
     "resnet50_lstm": ["--set", "features.n_mels=32", "--set", "window.window_s=1.6"],  # as in its benchmark
-    "emo_small": ["--set", "training.clips_per_epoch=64"],
+    **{name: ["--set", "training.clips_per_epoch=64"] for name in ("emo_small", "emo_tiny", "emo_open")},
 }
 
 
