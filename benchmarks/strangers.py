@@ -122,8 +122,8 @@ def page(recipe: str, strangers: list[Stranger]) -> str:
     lines = [
         f"# Strangers: {recipe}",
         "",
-        "Made by `python benchmarks/strangers.py --run RUN --data CORPORA --no-voice NOISES --plain COMMANDS`; RUN is "
-        f"of `edgeemo train --model {recipe} --protocol corpus --data CORPORA`. Each row is of a network that never "
+        "Made by `python benchmarks/strangers.py --run RUN --data CORPORA --no-voice NOISES --plain COMMANDS`; RUN: "
+        f"`edgeemo train --model {recipe} --protocol corpus --data CORPORA`. Each row is of a network that never "
         "heard that corpus, as int8 stream. UAR in percent (chance: 14), by the most probable of all labels and, in "
         "brackets, of those that occur there; a label is always named.",
         "",
