@@ -12,7 +12,18 @@ from edgeemo.wording import counted
 from edgeemo.workstation.image_corpora import IMAGE_CORPORA, ImageCorpus
 from edgeemo.workstation.training.recipe import Export
 
-_ACTED_IN_ENGLISH = {"ravdess", "savee", "tess", "crema_d"}
+_ACTED = {**dict.fromkeys(("ravdess", "savee", "tess", "crema_d"), "English"), "nemo": "Polish"}
+_ORDINARY_SPEECH = {"coffee_commands", "wake_words"}
+_USE = (
+    "Use it where a wrong guess does no harm: games, art, teaching, research with people who agreed. Do not use it "
+    "to make decisions about people, not even in part. In the European Union, inferring emotions of people at work "
+    "and in schools is forbidden but for medical and safety reasons (AI Act, Regulation (EU) 2024/1689, "
+    "Article 5(1)(f))."
+)
+_NO_CLASS = (
+    "The graph has no class for silence, music and noise; edgeemo names nothing where its voice detector hears no "
+    "voice."
+)
 _UNKNOWN = "How it was trained is not stated: measure it on your own data before you trust it."
 
 
@@ -37,7 +48,7 @@ def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], list
         f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
         f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`.",
-        limits=f"{_expect(m.training)} Do not use it to make decisions about people.",
+        limits=f"{_expect(m.training)}\n\n{_USE}",
         variants=_variants(variants, n_bytes, listen),
     )
 
@@ -190,18 +201,17 @@ def _measured_on(verdicts: Sequence[Verdict]) -> str:
 def _expect(training: Training | None) -> str:
     """What a model of audio is not for, by what is known of its training."""
     if training is None:
-        return f"{_UNKNOWN} It gives one of its labels to whatever it hears, silence, music and noise too."
-    if _ACTED_IN_ENGLISH.issuperset(training.corpora):
+        return f"{_UNKNOWN} {_NO_CLASS}"
+    if {*_ACTED, *_ORDINARY_SPEECH}.issuperset(training.corpora):
+        languages = " and ".join(sorted({_ACTED[name] for name in training.corpora if name in _ACTED}))
         heard = (
-            "It was trained on acted emotion: studio recordings of few speakers and sentences, in English. Expect "
-            "less on spontaneous speech, other languages, children, noise and distant microphones."
+            f"It was trained on acted emotion: studio recordings of adults saying few sentences, in {languages}. "
+            "Expect less on spontaneous speech, noise and distant microphones. It was never judged on children, "
+            "illness, and most languages and accents."
         )
     else:
         heard = "Expect less on speech unlike its training clips, on noise and distant microphones."
-    return (
-        f"{heard} It labels how speech sounds, not what a person feels, and it has no class for anything else: it "
-        "answers on silence, music and noise too."
-    )
+    return f"{heard} It labels how speech sounds, not what a person feels. {_NO_CLASS}"
 
 
 def _weights(training: Training, things: str) -> str:
