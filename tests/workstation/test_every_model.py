@@ -31,9 +31,10 @@ pytestmark = pytest.mark.slow
 
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 FEW_STEPS = ["--epochs", "2", "--fold", "1", "--set", "training.batch_size=16"]
+LIKE_EMO_SMALL = ("emo_tiny", "emo_open")  # of another size, on other data
 REDUCED = {
     "resnet50_lstm": ["--set", "features.n_mels=32", "--set", "window.window_s=1.6"],  # as in its benchmark
-    **{name: ["--set", "training.clips_per_epoch=64"] for name in ("emo_small", "emo_tiny", "emo_open")},
+    "emo_small": ["--set", "training.clips_per_epoch=64"],
 }
 
 
@@ -51,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in LIKE_EMO_SMALL])
 def test_trained_exported_and_equal(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
