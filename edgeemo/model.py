@@ -359,7 +359,7 @@ class EmotionModel:
         return span or (0, clip.n_samples)
 
     def _speech(self, clip: Clip) -> Speech:
-        return Speech.of(clip) if self.judgement.needs_voice else Speech.everywhere()
+        return Speech.of(clip) if self.judgement.needs_voice else Speech.everywhere(clip)
 
     def _checked(self) -> States:
         """Validation at load, never at the first inference; the states after one window of silence."""

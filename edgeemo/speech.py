@@ -38,12 +38,15 @@ class Speech:
     """Where in a clip somebody speaks.
 
     Attributes:
-        chunks: whether somebody speaks, once each chunk of the clip is heard, shape `(n_chunks,)`; None: everywhere.
+        left: for how many chunks longer somebody counts as speaking, once each chunk of the clip is heard, as
+            `SpeechDetector.follow` says; shape `(n_chunks,)`; None: everywhere.
         chunk_samples: of a chunk, at the clip's rate.
+        n_samples: of the clip.
     """
 
-    chunks: npt.NDArray[np.bool_] | None
+    left: npt.NDArray[np.int64] | None
     chunk_samples: float
+    n_samples: int
 
     @classmethod
     def of(cls, clip: Clip) -> Self:
@@ -53,29 +56,29 @@ class Speech:
             AudioError: the clip's file cannot be read a second time.
         """
         detector = SpeechDetector(clip.sample_rate)
-        found = [speaks for block in clip.blocks() for speaks in detector.follow(block)]
-        return cls(np.array(found, bool), CHUNK_SAMPLES * clip.sample_rate / SAMPLE_RATE)
+        found = [left for block in clip.blocks() for left in detector.follow(block)]
+        return cls(np.array(found, int), CHUNK_SAMPLES * clip.sample_rate / SAMPLE_RATE, clip.n_samples)
 
     @classmethod
-    def everywhere(cls) -> Self:
+    def everywhere(cls, clip: Clip) -> Self:
         """Of a clip of which any sound is to be judged."""
-        return cls(None, 1)
+        return cls(None, 1, clip.n_samples)
 
     def span(self) -> tuple[int, int] | None:
         """From shortly before the first voice to shortly after the last, in samples; None where nobody speaks.
 
         What the live loop hears of an utterance, but for the end of the pause after it.
         """
-        if self.chunks is None or not self.chunks.any():
+        if self.left is None or not self.left.any():
             return None
-        found = np.flatnonzero(self.chunks)
-        first = max(int(found[0]) + 1 - RECENT_CHUNKS - _MARGIN_CHUNKS, 0)
-        last = int(found[-1]) + 1 - HANG_CHUNKS + _MARGIN_CHUNKS
-        return int(first * self.chunk_samples), int(last * self.chunk_samples)
+        voiced = np.flatnonzero(self.left == HANG_CHUNKS)
+        first = max(int(voiced[0]) + 1 - RECENT_CHUNKS - _MARGIN_CHUNKS, 0)
+        last = int(voiced[-1]) + 1 + _MARGIN_CHUNKS
+        return int(first * self.chunk_samples), min(int(last * self.chunk_samples), self.n_samples)
 
     def why_not(self, start: int, end: int) -> str | None:
         """Why there is nothing to judge in a part of the clip, in samples; None where there is."""
-        if self.chunks is None:
+        if self.left is None:
             return None
         first, last = int(max(start, 0) // self.chunk_samples), int(end // self.chunk_samples)
-        return None if self.chunks[first : last + 1].any() else NO_SPEECH
+        return None if self.left[first : last + 1].any() else NO_SPEECH

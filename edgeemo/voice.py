@@ -174,13 +174,15 @@ class SpeechDetector:
             AudioError: as `VoiceDetector.push`.
         """
         before, begins = not self.paused, False
-        for speaks in self.follow(audio):
-            begins = begins or (speaks and not before)
-            before = speaks
+        for left in self.follow(audio):
+            begins = begins or (left > 0 and not before)
+            before = left > 0
         return begins
 
-    def follow(self, audio: Audio) -> list[bool]:
-        """Take new audio; for each chunk that it completes, whether somebody speaks once that is heard.
+    def follow(self, audio: Audio) -> list[int]:
+        """Take new audio; for each chunk that it completes, how long somebody then counts as speaking.
+
+        In chunks: `HANG_CHUNKS` while there is a voice, then one less with each chunk; 0: nobody speaks.
 
         Args:
             audio: as `VoiceDetector.push`.
@@ -192,7 +194,7 @@ class SpeechDetector:
         for probability in self._voice.push(audio).tolist():
             self._recent.append(probability >= VOICED)
             self._hang = HANG_CHUNKS if sum(self._recent) >= LEAST_VOICED else max(self._hang - 1, 0)
-            found.append(self._hang > 0)
+            found.append(self._hang)
         return found
 
     def reset(self) -> None:

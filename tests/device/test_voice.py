@@ -155,7 +155,7 @@ def test_a_stepper_remembers_what_a_voice_takes_to_be_certain() -> None:
 
 def test_utterances_do_not_depend_on_the_cut() -> None:
     sample = np.pad(read_audio(sample_path(), SAMPLE_RATE), SAMPLE_RATE)
-    whole = SpeechDetector().follow(sample)
+    whole = [left > 0 for left in SpeechDetector().follow(sample)]
     assert not whole[: SAMPLE_RATE // CHUNK_SAMPLES - 1][-1]
     begins = [b and not a for a, b in zip([False, *whole], whole, strict=False)]
     in_pieces = SpeechDetector()
@@ -172,5 +172,12 @@ def test_a_clip_is_heard_from_its_first_voice_to_its_last() -> None:
     heard = spoken(padded, SAMPLE_RATE)
     assert len(sample) / 2 < len(heard) < len(sample) + SAMPLE_RATE
     assert np.square(heard).sum() > 0.99 * np.square(sample).sum()
+    ends_speaking = 0
+    for end in range(len(sample) // 4, len(sample), SAMPLE_RATE // 10):
+        cut = sample[:end]
+        if SpeechDetector().follow(cut)[-1] == HANG_CHUNKS:  # as a recording that ends with a word
+            ends_speaking += 1
+            np.testing.assert_array_equal(spoken(cut, SAMPLE_RATE)[-1600:], cut[-1600:])
+    assert ends_speaking > 3
     noise = np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE).astype(np.float32) * np.float32(0.1)
     np.testing.assert_array_equal(spoken(noise, SAMPLE_RATE), noise)
