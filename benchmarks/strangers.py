@@ -16,6 +16,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from matplotlib.figure import Figure
 from edgeemo.cli.progress import progress_bar
 from edgeemo.corpora.manifest import Manifest, find_clips
 from edgeemo.corpora.names import CORPORA
-from edgeemo.evaluation.evaluate import Plan, evaluate
+from edgeemo.evaluation.evaluate import N_ROBUSTNESS_CLIPS, Plan, evaluate
 from edgeemo.evaluation.results import Estimate, ModelResult
 from edgeemo.files import replacing, write_text
 from edgeemo.markdown import markdown_table
@@ -37,6 +38,8 @@ from edgeemo.workstation.training.folder import load_run
 RESULTS = Path(__file__).parent / "results"
 UTTERANCES = (1, 3, 10)
 SECONDS = (5.0, 20.0, 60.0)
+N_EXPORT_CLIPS = 300
+"""Of each corpus, for calibrating int8 and for the gate, whose verdict does not count here."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,20 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/strangers"), help="for what is made on the way"
     )
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=N_ROBUSTNESS_CLIPS,
+        help="of each corpus, after others and in surroundings",
+    )
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
 
     recipe, metrics = load_run(arguments.run)
     manifest = find_clips(arguments.data)
+    few = arguments.work / "few.csv"
+    few.parent.mkdir(parents=True, exist_ok=True)
+    some_of_each(manifest).write_csv(few)
     strangers = []
     for cell in metrics.cells:
         corpus = cell.fold.removeprefix("without-")
@@ -79,9 +91,9 @@ def main() -> None:
             folder = arguments.work / corpus
             model = folder / f"{recipe.name}.stream.int8.onnx"
             if not model.is_file():
-                export(arguments.run, cell.fold, arguments.data, folder)
+                export(arguments.run, cell.fold, few, folder)
             data = folder / "clips.csv"
-            Manifest(tuple(clips), ()).write_csv(data)
+            Manifest(tuple(clips)).write_csv(data)
             strangers.append(heard(corpus, model, data, folder, arguments))
     write_text(
         RESULTS / "strangers.json",
@@ -90,6 +102,18 @@ def main() -> None:
     write_text(RESULTS / "strangers.md", page(recipe.name, strangers))
     with replacing(RESULTS / "strangers.png") as temporary:
         picture(strangers).savefig(temporary, format="png", dpi=120)
+
+
+def some_of_each(manifest: Manifest) -> Manifest:
+    """The same few clips of each corpus in every call."""
+    order = np.random.default_rng(0).permutation(len(manifest.clips))
+    n_of: Counter[str] = Counter()
+    chosen = []
+    for clip in (manifest.clips[i] for i in order):
+        n_of[clip.corpus] += 1
+        if n_of[clip.corpus] <= N_EXPORT_CLIPS:
+            chosen.append(clip)
+    return Manifest(tuple(sorted(chosen, key=lambda clip: clip.path)))
 
 
 def export(run: Path, fold: str, data: Path, folder: Path) -> None:
@@ -106,6 +130,7 @@ def heard(corpus: str, path: Path, data: Path, folder: Path, arguments: argparse
     plan = Plan(
         data=data,
         output=folder,
+        n_robustness=arguments.clips,
         history=UTTERANCES,
         enrolled=SECONDS,
         no_voice=arguments.no_voice,
