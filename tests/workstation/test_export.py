@@ -441,7 +441,8 @@ def test_metadata_travels_in_the_file(name: str, exported: Callable[[str], Any])
     assert found.licence == recipe.export.licence
     assert found.training == training()
     assert found.scores == (score_row(),)
-    assert found.n_parameters == keras_model.count_params() - 129
+    normalisation = 2 * recipe.features.n_columns + 1
+    assert found.n_parameters == keras_model.count_params() - normalisation
     assert set(found.tools) >= {"edgeemo", "keras", "tensorflow", "onnx", "onnxruntime"}
     parity = found.parity
     assert 0 < parity.mean_difference <= parity.max_difference < 1e-5

@@ -22,7 +22,8 @@ from support.recipes import SHIPPED
 from support.references import reference_features
 from support.signals import noise, speech_like
 
-N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 4, "conv1d_lstm": 1}
+N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 4, "conv1d_lstm": 1, "emo_small": 0}
+N_CONV = {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0, "conv1d_lstm": 1, "emo_small": 5}
 WINDOWS = np.stack([
     *(speech_like(51200, seed=seed) for seed in range(4)),
     *(speech_like(51200, seed=seed) * np.float32(0.02) for seed in (4, 5)),
@@ -65,7 +66,7 @@ def test_operators(name: str, exported: Callable[[str], Any]) -> None:
     assert not proto.training_info
     network = Counter(node.op_type for node in proto.graph.node if not node.name.startswith(PREFIX))
     assert not {"Dropout", "Shape", "Range", "Identity"} & set(network), network
-    assert network["Conv"] == {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0, "conv1d_lstm": 1}[name]
+    assert network["Conv"] == N_CONV[name]
 
 
 def test_the_oldest_onnxruntime_reads_what_is_written() -> None:
@@ -106,8 +107,8 @@ def test_weights_are_stored_once(name: str, exported: Callable[[str], Any]) -> N
 
 @each_architecture
 def test_conversion_leaves_the_keras_model_alone(name: str, exported: Callable[[str], Any]) -> None:
-    _, keras_model, _, _ = exported(name)
-    assert keras_model.input_shape == (None, 320, 64)
+    recipe, keras_model, _, _ = exported(name)
+    assert keras_model.input_shape == (None, *recipe.input_shape)
     assert len(keras_model.inputs) == 1
 
 

