@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edgeemo.corpora.manifest import Clip
 from edgeemo.workstation.training.recipe import Training
+from edgeemo.workstation.training.voices import voices
 
 _WHOLE_CORPUS = 1000  # clips, from which on a corpus weighs as much as any
 
@@ -23,7 +24,7 @@ class Epochs:
     """
 
     def __init__(self, clips: Sequence[Clip], labels: npt.NDArray[np.int64], training: Training) -> None:
-        self._speakers = np.array([clip.speaker for clip in clips])
+        self._speakers = np.array(voices(clips) if training.balance else [clip.speaker for clip in clips])
         self._training = training
         self._chances = balanced([clip.corpus for clip in clips], labels) if training.balance else None
         self._of_speaker = {s: np.flatnonzero(self._speakers == s) for s in np.unique(self._speakers)}

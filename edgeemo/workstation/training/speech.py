@@ -20,6 +20,7 @@ from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_ind
 from edgeemo.workstation.training.epochs import Epochs
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Augmentation, Recipe
+from edgeemo.workstation.training.voices import voices
 from edgeemo.workstation.training.windows import AudioWindows, CachedWindows, PowerWindows, Windows
 
 
@@ -113,7 +114,7 @@ class SpeechBatches:
         self._windows, self._recipe, self._mask_db, self._seed = windows, recipe, mask_db, seed
         self._weights = label_weights(self._labels, recipe)
         self._soft_labels = soft_labels(clips, recipe)
-        self._speakers = numbered([clip.speaker for clip in clips])
+        self._speakers = numbered(voices(clips))
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:

@@ -18,6 +18,7 @@ from edgeemo.workstation.graphs.frontend import FrontEnd, Levelling
 from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerCache
 from edgeemo.workstation.training.channel import draw_speed, spoken, transmitted
 from edgeemo.workstation.training.recipe import Augmentation, Channel, Recipe
+from edgeemo.workstation.training.voices import voices
 
 _MAX_HISTORY = 2  # clips
 
@@ -93,9 +94,10 @@ class PowerWindows:
         self._shift_frames = round(
             recipe.augmentation.shift_s * recipe.features.sample_rate / recipe.features.hop_samples
         )
-        self._by_speaker: dict[str, list[Clip]] = defaultdict(list)
+        self._voice = dict(zip([clip.sha256 for clip in clips], voices(clips), strict=True))
+        self._of_voice: dict[str, list[Clip]] = defaultdict(list)
         for clip in clips:
-            self._by_speaker[clip.speaker].append(clip)
+            self._of_voice[self._voice[clip.sha256]].append(clip)
 
     def __call__(self, clips: Sequence[Clip], rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """See `Windows`."""
@@ -119,7 +121,8 @@ class PowerWindows:
     def _heard_before(self, clip: Clip, rng: np.random.Generator) -> list[Clip]:
         if rng.random() >= self._channel.history:
             return []
-        others = [other for other in self._by_speaker[clip.speaker] if other.sha256 != clip.sha256]
+        voice = self._of_voice[self._voice[clip.sha256]]
+        others = [other for other in voice if other.sha256 != clip.sha256]
         n = min(int(rng.integers(1, _MAX_HISTORY, endpoint=True)), len(others))
         return [others[i] for i in rng.choice(len(others), n, replace=False)] if n else []
 
