@@ -169,7 +169,7 @@ def page(recipe: str, strangers: list[Stranger]) -> str:
         f"{first.judged.unsure_below:g} or more; both were fitted on these corpora, left out. "
         "Ordinary speech: named neutral, or nothing.",
         "",
-        *markdown_table([*judged(strangers)], left=("corpus",)),
+        *markdown_table([*judged(strangers)], left=("corpus left out",)),
         "",
         "## Without a voice",
         "",

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import edgeemo
 from edgeemo.answer import Judgement
 from edgeemo.corpora.labels import as_label
-from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import CorpusError, OutputError
 from edgeemo.evaluation import conclusions, hearing
 from edgeemo.evaluation.answers import Journal
@@ -23,7 +22,7 @@ from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, hear_all
 from edgeemo.evaluation.material import Material, gather, has_heard
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_sound
 from edgeemo.evidence import Training
-from support.corpora import write_crema_d
+from support.corpora import clip, write_crema_d
 from support.signals import voice_like
 
 LABELS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
@@ -40,22 +39,6 @@ TRAINING = Training(
     epoch=1,
     recipe={},
 )
-
-
-def clip(n: int, *, speaker: str = "a", emotion: str = "sad", corpus: str = "mine") -> Clip:
-    return Clip(
-        path=Path(f"{n}.wav"),
-        corpus=corpus,
-        emotion=emotion,
-        speaker=speaker,
-        sentence="",
-        intensity="",
-        sample_rate=16_000,
-        n_samples=16_000,
-        n_channels=1,
-        sha256=f"{n * 2654435761 % 2**256:064x}",
-        session="",
-    )
 
 
 def material(truth: list[int], speakers: list[str] | None = None) -> Material:

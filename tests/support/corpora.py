@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from edgeemo.bench.signals import speech_like
+from edgeemo.corpora.manifest import Clip
 
 EMOTION_CODES = {"neutral": 1, "happy": 3, "sad": 4, "angry": 5}
 
@@ -78,3 +79,20 @@ def bars(n: int, size: int, n_labels: int, *, seed: int = 0) -> tuple[np.ndarray
     for image, label in zip(pixels, labels, strict=True):
         image[:, width * label : width * label + 3] = 250
     return pixels.astype(np.uint8), labels
+
+
+def clip(n: int, *, speaker: str = "a", emotion: str = "sad", corpus: str = "mine") -> Clip:
+    """A clip of a manifest whose file is not there, `n` telling it from others."""
+    return Clip(
+        path=Path(f"{n}.wav"),
+        corpus=corpus,
+        emotion=emotion,
+        speaker=speaker,
+        sentence="",
+        intensity="",
+        sample_rate=16_000,
+        n_samples=16_000,
+        n_channels=1,
+        sha256=f"{n * 2654435761 % 2**256:064x}",
+        session="",
+    )

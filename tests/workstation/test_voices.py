@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from edgeemo.corpora.manifest import Clip
 from edgeemo.workstation.training.epochs import Epochs
 from edgeemo.workstation.training.recipe import Training
 from edgeemo.workstation.training.voices import voices
-
-
-def clip(corpus: str, speaker: str, number: int) -> Clip:
-    return Clip(
-        path=Path(f"{speaker}-{number}.wav"),
-        corpus=corpus,
-        emotion="neutral",
-        speaker=speaker,
-        sentence="",
-        intensity="",
-        sample_rate=16_000,
-        n_samples=16_000,
-        n_channels=1,
-        sha256=f"{speaker} {number}",
-    )
-
+from support.corpora import clip
 
 CLIPS = [
-    *(clip("acted", speaker, number) for speaker in "ab" for number in range(8)),
-    *(clip("words", f"w{i}", 0) for i in range(16)),
+    *(clip(number, speaker="ab"[number // 8], corpus="acted") for number in range(16)),
+    *(clip(number, speaker=f"w{number}", corpus="words") for number in range(16, 32)),
 ]
 
 
