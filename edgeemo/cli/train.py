@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,14 @@ from edgeemo.cli.tables import stderr_console
 if TYPE_CHECKING:
     from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics
     from edgeemo.workstation.training.run import Cell
+
+
+class Backend(StrEnum):
+    """Libraries that Keras computes with."""
+
+    tensorflow = "tensorflow"
+    jax = "jax"
+    torch = "torch"
 
 
 def train_command(
@@ -44,9 +53,10 @@ def train_command(
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Start from ImageNet weights (resnet50_lstm; fetched once).")
     ] = False,
-    threads: Annotated[
-        int, typer.Option(min=0, max=1024, help="TensorFlow's threads; 0: one for each core.")
-    ] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0: one for each core.")] = 0,
+    backend: Annotated[
+        Backend, typer.Option(help="What Keras trains with: the other two where they have a GPU.")
+    ] = Backend.tensorflow,
 ) -> None:
     """Train a model. An interrupted run of the same recipe goes on where it stopped."""
     overrides = list(override or [])
@@ -62,11 +72,15 @@ def train_command(
             overrides.append(f"{key}={value}")
 
     with workstation():
+        from edgeemo.workstation.backend import limit_threads, use_backend
+
+        use_backend(backend)
         from edgeemo.places import recipe_path
         from edgeemo.workstation.training.recipe import load_recipe
-        from edgeemo.workstation.training.run import limit_threads, open_dataset, planned_cells
+        from edgeemo.workstation.training.run import open_dataset, planned_cells
         from edgeemo.workstation.training.run import train as run_training
-    limit_threads(threads)
+
+        limit_threads(threads)
 
     recipe = load_recipe(recipe_path(model), overrides)
     dataset = open_dataset(recipe, data)

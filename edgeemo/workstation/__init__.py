@@ -1,7 +1,7 @@
 """The workstation: corpora, training, export.
 
-Keras runs on TensorFlow here, whatever its user's settings say. It reads them when it is imported, so that this comes
-first.
+Keras runs on TensorFlow here, whatever its user's settings say (`edgeemo.workstation.backend` may choose another
+library for a training). It reads them when it is imported, so that this comes first.
 """
 
 import os

@@ -41,9 +41,9 @@ class Job:
 
 def limit_threads(job: Job) -> None:
     """Before TensorFlow's first operation: give this process, which is the job's alone, its threads."""
-    from edgeemo.workstation.training import run
+    from edgeemo.workstation import backend
 
-    run.limit_threads(job.threads)
+    backend.limit_threads(job.threads)
 
 
 def train_job(job: Job) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
-import tensorflow as tf
 
 from edgeemo.corpora.manifest import find_clips
 from edgeemo.errors import CorpusError
@@ -126,13 +125,6 @@ def open_dataset(recipe: Recipe, data: Path) -> Dataset[Any]:
     if recipe.image is not None:
         return ImageDataset(recipe, read_images(data, recipe.data.corpora))
     return SpeechDataset(recipe, find_clips(data))
-
-
-def limit_threads(n_threads: int) -> None:
-    """Before TensorFlow's first operation: let it use so many threads in this process; 0: as many as it likes."""
-    if n_threads:
-        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def planned_cells(
