@@ -338,14 +338,19 @@ def test_clips_per_epoch(make_examples: Make) -> None:
 
 
 def test_balance(make_examples: Make, manifest: Manifest) -> None:
-    """Every label of every corpus weighs the same; a small corpus less, as its clips are fewer."""
-    corpora = ["large"] * 2000 + ["other"] * 1000 + ["small"] * 250
-    labels = np.arange(3250) % 10 // 9  # one in ten is of the second label
-    chances = balanced(corpora, labels)
+    """Every label of every corpus weighs the same; a corpus of few speakers less, by the root of their number."""
+    speakers = {"large": 100, "other": 25, "small": 4}
+    clips = [
+        dataclasses.replace(manifest.clips[0], corpus=corpus, speaker=f"{corpus}{i % n}")
+        for corpus, n in speakers.items()
+        for i in range(1000)
+    ]
+    labels = np.arange(3000) % 10 // 9  # one in ten is of the second label
+    chances = balanced(clips, labels)
     cells = Counter()
-    for corpus, label, chance in zip(corpora, labels.tolist(), chances, strict=True):
-        cells[corpus, label] += chance
-    np.testing.assert_allclose(list(cells.values()), np.array([1, 1, 1, 1, 0.25, 0.25]) / 4.5)
+    for clip, label, chance in zip(clips, labels.tolist(), chances, strict=True):
+        cells[clip.corpus, label] += chance
+    np.testing.assert_allclose(list(cells.values()), np.array([1, 1, 1, 1, 0.4, 0.4]) / 4.8)
 
     sad = [c for c in manifest.clips if c.emotion == "sad"]
     clips = (*sad, next(c for c in manifest.clips if c.emotion == "angry"))

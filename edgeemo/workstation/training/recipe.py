@@ -137,7 +137,7 @@ class Training:
             corpus of two speakers does not outweigh one of twenty-four; 0 for all.
         clips_per_epoch: clips in an epoch, drawn anew each time; 0 for all.
         balance: `""`: every clip alike. `"corpus"`: every label of every corpus alike, however many clips it has; but
-            of a corpus with fewer than 1,000 clips in proportion to their number. Clips are then drawn with
+            of a corpus with fewer than 25 speakers less, by the root of their number. Clips are then drawn with
             replacement.
         speaker_run: with a balance, clips are drawn in runs of so many of one speaker: a network with a history meets
             them in the same batch.
