@@ -338,19 +338,24 @@ def test_clips_per_epoch(make_examples: Make) -> None:
 
 
 def test_balance(make_examples: Make, manifest: Manifest) -> None:
-    """Every label of every corpus weighs the same; a corpus of few speakers less, by the root of their number."""
-    speakers = {"large": 100, "other": 25, "small": 4}
+    """Every label weighs the same, and in it every corpus; one of few speakers less, by the root of their number."""
+    speakers = {"large": 100, "other": 25, "small": 4, "plain": 1000}
     clips = [
         dataclasses.replace(manifest.clips[0], corpus=corpus, speaker=f"{corpus}{i % n}")
         for corpus, n in speakers.items()
         for i in range(1000)
     ]
-    labels = np.arange(3000) % 10 // 9  # one in ten is of the second label
+    labels = np.arange(4000) % 10 // 9  # one in ten is of the second label
+    labels[3000:] = 0
     chances = balanced(clips, labels)
-    cells = Counter()
+    assert chances.sum() == pytest.approx(1)
+    cells: Counter[tuple[str, int]] = Counter()
     for clip, label, chance in zip(clips, labels.tolist(), chances, strict=True):
         cells[clip.corpus, label] += chance
-    np.testing.assert_allclose(list(cells.values()), np.array([1, 1, 1, 1, 0.4, 0.4]) / 4.8)
+    first = {("large", 0): 1, ("other", 0): 1, ("small", 0): 0.4, ("plain", 0): 1}
+    second = {("large", 1): 1, ("other", 1): 1, ("small", 1): 0.4}
+    expected = {cell: weight / sum(of.values()) / 2 for of in (first, second) for cell, weight in of.items()}
+    assert cells == pytest.approx(expected)
 
     sad = [c for c in manifest.clips if c.emotion == "sad"]
     clips = (*sad, next(c for c in manifest.clips if c.emotion == "angry"))

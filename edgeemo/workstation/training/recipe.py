@@ -136,8 +136,8 @@ class Training:
         clips_per_speaker: at most so many clips of a speaker in an epoch (drawn anew each epoch), so that a
             corpus of two speakers does not outweigh one of twenty-four; 0 for all.
         clips_per_epoch: clips in an epoch, drawn anew each time; 0 for all.
-        balance: `""`: every clip alike. `"corpus"`: every label of every corpus alike, however many clips it has; but
-            of a corpus with fewer than 25 speakers less, by the root of their number. Clips are then drawn with
+        balance: `""`: every clip alike. `"corpus"`: every label alike, and within it every corpus, however many clips
+            it has; but one with fewer than 25 speakers less, by the root of their number. Clips are then drawn with
             replacement.
         speaker_run: with a balance, clips are drawn in runs of so many of one speaker: a network with a history meets
             them in the same batch.
