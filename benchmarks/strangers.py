@@ -16,7 +16,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +37,6 @@ from edgeemo.workstation.training.folder import load_run
 RESULTS = Path(__file__).parent / "results"
 UTTERANCES = (1, 3, 10)
 SECONDS = (5.0, 20.0, 60.0)
-N_EXPORT_CLIPS = 300
-"""Of each corpus, for calibrating int8 and for the gate, whose verdict does not count here."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,6 @@ def main() -> None:
 
     recipe, metrics = load_run(arguments.run)
     manifest = find_clips(arguments.data)
-    few = arguments.work / "few.csv"
-    few.parent.mkdir(parents=True, exist_ok=True)
-    some_of_each(manifest).write_csv(few)
     strangers = []
     for cell in metrics.cells:
         corpus = cell.fold.removeprefix("without-")
@@ -91,7 +85,7 @@ def main() -> None:
             folder = arguments.work / corpus
             model = folder / f"{recipe.name}.stream.int8.onnx"
             if not model.is_file():
-                export(arguments.run, cell.fold, few, folder)
+                export(arguments.run, cell.fold, arguments.data, folder)
             data = folder / "clips.csv"
             Manifest(tuple(clips)).write_csv(data)
             strangers.append(heard(corpus, model, data, folder, arguments))
@@ -102,18 +96,6 @@ def main() -> None:
     write_text(RESULTS / "strangers.md", page(recipe.name, strangers))
     with replacing(RESULTS / "strangers.png") as temporary:
         picture(strangers).savefig(temporary, format="png", dpi=120)
-
-
-def some_of_each(manifest: Manifest) -> Manifest:
-    """The same few clips of each corpus in every call."""
-    order = np.random.default_rng(0).permutation(len(manifest.clips))
-    n_of: Counter[str] = Counter()
-    chosen = []
-    for clip in (manifest.clips[i] for i in order):
-        n_of[clip.corpus] += 1
-        if n_of[clip.corpus] <= N_EXPORT_CLIPS:
-            chosen.append(clip)
-    return Manifest(tuple(sorted(chosen, key=lambda clip: clip.path)))
 
 
 def export(run: Path, fold: str, data: Path, folder: Path) -> None:

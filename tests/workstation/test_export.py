@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import layers
 from typer.testing import CliRunner
 
@@ -346,6 +348,15 @@ def test_file_that_is_not_keras(tmp_path: Path) -> None:
 )
 def test_options_that_exclude_each_other(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["export", *arguments]).exit_code == 2
+
+
+@given(n_items=st.integers(0, 5000), n=st.integers(1, 1000))
+def test_evenly_chosen(n_items: int, n: int) -> None:
+    """As many clips as the gate hears: not only the first ones, which are of few speakers."""
+    chosen = policy._some(range(n_items), n)
+    assert min(n_items, n) / 2 <= len(chosen) <= n
+    assert len(set(np.diff(chosen))) <= 1
+    assert not chosen or n_items - chosen[-1] <= -(-n_items // n)
 
 
 def test_an_unknown_fold_of_the_shipped_run(old_file: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from edgeemo.corpora.manifest import scan
 from support.corpora import write_crema_d
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +48,3 @@ def test_the_picture_shows_each_corpus(strangers: dict[str, Any], stranger: Any)
     heights = sorted(bar.get_height() for bar in axes.patches)
     expected = [stranger.always.history[0].first, *(row.uar for row in stranger.always.history)]
     assert heights == pytest.approx(sorted(100 * value for value in expected * 2))
-
-
-def test_few_clips_of_each_corpus(strangers: dict[str, Any], tmp_path: Path) -> None:
-    manifest = scan(write_crema_d(tmp_path, speakers=(1001, 1002), emotions=("ANG", "NEU"), seconds=0.3))
-    some_of_each = strangers["some_of_each"]
-    assert some_of_each(manifest).clips == manifest.clips
-    some_of_each.__globals__["N_EXPORT_CLIPS"] = 3
-    found = some_of_each(manifest).clips
-    assert len(found) == 3
-    assert set(found) < set(manifest.clips)
-    assert some_of_each(manifest).clips == found

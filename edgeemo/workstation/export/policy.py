@@ -44,6 +44,8 @@ from edgeemo.workstation.training.speech import SpeechDataset
 N_CLIPS = 32
 N_IMAGES = 256
 N_CALIBRATION_CLIPS = 64
+N_HELD_OUT_CLIPS = 1000
+"""At most, for the gate: six variants hear each of them. The scores in cards are of all test clips, by the run."""
 
 _T = TypeVar("_T")
 
@@ -285,6 +287,8 @@ def carry_out(plan: Plan, *, on_progress: Progress = lambda what, done, total: N
 def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
     """Choose clips by the recipe's protocol: of the weights' own fold, where it is known, else of the first.
 
+    Of the test clips some, evenly chosen, where there are more than `N_HELD_OUT_CLIPS`.
+
     Args:
         source: the network, its recipe, labels, and how its weights were made.
         dataset: the clips to choose from.
@@ -299,8 +303,9 @@ def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
     labels, label_of, audio = source.metadata.labels, recipe.label_map.of, dataset.audio
     held_out = tuple(
         HeldOut(audio[clip], labels.index(label_of[clip.emotion]), clip.speaker)
-        for clip in chosen.test
-        if label_of[clip.emotion] in labels
+        for clip in _some(
+            [clip for clip in chosen.test if label_of[clip.emotion] in labels], N_HELD_OUT_CLIPS
+        )
     )
     if not held_out:
         raise CorpusError(f"no test clip has one of the labels {', '.join(labels)}")
@@ -368,4 +373,4 @@ def _images(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
 
 def _some(items: Sequence[_T], n: int) -> Sequence[_T]:
     """At most `n` of them, evenly chosen."""
-    return items[:: -(-len(items) // n)]
+    return items[:: max(1, -(-len(items) // n))]
