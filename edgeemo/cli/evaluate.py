@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
-from edgeemo.cli.progress import progress_bar
+from edgeemo.cli.progress import progress_bar, resumable
 from edgeemo.cli.tables import screen_table, stdout_console
 
 _PIPE_COLUMNS = 200
@@ -115,7 +115,7 @@ def evaluate_command(
         n_jobs=jobs,
         command=shlex.join(["edgeemo", *sys.argv[1:]]),
     )
-    with progress_bar() as report:
+    with resumable(), progress_bar() as report:
         evaluation = evaluate(models, plan, report)
     drawn = None
     if find_spec("matplotlib") is not None:  # else a page of tables

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
+
 from edgeemo.cli.tables import stderr_console
 
 Report = Callable[[str, int, int], None]
@@ -26,3 +28,13 @@ def progress_bar() -> Iterator[Report]:
             progress.update(tasks[what], completed=done, total=total, visible=done < total)
 
         yield report
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around work that goes on where it was stopped: Ctrl-C says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None

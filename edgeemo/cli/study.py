@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.extras import extras, workstation
+from edgeemo.cli.progress import resumable
 from edgeemo.cli.tables import screen_table, stderr_console, stdout_console
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def study_command(
     folder = output or Path("runs") / "-".join(["study", *(path.stem for path in paths)])
     with extras():
         engine = local_processes(jobs) if ray is None else ray_cluster(ray)
-    with _Bar() as bar:
+    with resumable(), _Bar() as bar:
         results = run_study(
             compared, data, folder, engine, folds=fold or (), threads=threads, progress=bar.cell
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeemo.cli.extras import workstation
+from edgeemo.cli.progress import resumable
 from edgeemo.cli.tables import stderr_console
 
 if TYPE_CHECKING:
@@ -71,22 +72,23 @@ def train_command(
         if value is not None:
             overrides.append(f"{key}={value}")
 
-    with workstation():
-        from edgeemo.workstation.backend import limit_threads, use_backend
+    # Before TensorFlow, which takes seconds to load: a slip of the pen costs none.
+    from edgeemo.places import recipe_path
+    from edgeemo.workstation.backend import limit_threads, use_backend
+    from edgeemo.workstation.training.recipe import load_recipe
 
+    recipe = load_recipe(recipe_path(model), overrides)
+    with workstation():
         use_backend(backend)
-        from edgeemo.places import recipe_path
-        from edgeemo.workstation.training.recipe import load_recipe
         from edgeemo.workstation.training.run import open_dataset, planned_cells
         from edgeemo.workstation.training.run import train as run_training
 
         limit_threads(threads)
 
-    recipe = load_recipe(recipe_path(model), overrides)
     dataset = open_dataset(recipe, data)
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
     cells = planned_cells(recipe, dataset, folder, fold or ())
-    with _Bar(len(cells), recipe.training.epochs) as bar:
+    with resumable(), _Bar(len(cells), recipe.training.epochs) as bar:
         metrics = run_training(recipe, dataset, folder, folds=fold or (), progress=bar.epoch)
     _report(metrics, folder)
 

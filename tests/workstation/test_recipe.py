@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import math
+import re
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -229,6 +230,11 @@ def test_impossible_type_names_section_and_key(place: tuple[str, str], value: ob
         ({"summary": "", "architecture": {"builder": "pure_cnn"}}, ["name is missing"]),
         ({"name": "a", "architecture": {"builder": "pure_cnn"}}, ["summary is missing"]),
         ({"name": "a", "summary": ""}, ["[architecture] builder is missing"]),
+        ({}, ["name, summary, [architecture] builder are missing"]),
+        (
+            {**MINIMAL, "image": {}, "published": {}},
+            ["[image] height, [image] width, [published] source are missing"],
+        ),
         ({**MINIMAL, "architecture": {"filters": [1]}}, ["[architecture] builder is missing"]),
         ({**MINIMAL, "architecture": "pure_cnn"}, ["[architecture] builder is missing"]),
     ],
@@ -277,6 +283,17 @@ def test_masks_that_are_off_are_not_in_the_way() -> None:
 
 
 # --- files and overrides -------------------------------------------------------------------------------
+
+
+def test_who_is_to_blame(tmp_path: Path) -> None:
+    """A slip on the command line is none in the file, and the other way round."""
+    path = EXPORT_DIR / "cnn_lstm.toml"
+    with pytest.raises(RecipeError, match=r"^on the command line: \[training\] epochs is 0"):
+        load_recipe(path, ["training.epochs=0"])
+    broken = tmp_path / "broken.toml"
+    broken.write_text(path.read_text().replace("window_s", "windows"))
+    with pytest.raises(RecipeError, match=rf"^{re.escape(str(broken))}: \[window\] unknown key 'windows'"):
+        load_recipe(broken, ["training.epochs=3"])
 
 
 def test_file_and_overrides(tmp_path: Path) -> None:
@@ -343,7 +360,7 @@ def test_wrong_override(override: str, words: list[str]) -> None:
     [
         (b"name = ", ["not a TOML file"]),
         (b"\xff\xfe\x00", ["not a TOML file"]),
-        (b"", ["[architecture] builder is missing"]),
+        (b"", ["name, summary, [architecture] builder are missing"]),
         (None, ["cannot be read", "No such file"]),
     ],
 )

@@ -178,7 +178,9 @@ def test_a_run_is_of_one_recipe(small_recipe: Recipe, tmp_path: Path) -> None:
     more_epochs = dataclasses.replace(small_recipe.training, epochs=small_recipe.training.epochs + 1)
     with pytest.raises(TrainingError, match="holds a run of another recipe") as caught:
         claim_run(tmp_path, dataclasses.replace(small_recipe, training=more_epochs))
-    assert str(tmp_path) in str(caught.value)
+    n = small_recipe.training.epochs
+    assert f"{tmp_path} holds" in str(caught.value)
+    assert f"([training] epochs is {n + 1}, {n} in the other)" in str(caught.value)
     assert (tmp_path / "recipe.json").read_bytes() == before
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(TrainingError, match="is damaged"):

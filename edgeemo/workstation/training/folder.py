@@ -20,7 +20,7 @@ from edgeemo.files import write_text
 from edgeemo.workstation.training.judging import Judging
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow, RunMetrics
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
+from edgeemo.workstation.training.recipe import Recipe, differences, recipe_from_dict
 
 RECIPE_FILE = "recipe.json"
 JUDGING_FILE = "judging.json"
@@ -66,8 +66,9 @@ def claim_run(run: Path, recipe: Recipe) -> None:
         except ValueError as error:
             raise TrainingError(f"{path} is damaged ({error}); give another --output or delete it") from error
         if held.trained_by != recipe.trained_by:
+            others = "; ".join(differences(recipe, held))
             raise TrainingError(
-                f"{run} holds a run of another recipe; give another --output or delete that folder"
+                f"{run} holds a run of another recipe ({others}); give another --output or delete that folder"
             )
     write_text(path, json.dumps(recipe.to_dict(), indent=1))
 

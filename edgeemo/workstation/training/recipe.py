@@ -6,6 +6,7 @@ given here.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -400,12 +401,24 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not a TOML file ({error})") from error
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    given = copy.deepcopy(values)
     for override in overrides:
-        _apply(values, override)
+        _apply(given, override)
     try:
-        return recipe_from_dict(values)
+        return recipe_from_dict(given)
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+        where = str(path) if not overrides or _fault(values) else "on the command line"
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def differences(recipe: Recipe, other: Recipe) -> list[str]:
+    """What makes other weights of two recipes: `[training] epochs is 40, 30 in the other` for each value."""
+    ours, theirs = _flat(recipe.trained_by), _flat(other.trained_by)
+    return [
+        f"{key} is {ours.get(key)!r}, {theirs.get(key)!r} in the other"
+        for key in dict.fromkeys([*ours, *theirs])
+        if ours.get(key) != theirs.get(key)
+    ]
 
 
 def with_step(recipe: Recipe, step_s: float) -> Recipe:
@@ -428,7 +441,10 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     values = dict(values)
     architecture = values.get("architecture")
     if not isinstance(architecture, dict) or "builder" not in architecture:
-        raise RecipeError('[architecture] builder is missing; name one, such as builder = "cnn_lstm"')
+        others = _missing(Recipe, {**values, "architecture": {"builder": "", "settings": {}}}, "")
+        raise RecipeError(
+            f'{_are_missing([*others, "[architecture] builder"])}; name a builder, such as builder = "cnn_lstm"'
+        )
     settings = {k: v for k, v in architecture.items() if k != "builder"}
     for key, value in settings.items():
         try:
@@ -443,6 +459,26 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     recipe = _checked(Recipe, values, "")
     _check_ranges(recipe)
     return recipe
+
+
+def _flat(tables: dict[str, Any]) -> dict[str, Any]:
+    """Values by their place in the file, such as `[training] epochs`."""
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            flat |= {f"[{name}] {key}": inner for key, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _fault(values: dict[str, Any]) -> str | None:
+    """What is wrong with a file's own values."""
+    try:
+        recipe_from_dict(values)
+    except RecipeError as error:
+        return str(error)
+    return None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -467,21 +503,43 @@ def _checked(cls: type[TableT], values: dict[str, Any], where: str) -> TableT:
     for name in values:
         if name not in fields:
             raise RecipeError(f"{where}unknown key {name!r}; known: {', '.join(fields)}")
-    made = {}
-    for name, f in fields.items():
-        if name in values:
-            made[name] = _converted(values[name], hints[name], f"{where}{name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise RecipeError(f"{where}{name} is missing")
+    if missing := _missing(cls, values, where):
+        raise RecipeError(_are_missing(missing))
+    made = {name: _converted(value, hints[name], f"{where}{name}") for name, value in values.items()}
     try:
         return cls(**made)
     except ValueError as error:
         raise RecipeError(f"{where}{error}") from error
 
 
-def _converted(value: Any, hint: Any, where: str) -> Any:
+def _missing(cls: Any, values: dict[str, Any], where: str) -> list[str]:
+    """All keys that a file lacks, those of its tables too."""
+    hints = typing.get_type_hints(cls)
+    missing = []
+    for f in dataclasses.fields(cls):
+        if f.name not in values:
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+                missing.append(f"{where}{f.name}")
+        elif dataclasses.is_dataclass(table := _without_none(hints[f.name])) and isinstance(
+            values[f.name], dict
+        ):
+            missing += _missing(table, values[f.name], f"[{f.name}] ")
+    return missing
+
+
+def _are_missing(names: Sequence[str]) -> str:
+    return ", ".join(names) + (" is missing" if len(names) == 1 else " are missing")
+
+
+def _without_none(hint: Any) -> Any:
+    """The table of one that may be left out."""
     if isinstance(hint, types.UnionType):
-        hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
+        return next(h for h in typing.get_args(hint) if h is not types.NoneType)
+    return hint
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    hint = _without_none(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise RecipeError(f"{where} is {value!r}, expected a table")
