@@ -21,13 +21,13 @@ from mkdocs.structure.files import File, Files
 from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.evaluation import results
 from edgeemo.markdown import markdown_table
+from edgeemo.workstation.training.commented import BUILDERS, meanings
 from edgeemo.workstation.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SHOWN = (RESULTS / "listen.svg", RESULTS / "belief.html")
 """What pages show or link to, beside them in the site."""
-BUILDERS = ROOT / "edgeemo" / "workstation" / "architectures"
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
@@ -84,7 +84,7 @@ def evaluation_records() -> str:
         rows = (
             {"key": f"`{f.name}`", "type": _json_type(hints[f.name]), "meaning": meaning}
             for f, meaning in zip(
-                dataclasses.fields(cls), _meanings(_documentation(cls), "Attributes").values(), strict=True
+                dataclasses.fields(cls), meanings(_documentation(cls), "Attributes").values(), strict=True
             )
         )
         sections += [f"### {cls.__name__}", about, _text_table(rows)]
@@ -95,13 +95,13 @@ GENERATED = {make.__name__: make for make in (recipe_tables, builder_tables, lab
 
 
 def _keys(cls: type[Any]) -> str:
-    hints, meanings = typing.get_type_hints(cls), _meanings(_documentation(cls), "Attributes")
+    hints, of_keys = typing.get_type_hints(cls), meanings(_documentation(cls), "Attributes")
     return _text_table(
         {
             "key": f"`{f.name}`",
             "type": _toml_type(hints[f.name]),
             "default": _default(f),
-            "meaning": meanings[f.name],
+            "meaning": of_keys[f.name],
         }
         for f in dataclasses.fields(cls)
         if _is_key(hints[f.name])
@@ -109,12 +109,12 @@ def _keys(cls: type[Any]) -> str:
 
 
 def _settings(builder: ast.FunctionDef) -> str:
-    meanings = _meanings(ast.get_docstring(builder) or "", "Args")
+    of_settings = meanings(ast.get_docstring(builder) or "", "Args")
     return _text_table(
         {
             "setting": f"`{argument.arg}`",
             "default": f"`{json.dumps(ast.literal_eval(default))}`",
-            "meaning": meanings[argument.arg],
+            "meaning": of_settings[argument.arg],
         }
         for argument, default in zip(builder.args.kwonlyargs, builder.args.kw_defaults, strict=True)
         if default is not None
@@ -123,17 +123,6 @@ def _settings(builder: ast.FunctionDef) -> str:
 
 def _documentation(cls: type[Any]) -> str:
     return inspect.getdoc(cls) or ""
-
-
-def _meanings(documentation: str, section: str) -> dict[str, str]:
-    """Name -> meaning, from a section of a docstring; one entry may be of several names."""
-    section_text = documentation.partition(f"{section}:\n")[2]
-    indented = re.split(r"^(?=\S)", section_text, maxsplit=1, flags=re.MULTILINE)[0]
-    meanings: dict[str, str] = {}
-    for entry in re.split(r"^ {4}(?=\S)", indented, flags=re.MULTILINE)[1:]:
-        names, _, meaning = entry.partition(":")
-        meanings |= {name.strip(): _sentence(" ".join(meaning.split())) for name in names.split(",")}
-    return meanings
 
 
 def _table_of(hint: Any) -> Any:

@@ -26,6 +26,7 @@ from edgeemo.cli.evaluate import evaluate_command
 from edgeemo.cli.export import export_command
 from edgeemo.cli.listen import listen_command
 from edgeemo.cli.models import info_command, models_command
+from edgeemo.cli.new import new_command
 from edgeemo.cli.study import study_command
 from edgeemo.cli.train import train_command
 from edgeemo.errors import EdgeEmoError
@@ -85,6 +86,7 @@ for _command in (
     models_command,
     info_command,
     data_command,
+    new_command,
     train_command,
     study_command,
     export_command,
