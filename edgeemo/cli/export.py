@@ -51,6 +51,24 @@ def export_command(
     labels: Annotated[
         str | None, typer.Option(help="With --weights: class names, comma-separated, in the model's order.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="With --weights: what the model is called.  \\[default: the file's name]"),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="With --weights: its terms, for the metadata and the card.")
+    ] = None,
+    softmax: Annotated[
+        bool, typer.Option("--softmax", help="With --weights: the network gives logits; add a softmax.")
+    ] = False,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="With --weights: any value of the recipe, such as features.n_mels=40; repeatable.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -88,15 +106,30 @@ def export_command(
         raise typer.BadParameter("give either --weights or --run, not both")
     if weights and fold:
         raise typer.BadParameter("--fold goes with a trained run; --weights is one network already")
-    if labels and not weights:
-        raise typer.BadParameter("--labels goes with --weights; a trained run knows its labels")
+    described = {
+        "--labels": labels,
+        "--name": name,
+        "--licence": licence,
+        "--softmax": softmax,
+        "--set": override,
+    }
+    if not weights and (given := [option for option, value in described.items() if value]):
+        raise typer.BadParameter(f"{given[0]} goes with --weights; a trained run says it itself")
 
     with workstation():
         from edgeemo.workstation.export import policy
 
     if weights:
         names = tuple(label.strip() for label in labels.split(",")) if labels else ()
-        network = policy.own(weights, model, labels=names)
+        network = policy.own(
+            weights,
+            model,
+            labels=names,
+            name=name,
+            licence=licence,
+            overrides=override or (),
+            softmax=softmax,
+        )
     else:
         network = policy.trained(run or policy.shipped_run(model), fold=fold)
     options = policy.Options(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_it_makes_the_same_recipe(name: str, tmp_path: Path) -> None:
     path.write_text(commented(recipe))
     assert load_recipe(path) == recipe
     lines = path.read_text().splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if line and not line.startswith("#"):
             assert before.startswith("# "), line
 

@@ -166,7 +166,7 @@ def test_own_model(
 def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
     recipe, weights, audio, folder = (tmp_path / n for n in ("r.toml", "w.keras", "a.wav", "sub"))
     recipe.write_text(
-        'name = "mine"\nsummary = "an LSTM"\n[architecture]\nbuilder = "pure_cnn"\n'
+        'name = "mine"\nsummary = "an LSTM"\n'
         "[features]\nsample_rate = 8000\nn_fft = 256\nhop_samples = 128\nn_mels = 8\nfmax_hz = 4000\n"
         "[window]\nwindow_s = 0.256\nstep_s = 0.032\n[augmentation]\nmel_mask_bands = 2\ntime_mask_frames = 2\n"
     )
@@ -194,6 +194,47 @@ def test_own_model_by_command(small_recipe: Recipe, tmp_path: Path) -> None:
         assert result.stderr.splitlines()[-1].startswith("edgeemo: mine gives")
         assert words in result.stderr
         assert output.read_bytes() == before
+
+
+def test_own_model_described_by_options(tmp_path: Path) -> None:
+    """No recipe file: features by --set; logits; name and terms."""
+    weights = tmp_path / "w.keras"
+    network = lstm_model(activation=None)
+    network.save(weights)
+    features = {"sample_rate": 8000, "n_fft": 256, "hop_samples": 128, "n_mels": 8, "fmax_hz": 4000}
+    values = {f"features.{key}": value for key, value in features.items()}
+    values |= {"window.window_s": 0.256, "window.step_s": 0.032}
+    arguments = ["export", "--weights", str(weights), "--labels", "yes,no,maybe", "-o", str(tmp_path)]
+    arguments += [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
+    arguments += [
+        "--mode",
+        "stream",
+        "--precision",
+        "fp32",
+        "--name",
+        "calm_or_not",
+        "--licence",
+        "mine alone",
+    ]
+    runner = CliRunner()
+    assert "where they are logits, --softmax adds one" in runner.invoke(app, arguments).stderr
+    result = runner.invoke(app, [*arguments, "--softmax"])
+    assert result.exit_code == 0, result.output
+    model = EmotionModel(tmp_path / "calm_or_not.stream.onnx")
+    m = model.metadata
+    assert (m.name, m.licence, m.features.n_mels, m.labels) == (
+        "calm_or_not",
+        "mine alone",
+        8,
+        ("yes", "no", "maybe"),
+    )
+    assert "mine alone" in (tmp_path / "calm_or_not.md").read_text()
+
+    lstm_model().save(weights)
+    result = runner.invoke(app, [*arguments, "--softmax"])
+    assert "gives probabilities already; leave out --softmax" in result.stderr
+    result = runner.invoke(app, ["export", "--model", "cnn_lstm", "--softmax"])
+    assert "--softmax goes with --weights" in result.stderr
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run,
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.metrics import score_rows, training_facts
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Export, Recipe, load_recipe, with_step
+from edgeemo.workstation.training.recipe import Export, Recipe, load_recipe, recipe_from_dict, with_step
 from edgeemo.workstation.training.speech import SpeechDataset
 
 N_CLIPS = 32
@@ -61,6 +61,7 @@ class Network:
         training: how the weights were made; None where that is unknown.
         scores: what was measured of them, the headline first.
         judgement: how probabilities become answers; None where nothing is known of that.
+        softmax: the weights give logits.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Network:
     training: Training | None = None
     scores: tuple[ScoreRow, ...] = ()
     judgement: Judgement | None = None
+    softmax: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,16 @@ def trained(run: Path, *, fold: str | None = None) -> Network:
     )
 
 
-def own(weights: Path, recipe: str, *, labels: tuple[str, ...] = ()) -> Network:
+def own(
+    weights: Path,
+    recipe: str,
+    *,
+    labels: tuple[str, ...] = (),
+    name: str | None = None,
+    licence: str | None = None,
+    overrides: Sequence[str] = (),
+    softmax: bool = False,
+) -> Network:
     """A network of one's own, of which its file and a recipe are known.
 
     A recipe of one's own describes it: its name, its summary and its terms. One in `export/` describes another
@@ -165,17 +176,28 @@ def own(weights: Path, recipe: str, *, labels: tuple[str, ...] = ()) -> Network:
         weights: a `.keras` or `.onnx` file.
         recipe: the name of one in `export/`, or a TOML file.
         labels: class names in the network's order; empty for those of the recipe's label map.
+        name: what the model is called; None for what was said above.
+        licence: its terms, likewise.
+        overrides: values of the recipe, `section.key=value` each.
+        softmax: the network gives logits, and a softmax is added behind them.
 
     Raises:
         RecipeError: there is no such recipe, or it is broken.
     """
     path = recipe_path(recipe)
-    described = load_recipe(path)
+    described = load_recipe(path, overrides, trainable=False)
     if path.parent.resolve() == EXPORT_DIR.resolve():
-        name = re.sub(r"[^\w-]+", "_", weights.stem)
+        stem = re.sub(r"[^\w-]+", "_", weights.stem)
         terms = dataclasses.replace(described.export, licence=Export().licence)
-        described = dataclasses.replace(described, name=name, summary="", export=terms)
-    return Network(recipe=described, weights=weights, labels=labels)
+        described = dataclasses.replace(described, name=stem, summary="", export=terms)
+    values = described.to_dict()
+    if name is not None:
+        values["name"] = name
+    if licence is not None:
+        values["export"] = {**values["export"], "licence": licence}
+    return Network(
+        recipe=recipe_from_dict(values, trainable=False), weights=weights, labels=labels, softmax=softmax
+    )
 
 
 def shipped_run(name_or_path: str) -> Path:
@@ -241,6 +263,7 @@ def plan_export(
         training=network.training,
         scores=network.scores,
         judgement=network.judgement,
+        softmax=network.softmax,
     )
     if recipe.image is not None or data is None:
         return Plan(source=source, folder=folder, options=options)

@@ -68,6 +68,7 @@ def prepare(
     training: Training | None = None,
     scores: Sequence[ScoreRow] = (),
     judgement: Judgement | None = None,
+    softmax: bool = False,
 ) -> Source:
     """Convert a model.
 
@@ -83,6 +84,7 @@ def prepare(
         scores: what was measured of them, for the metadata; the headline first.
         judgement: how probabilities become answers, for the metadata of a model of audio; by default nothing is
             calibrated, and no answer is unsure.
+        softmax: the model gives logits, and a softmax is added behind them.
 
     Raises:
         ExportError: the model does not fit the recipe, or cannot be converted to native nodes.
@@ -105,6 +107,9 @@ def prepare(
         model = without_history(model)
         network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
         reference, expected = "Keras", _keras_probabilities(model, features)
+    if softmax:
+        _add_softmax(network)
+        expected = _softmax(reference, expected)
     _check_probabilities(reference, expected)
     simplify(network)
     metadata = dataclasses.replace(
@@ -188,5 +193,22 @@ def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
     if not np.allclose(sums, 1, atol=1e-3) or probabilities.min() < 0:
         raise ExportError(
             f"{name} does not give probabilities (its outputs sum to {sums.min():.3g} to {sums.max():.3g}); "
-            "end it with a softmax"
+            "end it with a softmax; where they are logits, --softmax adds one"
         )
+
+
+def _add_softmax(network: ir.Graph) -> None:
+    """Behind the output, whose name and shape it takes."""
+    (logits,) = network.outputs
+    probabilities = ir.Value(name=logits.name, shape=logits.shape, type=logits.type)
+    logits.name = "logits"
+    network.append(ir.Node("", "Softmax", [logits], [ir.AttrInt64("axis", -1)], outputs=[probabilities]))
+    network.outputs[0] = probabilities
+
+
+def _softmax(name: str, logits: np.ndarray) -> np.ndarray:
+    if logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        raise ExportError(f"{name} gives probabilities already; leave out --softmax")
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities

@@ -31,6 +31,7 @@ FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
 BALANCES = ("", "corpus")
+_OF_TRAINING = ("architecture", "training", "augmentation", "channel", "published")
 _AUDIO_TABLES = ("features", "window", "augmentation", "channel")
 _NAME = re.compile(r"[\w-]+")  # a file's and a folder's too
 _MAX_WINDOW_S = 60
@@ -385,12 +386,13 @@ class Recipe:
         return {**values, "architecture": {"builder": architecture["builder"], **architecture["settings"]}}
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path, overrides: Sequence[str] = (), *, trainable: bool = True) -> Recipe:
     """Read and check a recipe.
 
     Args:
         path: a TOML file.
         overrides: `section.key=value` each, the value as in TOML (a bare word counts as a string).
+        trainable: it must name a builder; where a network is there already, nothing of the training counts.
 
     Raises:
         RecipeError: not TOML; an unknown or missing key; a value of the wrong type or out of range.
@@ -405,9 +407,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply(given, override)
     try:
-        return recipe_from_dict(given)
+        return recipe_from_dict(given, trainable=trainable)
     except RecipeError as error:
-        where = str(path) if not overrides or _fault(values) else "on the command line"
+        where = str(path) if not overrides or _fault(values, trainable=trainable) else "on the command line"
         raise RecipeError(f"{where}: {error}") from error
 
 
@@ -432,13 +434,17 @@ def with_step(recipe: Recipe, step_s: float) -> Recipe:
     return recipe_from_dict(values)
 
 
-def recipe_from_dict(values: dict[str, Any]) -> Recipe:
+def recipe_from_dict(values: dict[str, Any], *, trainable: bool = True) -> Recipe:
     """Check plain values, as `Recipe.to_dict` gives them.
 
     Raises:
         RecipeError: as `load_recipe`.
     """
     values = dict(values)
+    if not trainable:
+        values = {k: v for k, v in values.items() if k not in _OF_TRAINING} | {
+            "architecture": {"builder": ""}
+        }
     architecture = values.get("architecture")
     if not isinstance(architecture, dict) or "builder" not in architecture:
         others = _missing(Recipe, {**values, "architecture": {"builder": "", "settings": {}}}, "")
@@ -472,10 +478,10 @@ def _flat(tables: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _fault(values: dict[str, Any]) -> str | None:
+def _fault(values: dict[str, Any], *, trainable: bool) -> str | None:
     """What is wrong with a file's own values."""
     try:
-        recipe_from_dict(values)
+        recipe_from_dict(values, trainable=trainable)
     except RecipeError as error:
         return str(error)
     return None
