@@ -79,6 +79,13 @@ def export_command(
             "Keras, and int8 is rejected. A network over images always needs the folder with its images.",
         ),
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Any speech, a file or a folder, to calibrate int8 on where --data is not fit for that. It needs no "
+            "labels; UAR is not measured."
+        ),
+    ] = None,
     mode: Annotated[list[Mode] | None, typer.Option(help="Repeatable.  \\[default: both]")] = None,
     precision: Annotated[list[Precision] | None, typer.Option(help="Repeatable.  \\[default: all]")] = None,
     step_ms: Annotated[
@@ -139,9 +146,12 @@ def export_command(
         ort_format=file_format is FileFormat.ORT,
         force=force,
     )
-    plan = policy.plan_export(network, output, data=data, options=options, replace=replace)
+    plan = policy.plan_export(
+        network, output, data=data, calibrate=calibrate, options=options, replace=replace
+    )
     if plan.unfit is not None:
-        typer.echo(f"note: UAR is not measured and int8 not calibrated: {plan.unfit}", err=True)
+        not_done = "" if calibrate else " and int8 not calibrated"
+        typer.echo(f"note: UAR is not measured{not_done}: {plan.unfit}", err=True)
     with progress_bar() as on_progress:
         exported = policy.carry_out(plan, on_progress=on_progress)
     report = _report_image if plan.source.metadata.kind is Kind.IMAGE else _report

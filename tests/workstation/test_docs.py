@@ -117,7 +117,10 @@ def test_the_deployed_network_fits_its_recipe(workplace: Path) -> None:
     exec(next(block.text for block in programs(page) if "keras" in block.text), names)
     (recipe,) = blocks(page, "toml")
     Path("mine.toml").write_text(recipe.text, encoding="utf-8")
-    assert names["network"].input_shape == (None, *load_recipe(Path("mine.toml"), trainable=False).input_shape)
+    assert names["network"].input_shape == (
+        None,
+        *load_recipe(Path("mine.toml"), trainable=False).input_shape,
+    )
 
 
 def test_the_recipe_of_the_reference_is_one() -> None:

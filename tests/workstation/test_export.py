@@ -230,6 +230,15 @@ def test_own_model_described_by_options(tmp_path: Path) -> None:
     )
     assert "mine alone" in (tmp_path / "calm_or_not.md").read_text()
 
+    int8 = [*arguments, "--softmax", "--precision", "int8", "--force"]
+    assert "or any speech with --calibrate" in runner.invoke(app, int8).output
+    soundfile.write(tmp_path / "speech.wav", speech_like(48000, 16000), 16000)
+    result = runner.invoke(app, [*int8, "--calibrate", str(tmp_path / "speech.wav")])
+    assert result.exit_code == 0, result.output
+    verdict = EmotionModel(tmp_path / "calm_or_not.stream.int8.onnx").metadata.verdict
+    assert verdict is not None
+    assert verdict.recognition is None
+
     lstm_model().save(weights)
     result = runner.invoke(app, [*arguments, "--softmax"])
     assert "gives probabilities already; leave out --softmax" in result.stderr

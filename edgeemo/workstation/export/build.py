@@ -59,7 +59,8 @@ def build(
     if precision == Precision.INT8:
         if calibration is None or not len(calibration):
             raise ExportError(
-                "int8 is calibrated on clips of training speakers; give --data with the recipe's corpora"
+                "int8 is calibrated on clips of training speakers; give --data with the recipe's corpora, or any "
+                "speech with --calibrate"
             )
         batches = _batches(network, states, FrontEnd(source.recipe.features)(calibration))
         on_progress(f"choosing int8 operators, {metadata.variant}", 0, 1)

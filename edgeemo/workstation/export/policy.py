@@ -221,6 +221,7 @@ def plan_export(
     folder: Path,
     *,
     data: Path | None = None,
+    calibrate: Path | None = None,
     options: Options | None = None,
     replace: bool = False,
 ) -> Plan:
@@ -232,6 +233,7 @@ def plan_export(
         data: a folder or manifest with the recipe's corpora. Any other audio serves to compare on, and without any
             the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
             images, the folder of its corpus, which it needs.
+        calibrate: a folder or file of any audio to calibrate int8 on, where the data are not fit for that.
         options: what to make of it.
         replace: put it in the place of a shipped model of the same name.
 
@@ -265,12 +267,17 @@ def plan_export(
         judgement=network.judgement,
         softmax=network.softmax,
     )
+    unlabelled = None
+    if calibrate is not None:
+        clips = _clips(calibrate, recipe, N_CALIBRATION_CLIPS)
+        windows = np.stack([clip_windows(clip, recipe.window_samples)[0] for clip in clips])
+        unlabelled = Evaluation(windows, held_out=())
     if recipe.image is not None or data is None:
-        return Plan(source=source, folder=folder, options=options)
+        return Plan(source=source, folder=folder, options=options, evaluation=unlabelled)
     try:
         chosen = evaluation(source, SpeechDataset(recipe, find_clips(data)))
     except CorpusError as error:
-        return Plan(source=source, folder=folder, options=options, unfit=str(error))
+        return Plan(source=source, folder=folder, options=options, evaluation=unlabelled, unfit=str(error))
     return Plan(source=source, folder=folder, options=options, evaluation=chosen)
 
 
@@ -363,8 +370,8 @@ def _is_of(split: Split[Clip], training: Training) -> bool:
     return all({clip.speaker for clip in clips} == set(speakers) for clips, speakers in parts)
 
 
-def _clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
-    """Clips to compare on: some of a folder or manifest, evenly chosen, broken ones left out; or the sample."""
+def _clips(data: Path | None, recipe: Recipe, n: int = N_CLIPS) -> list[np.ndarray]:
+    """At most `n` clips of a folder or manifest, evenly chosen, broken ones left out; without one, the sample."""
     rate = recipe.features.sample_rate
     if data is None:
         return [read_audio(sample_path(), rate)]
@@ -372,7 +379,7 @@ def _clips(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
     paths = [clip.path for clip in find_clips(data).clips] if is_manifest else find_audio([data])
     clips: list[np.ndarray] = []
     problem = None
-    for path in _some(paths, N_CLIPS):
+    for path in _some(paths, n):
         try:
             clips.append(read_audio(path, rate))
         except AudioError as error:

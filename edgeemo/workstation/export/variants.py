@@ -36,7 +36,8 @@ class Evaluation:
 
     Attributes:
         calibration: shape `(n_windows, window_samples)`.
-        held_out: test clips of the fold that the weights were trained in; of weights of unknown origin, some clips.
+        held_out: test clips of the fold that the weights were trained in; of weights of unknown origin, some clips;
+            none where nothing is known of the clips.
     """
 
     calibration: np.ndarray
