@@ -210,6 +210,7 @@ class Channel:
         partial_share: share of the windows in which an utterance is heard in part, from its beginning, as a stream
             hears it.
         partial: least and largest part.
+        unchanged_share: share of the windows to which nothing of what follows is done.
         speed_share: share of the windows spoken faster or slower, at the same pitch.
         speed: slowest and fastest of those, 1 being as recorded.
         vocal_tract_share: share of the windows with another vocal tract (Jaitly and Hinton 2013, "Vocal tract length
@@ -232,6 +233,7 @@ class Channel:
     history: float = 0.0
     partial_share: float = 0.0
     partial: tuple[float, float] = (0.2, 1.0)
+    unchanged_share: float = 0.0
     speed_share: float = 0.0
     speed: tuple[float, float] = (0.8, 1.25)
     vocal_tract_share: float = 0.0

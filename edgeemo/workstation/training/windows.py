@@ -104,7 +104,8 @@ class PowerWindows:
         return np.stack([self._window(clip, rng) for clip in clips])
 
     def _window(self, clip: Clip, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        speed = draw_speed(self._channel, rng)
+        changed = rng.random() >= self._channel.unchanged_share
+        speed = draw_speed(self._channel, rng) if changed else 1.0
         before = [spoken(self._power[other], speed) for other in self._heard_before(clip, rng)]
         said = spoken(self._power[clip], speed)
         if rng.random() < self._channel.partial_share:
@@ -114,7 +115,9 @@ class PowerWindows:
         room_for = self._n_frames - len(pause)
         start = int(rng.integers(max(len(said) - room_for, 0), endpoint=True))
         said = said[start : start + room_for]
-        heard = transmitted(np.concatenate([*before, pause, said]), self._channel, self._features, rng)
+        heard = np.concatenate([*before, pause, said])
+        if changed:
+            heard = transmitted(heard, self._channel, self._features, rng)
         behind = np.zeros((room_for - len(said), n_mels), np.float32)
         return self._levelling(np.concatenate([heard, behind]))[-self._n_frames :]
 
