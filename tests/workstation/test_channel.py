@@ -364,6 +364,13 @@ def test_an_utterance_is_heard_in_part(cache: PowerCache, make_clip: Callable[..
     assert 0.2 < np.mean([not np.array_equal(some([clip], rng), whole) for _ in range(200)]) < 0.4
 
 
+def test_a_share_stays_as_recorded(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
+    clip, rng = make_clip(7), np.random.default_rng(0)
+    plain = windows([clip], cache)([clip], rng)
+    draw = windows([clip], cache, Channel(unchanged_share=0.4, speed_share=1.0, noise_share=1.0))
+    assert 0.3 < np.mean([np.array_equal(draw([clip], rng), plain) for _ in range(200)]) < 0.5
+
+
 def test_a_share_has_a_history(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
     clips = [make_clip(seed) for seed in (7, 8)]
     draw, rng = windows(clips, cache, Channel(history=0.3)), np.random.default_rng(0)
