@@ -154,7 +154,8 @@ def test_all_off_changes_nothing(power: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [name for name in ALL_ON if name not in ("history", "partial_share", "speed_share")]
+    "kind",
+    [name for name in ALL_ON if name not in ("history", "partial_share", "unchanged_share", "speed_share")],
 )
 def test_a_share_is_changed_and_what_is_given_stays(kind: str, power: np.ndarray) -> None:
     before = power.copy()
