@@ -710,6 +710,47 @@ def test_parts_of_bands() -> None:
     check_steps(write)
 
 
+@pytest.mark.parametrize("padded_by", ["Conv", "Pad"])
+def test_padding_that_is_cut_off_again(padded_by: str) -> None:
+    """Temporal convolution networks: Conv1d(padding=2 * dilation), Chomp1d, ReLU, and a residual."""
+
+    def write(hand: Hand) -> Any:
+        x = channels_first(hand)
+        for dilation in (1, 2):
+            n, before, own = 2 * dilation, x, {"pads": [2 * dilation] * 2}
+            if padded_by == "Pad":
+                x, own = hand("Pad", x, ints(0, 0, n, 0, 0, n)), {}
+            y = hand(
+                "Conv", x, hand.weights(N_MELS, N_MELS, 3), hand.shift(N_MELS), dilations=[dilation], **own
+            )
+            far = np.iinfo(np.int64).max
+            if dilation == 1:
+                y = hand("Relu", hand("Slice", y, ints(0), ints(-n), ints(2)))
+            else:  # as Keras' Cropping1D, which names all axes
+                y = hand("Transpose", hand("Tanh", y), perm=[0, 2, 1])
+                y = hand("Slice", y, ints(0, 0, 0), ints(far, -n, far), ints(0, 1, 2))
+                y = hand("Transpose", y, perm=[0, 2, 1])
+            x = hand("Add", y, before)
+        return hand.head(hand("ReduceMean", x, ints(2), keepdims=0), N_MELS)
+
+    check_steps(write)
+
+
+@pytest.mark.parametrize("start", [-1, 15], ids=["from the end", "from the beginning"])
+@pytest.mark.parametrize("n_bands", [N_MELS, 2], ids=["all bands", "some bands"])
+def test_last_position_named_with_all_axes(start: int, n_bands: int) -> None:
+    """Keras' x[:, -1, :] and Cropping1D((15, 0)): a Slice of all three axes."""
+
+    def write(hand: Hand) -> Any:
+        x = hand("Tanh", hand.dense(hand.features, N_MELS, N_MELS))
+        first = start if start < 0 else hand.features.shape[1] - 1
+        far = np.iinfo(np.int64).max
+        x = hand("Slice", x, ints(0, first, 0), ints(far, far, n_bands), ints(0, 1, 2), ints(1, 1, 1))
+        return hand.head(hand("Squeeze", x, ints(1)), n_bands)
+
+    check_steps(write)
+
+
 def test_weights_of_several_sums() -> None:
     """One softmax over time weighs two sums, whose answers are combined; weights go through a reshape."""
 
@@ -783,10 +824,28 @@ def automatic_padding(hand: Hand) -> Any:
 
 
 @refused("Conv culprit", "pads time on both sides", 'padding="causal"')
-def padding_cut_off_again(hand: Hand) -> Any:
-    """A temporal convolution network's Chomp1d."""
+def padding_that_stays(hand: Hand) -> Any:
+    return hand(
+        "Relu", hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
+    )
+
+
+@refused("Pad culprit", "pads time by 2 and 2", 'padding="causal"')
+def mean_of_padding_behind(hand: Hand) -> Any:
+    x = hand("Pad", channels_first(hand), ints(0, 0, 2, 0, 0, 2), name="culprit")
+    return hand("ReduceMean", hand("Conv", x, hand.weights(5, N_MELS, 3)), ints(2), keepdims=0)
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def too_little_cut_off(hand: Hand) -> Any:
     x = hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
-    return hand("Slice", x, ints(0), ints(-2), ints(2))
+    return hand("ReduceMean", hand("Slice", x, ints(0), ints(-1), ints(2)), ints(2), keepdims=0)
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def the_beginning_cut_off(hand: Hand) -> Any:
+    x = hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
+    return hand("ReduceMean", hand("Slice", x, ints(2), ints(18), ints(2)), ints(2), keepdims=0)
 
 
 @refused("Conv culprit", "2 positions ahead", 'padding="causal"')

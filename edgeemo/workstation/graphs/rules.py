@@ -13,7 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeemo.workstation.graphs.editing import RECURRENT, axis_order, operand, optional_input, shape_of
+from edgeemo.workstation.graphs.past import END
 from edgeemo.workstation.graphs.walk import (
+    Ahead,
     Rule,
     Time,
     Walk,
@@ -22,6 +24,7 @@ from edgeemo.workstation.graphs.walk import (
     padding_refusal,
     refusal,
     title,
+    two_sided_refusal,
     weights_refusal,
 )
 
@@ -90,15 +93,15 @@ def _reshape(p: Walk, node: ir.Node) -> None:
     }
     axis = max(lengths, key=lambda a: lengths[a], default=0)
     joined = n // lengths.get(axis, 1)
-    if joined > 1 and time.past:
-        raise padding_refusal(node)
+    if joined > 1:
+        p.refuse_padding(node, time)
     # A share has as many axes as its weights. With one weight for each position, it is a single number.
     if node.inputs[0] in p.shares and (joined == n or math.prod(before) != n):
         raise weights_refusal(node)
     if joined == n:
         _whole_window(p, node, time)
         return
-    p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past))
+    p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past, time.ahead))
     p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints([1] * len(after))))
     if node.op_type == "Reshape":
         node.replace_input_with(1, p.nodes.ints(shape_of(node.outputs[0])))
@@ -129,25 +132,27 @@ def _moved_axes(p: Walk, node: ir.Node) -> None:
 
 
 def _pad(p: Walk, node: ir.Node) -> None:
-    """Zeros before the first position are the past; padding of other axes stays."""
+    """Zeros before the first position are the past, those behind the last are to be cut off again; padding of other
+    axes stays.
+    """
     time = p.only_time(node)
     rank = len(p.input_shape(node))
     pads = np.zeros((2, rank), np.int64)
     axes = constant_ints(node, 3) or list(range(rank))
     pads[:, axes] = np.reshape(constant_ints(node, 1), (2, -1))
     begin, end = pads[:, time.axis]
-    if end or begin < 0 or (begin and node.attributes.get_string("mode", "constant") != "constant"):
-        raise refusal(
-            node, f"pads time by {begin} and {end}", 'pad zeros on the past side only (padding="causal")'
-        )
+    by_zeros = node.attributes.get_string("mode", "constant") == "constant"
+    if min(begin, end) < 0 or (end and not begin) or (begin and not by_zeros):
+        raise two_sided_refusal(node, int(begin), int(end))
     if begin and optional_input(node, 2) is not None and constant_input(node, 2).any():
         raise refusal(node, "pads time with values other than zero", "pad with zeros")
-    pads[0, time.axis] = 0
+    pads[:, time.axis] = 0
     if begin:
         p.put_past(node, 0, int(begin), time)
     node.resize_inputs(min(len(node.inputs), 3))
     node.replace_input_with(1, p.nodes.ints(pads.ravel()))
-    p.hand_on(node, replace(time, past=int(begin)))
+    ahead = Ahead(int(end), two_sided_refusal(node, int(begin), int(end))) if end else None
+    p.hand_on(node, replace(time, past=int(begin), ahead=ahead))
 
 
 def _sliding(p: Walk, node: ir.Node) -> None:
@@ -163,8 +168,13 @@ def _sliding(p: Walk, node: ir.Node) -> None:
     reach = (kernel[where] - 1) * node.attributes.get_ints("dilations", [1] * n_spatial)[where]
     pads = list(node.attributes.get_ints("pads", [0] * 2 * n_spatial))
     begin, end = pads[where], pads[n_spatial + where]
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or end:
-        raise refusal(node, "pads time on both sides", 'use padding="causal" (past side only)')
+    ahead = time.ahead
+    if end and not ahead:
+        ahead = Ahead(end, two_sided_refusal(node))
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or (end and time.ahead):
+        raise two_sided_refusal(node)
+    if ahead and not (is_conv and stride == 1 and begin + time.past == reach):
+        raise ahead.refusal
     if not is_conv and (begin or time.past):
         raise refusal(node, "pools over padding in time", "pool without padding")
     if begin and time.past:
@@ -178,7 +188,8 @@ def _sliding(p: Walk, node: ir.Node) -> None:
             f"looks {reach - past} positions ahead with a stride of {stride}",
             'use padding="causal", or a stride as long as the kernel',
         )
-    if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride:
+    n_ahead = ahead.n if ahead else 0
+    if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride + n_ahead:
         raise refusal(
             node,
             f"divides {time.length} positions by {stride} and leaves a remainder",
@@ -186,9 +197,10 @@ def _sliding(p: Walk, node: ir.Node) -> None:
         )
     if begin:
         p.put_past(node, 0, begin, time)
-        pads[where] = 0
+    if begin or end:
+        pads[where] = pads[n_spatial + where] = 0
         node.attributes["pads"] = ir.AttrInt64s("pads", pads)
-    p.hand_on(node, Time(axis=time.axis, length=time.length // stride, stride=time.stride * stride))
+    p.hand_on(node, Time(time.axis, time.length // stride, time.stride * stride, ahead=ahead))
 
 
 def _recurrent(p: Walk, node: ir.Node) -> None:
@@ -219,37 +231,45 @@ def _recurrent(p: Walk, node: ir.Node) -> None:
         p.hand_on(node, Time(axis=0, length=time.length, stride=time.stride))
 
 
-def _last(p: Walk, node: ir.Node) -> None:
-    """Slice and Gather: from time they can take the last position only, from other axes anything."""
+def _gather(p: Walk, node: ir.Node) -> None:
+    """From time it can take the last position only, from other axes anything."""
     time = p.only_time(node)
-    shape = p.input_shape(node)
-    if node.op_type == "Gather":
-        axis = node.attributes.get_int("axis", 0) % len(shape)
-        index = constant_input(node, 1)
-        if axis != time.axis:
-            p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
-        elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
-            node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
-        else:
-            raise refusal(node, "picks positions in time", "take the last one")
-        return
+    axis = node.attributes.get_int("axis", 0) % len(p.input_shape(node))
+    index = constant_input(node, 1)
+    if axis != time.axis:
+        p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
+    elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
+        node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
+    else:
+        raise refusal(node, "picks positions in time", "take the last one")
+
+
+def _slice(p: Walk, node: ir.Node) -> None:
+    """From time it can take the last position, or cut off what padding added behind; from other axes anything."""
+    time = p.only_time(node, padded=True)
+    shape, kept = p.input_shape(node), p.output_shape(node)[time.axis]
     starts, ends = constant_ints(node, 1), constant_ints(node, 2)
     axes = [axis % len(shape) for axis in constant_ints(node, 3) or range(len(starts))]
     if time.axis not in axes:
         p.hand_on(node, time)
         return
     i = axes.index(time.axis)
-    steps = constant_ints(node, 4) or [1] * len(axes)
-    if steps[i] < 0:
+    start = starts[i] + shape[time.axis] if starts[i] < 0 else starts[i]
+    if (constant_ints(node, 4) or [1] * len(axes))[i] < 0:
         raise refusal(node, "turns time around", "use a forward layer: the future is not there yet")
-    if p.output_shape(node)[time.axis] == time.length:
+    if kept == shape[time.axis]:
+        starts[i], ends[i] = 0, END
         p.hand_on(node, time)
-        return
-    start = starts[i] + time.length if starts[i] < 0 else starts[i]
-    if start != time.length - 1 or len(axes) > 1 or ends[i] in range(-time.length, 0):
+    elif time.ahead and not time.past and (max(start, 0), kept) == (0, time.length):
+        starts[i], ends[i] = 0, END
+        p.hand_on(node, replace(time, ahead=None))
+    elif not time.past and not time.ahead and (start, kept) == (time.length - 1, 1):
+        starts[i], ends[i] = p.step_length(time) - 1, END
+    else:
+        p.refuse_padding(node, time)
         raise refusal(node, "cuts time", "take the last position")
-    node.replace_input_with(1, p.nodes.ints([p.step_length(time) - 1]))
-    node.replace_input_with(2, p.nodes.ints([p.step_length(time)]))
+    node.replace_input_with(1, p.nodes.ints(starts))
+    node.replace_input_with(2, p.nodes.ints(ends))
 
 
 def _matmul(p: Walk, node: ir.Node) -> None:
@@ -307,8 +327,9 @@ def _joined(p: Walk, node: ir.Node) -> None:
     times = {p.times.get(operand(node, index)) for index in range(len(node.inputs))}
     time = next(iter(times))
     axis = node.attributes.get_int("axis", 0) % len(p.output_shape(node))
-    if len(times) != 1 or time is None or time.past or axis == time.axis:
+    if len(times) != 1 or time is None or axis == time.axis:
         raise refusal(node, "joins values of different times", "join along bands or channels")
+    p.refuse_padding(node, time)
     p.hand_on(node, time)
 
 
@@ -452,7 +473,8 @@ RULES: dict[str, Rule] = {
     "Pad": _pad,
     **dict.fromkeys(["Conv", "MaxPool", "AveragePool"], _sliding),
     **dict.fromkeys(RECURRENT, _recurrent),
-    **dict.fromkeys(["Slice", "Gather"], _last),
+    "Slice": _slice,
+    "Gather": _gather,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Concat": _joined,

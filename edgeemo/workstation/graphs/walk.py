@@ -25,6 +25,19 @@ PREFIX = "stream/"
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Positions behind the last that padding added: nothing may use them before they are cut off again.
+
+    Attributes:
+        n: how many, in the window graph; a stream graph has none of them.
+        refusal: what to raise where they are used.
+    """
+
+    n: int
+    refusal: ExportError
+
+
+@dataclass(frozen=True)
 class Time:
     """How time runs through a value.
 
@@ -33,12 +46,15 @@ class Time:
         length: positions in the window graph.
         stride: feature frames from one position to the next.
         past: positions in front of these, left by earlier audio (explicit padding before a convolution).
+        ahead: positions behind these, in the window graph alone (a convolution padded on both sides, whose end is
+            cut off after it).
     """
 
     axis: int
     length: int
     stride: int
     past: int = 0
+    ahead: Ahead | None = None
 
 
 Rule = Callable[["Walk", ir.Node], None]
@@ -112,6 +128,9 @@ class Walk:
                 self.answers.update(output for output in node.outputs if output not in self.times)
         (probabilities,) = self.graph.outputs
         if probabilities in self.times:
+            ahead = self.times[probabilities].ahead
+            if ahead:
+                raise ahead.refusal
             raise ExportError(
                 f"{probabilities.name} has an answer for each position; end the network with one for the whole window"
             )
@@ -180,18 +199,29 @@ class Walk:
         Args:
             node: the rule's node.
             index: of the input.
-            padded: whether the rule allows positions in front of the first.
+            padded: whether the rule allows positions that padding added.
 
         Raises:
-            ExportError: time runs through another input too, or not through this one.
+            ExportError: time runs through another input too, or not through this one; or padding.
         """
         timed = [i for i, value in enumerate(node.inputs) if value in self.times]
         if timed != [index]:
             raise refusal(node, "combines audio with audio", "streaming needs constant weights here")
         time = self.times[operand(node, index)]
-        if time.past and not padded:
-            raise padding_refusal(node)
+        if not padded:
+            self.refuse_padding(node, time)
         return time
+
+    def refuse_padding(self, node: ir.Node, time: Time) -> None:
+        """Refuse positions that padding added, in a rule that takes none.
+
+        Raises:
+            ExportError: there are some.
+        """
+        if time.ahead:
+            raise time.ahead.refusal
+        if time.past:
+            raise padding_refusal(node)
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """The shape of a value in the window graph, or of a constant."""
@@ -225,6 +255,11 @@ def refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
 
 def padding_refusal(node: ir.Node) -> ExportError:
     return refusal(node, "follows padding in time", "pad right before a convolution")
+
+
+def two_sided_refusal(node: ir.Node, begin: int | None = None, end: int | None = None) -> ExportError:
+    by = "on both sides" if begin is None else f"by {begin} and {end}"
+    return refusal(node, f"pads time {by}", 'pad zeros on the past side only (padding="causal")')
 
 
 def weights_refusal(node: ir.Node) -> ExportError:
