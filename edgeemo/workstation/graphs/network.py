@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import keras
 import numpy as np
+import onnx.defs
 import onnx_ir as ir
 import onnxscript.optimizer
 import tensorflow as tf
 import tf2onnx
 
 from edgeemo.errors import ExportError
+from edgeemo.workstation.graphs.convertible import convertible
 from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, add_constant
-from edgeemo.workstation.graphs.gru import with_convertible_gru
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
 
@@ -25,28 +27,62 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
-        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer became a
-            loop.
+        ExportError: the model takes or gives another shape, tf2onnx cannot convert it or one of its operators, or a
+            recurrent layer became a loop.
     """
     takes_images = _takes_images(model, n_frames, n_mels)
     _check_output(model, n_labels)
-    model = with_convertible_gru(model)
     call = _with_channel(model) if takes_images else model
     function = tf.function(lambda features: call(features, training=False))
     signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
     try:
-        captured = _captured_constants(function.get_concrete_function(*signature))
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        with convertible(model) as handlers:
+            with _inner_functions_inlined():
+                captured = _captured_constants(function.get_concrete_function(*signature))
+            proto, _ = tf2onnx.convert.from_function(
+                function, input_signature=signature, opset=OPSET, custom_op_handlers=handlers
+            )
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
+        raise ExportError(f"tf2onnx cannot convert {model.name} ({_reason(error)})") from error
     converted: ir.Model = ir.from_proto(proto)
     graph = converted.graph
+    _refuse_unconverted(model, graph)
     _make_constant(graph, captured)
     forget_shapes(graph)
     (given,), (probabilities,) = graph.inputs, graph.outputs
     given.shape, probabilities.shape = ir.Shape((1, n_frames, n_mels)), ir.Shape((1, n_labels))
     return folded(converted)
+
+
+def _reason(error: Exception) -> str:
+    """The one line that says it: TensorFlow shows where in a layer's code it was first, and the error last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0] == "in user code:" else lines[0]
+
+
+@contextmanager
+def _inner_functions_inlined() -> Iterator[None]:
+    """Trace into functions of TensorFlow's, such as Keras' grouped convolutions: tf2onnx leaves them as they are."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _refuse_unconverted(model: keras.Model, graph: ir.Graph) -> None:
+    """tf2onnx leaves operators of TensorFlow in the graph where it has no other, and only logs them."""
+    left = [
+        f"{node.op_type} {node.name}" for node in graph if not node.domain and not onnx.defs.has(node.op_type)
+    ]
+    if left:
+        raise ExportError(
+            f"tf2onnx cannot convert {model.name}: it knows no ONNX operator for {', '.join(left)}; "
+            "use another layer there"
+        )
 
 
 def forget_shapes(graph: ir.Graph) -> None:
@@ -63,7 +99,10 @@ def folded(model: ir.Model) -> ir.Graph:
         ExportError: as `refuse_control_flow`.
     """
     model.ir_version = IR_VERSION
-    onnxscript.optimizer.optimize(model)
+    # Sizes that PyTorch computes begin with zeros of a shape, which are not folded by themselves.
+    onnxscript.optimizer.optimize_ir(
+        model, should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None
+    )
     refuse_control_flow(model.graph)
     return model.graph
 
@@ -78,7 +117,7 @@ def refuse_control_flow(graph: ir.Graph) -> None:
     if found:
         raise ExportError(
             f"the graph has {', '.join(found)} where a native LSTM or GRU node belongs; use "
-            "keras.layers.LSTM or GRU with their default activations, without recurrent_dropout or custom cells"
+            "keras.layers.LSTM, GRU or SimpleRNN with default activations, without Masking or custom cells"
         )
 
 

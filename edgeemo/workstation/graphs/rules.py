@@ -12,7 +12,14 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from edgeemo.workstation.graphs.editing import RECURRENT, axis_order, operand, optional_input, shape_of
+from edgeemo.workstation.graphs.editing import (
+    RECURRENT,
+    axis_order,
+    constant,
+    operand,
+    optional_input,
+    shape_of,
+)
 from edgeemo.workstation.graphs.past import END
 from edgeemo.workstation.graphs.walk import (
     Ahead,
@@ -21,7 +28,6 @@ from edgeemo.workstation.graphs.walk import (
     Walk,
     constant_input,
     constant_ints,
-    padding_refusal,
     refusal,
     title,
     two_sided_refusal,
@@ -32,21 +38,30 @@ from edgeemo.workstation.graphs.walk import (
 def _elementwise(p: Walk, node: ir.Node) -> None:
     """Any broadcasting operator: time must meet time, and constants must not change over time."""
     out_rank = len(p.output_shape(node))
-    found: set[Time] = set()
-    constants: list[tuple[int, ...]] = []
-    for value in node.inputs:
-        if value in p.times:
-            time = p.times[value]
-            found.add(replace(time, axis=time.axis + out_rank - len(p.shape(value))))
-        elif value is not None:
-            constants.append(p.shape(value))
+    found = {
+        replace(p.times[value], axis=p.times[value].axis + out_rank - len(p.shape(value)))
+        for value in node.inputs
+        if value in p.times
+    }
     if len(found) > 1:
         raise refusal(node, "combines values of different pace", "bring them to one pace first")
     (time,) = found
-    for shape in constants:
-        _check_constant(node, shape, time.axis - (out_rank - len(shape)))
+    for index, value in enumerate(node.inputs):
+        if value is not None and value not in p.times:
+            _make_timeless(p, node, index, time.axis - (out_rank - len(p.shape(value))))
     p.hand_on(node, time)
     p.hand_on_share(node, lambda share: share)
+
+
+def _make_timeless(p: Walk, node: ir.Node, index: int, axis: int) -> None:
+    """Of a constant that has the same value for each position, keep one: `axis` is the one that meets time."""
+    array = constant(node.inputs[index])
+    if array is not None and axis >= 0 and array.shape[axis] != 1:
+        first = array.take([0], axis)
+        if (array == first).all():
+            node.replace_input_with(index, p.nodes.constant(first))
+            return
+    _check_constant(node, p.input_shape(node, index), axis)
 
 
 def _check_constant(node: ir.Node, shape: tuple[int, ...], axis: int) -> None:
@@ -95,16 +110,30 @@ def _reshape(p: Walk, node: ir.Node) -> None:
     joined = n // lengths.get(axis, 1)
     if joined > 1:
         p.refuse_padding(node, time)
-    # A share has as many axes as its weights. With one weight for each position, it is a single number.
-    if node.inputs[0] in p.shares and (joined == n or math.prod(before) != n):
+    if node.inputs[0] in p.shares and joined > 1:
         raise weights_refusal(node)
     if joined == n:
         _whole_window(p, node, time)
         return
     p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past, time.ahead))
-    p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints([1] * len(after))))
+    of_share = [1 if a == axis else size for a, size in enumerate(after)]
+    p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints(of_share)))
     if node.op_type == "Reshape":
         node.replace_input_with(1, p.nodes.ints(shape_of(node.outputs[0])))
+
+
+def _repeated(p: Walk, node: ir.Node) -> None:
+    """Tile and Expand: along other axes than time."""
+    time = p.only_time(node)
+    before, after = p.input_shape(node), p.output_shape(node)
+    time = replace(time, axis=time.axis + len(after) - len(before))
+    if after[time.axis] != time.length:
+        raise refusal(node, "repeats time", "repeat bands or channels")
+    if node.op_type == "Expand":  # an axis of size 1 stays as it is
+        shape = [1 if axis == time.axis else size for axis, size in enumerate(after)]
+        node.replace_input_with(1, p.nodes.ints(shape))
+    p.hand_on(node, time)
+    p.hand_on_share(node, lambda share: p.nodes(node.op_type, share, node.inputs[1]))
 
 
 def _whole_window(p: Walk, node: ir.Node, time: Time, index: int = 0) -> None:
@@ -158,6 +187,10 @@ def _pad(p: Walk, node: ir.Node) -> None:
 def _sliding(p: Walk, node: ir.Node) -> None:
     """Convolutions and pooling: what a position looks back on comes from a state; none may look ahead."""
     time = p.only_time(node, padded=True)
+    if time.axis == 0:  # within positions, as in TimeDistributed
+        p.refuse_padding(node, time)
+        p.hand_on(node, time)
+        return
     n_spatial = len(p.input_shape(node)) - 2
     where = time.axis - 2
     if where < 0:
@@ -238,6 +271,9 @@ def _gather(p: Walk, node: ir.Node) -> None:
     index = constant_input(node, 1)
     if axis != time.axis:
         p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
+        p.hand_on_share(node, lambda share: p.nodes("Gather", share, node.inputs[1], axis=axis))
+    elif node.inputs[0] in p.shares:
+        raise weights_refusal(node)
     elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
         node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
     else:
@@ -252,6 +288,7 @@ def _slice(p: Walk, node: ir.Node) -> None:
     axes = [axis % len(shape) for axis in constant_ints(node, 3) or range(len(starts))]
     if time.axis not in axes:
         p.hand_on(node, time)
+        p.hand_on_share(node, lambda share: p.nodes("Slice", share, *node.inputs[1:]))
         return
     i = axes.index(time.axis)
     start = starts[i] + shape[time.axis] if starts[i] < 0 else starts[i]
@@ -259,7 +296,11 @@ def _slice(p: Walk, node: ir.Node) -> None:
         raise refusal(node, "turns time around", "use a forward layer: the future is not there yet")
     if kept == shape[time.axis]:
         starts[i], ends[i] = 0, END
+        bounds = p.nodes.ints(starts), p.nodes.ints(ends)
         p.hand_on(node, time)
+        p.hand_on_share(node, lambda share: p.nodes("Slice", share, *bounds, *node.inputs[3:]))
+    elif node.inputs[0] in p.shares:
+        raise weights_refusal(node)
     elif time.ahead and not time.past and (max(start, 0), kept) == (0, time.length):
         starts[i], ends[i] = 0, END
         p.hand_on(node, replace(time, ahead=None))
@@ -363,24 +404,33 @@ def _reduce(p: Walk, node: ir.Node) -> None:
     running = {"ReduceMean": _running_mean, "ReduceMax": _running_max, "ReduceSum": _running_sum}.get(kind)
     if running is None:
         raise refusal(node, "reduces the window", "pool time by its mean or maximum")
-    step = p.nodes(kind, node.inputs[0], p.nodes.ints(axes), keepdims=1)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     if share is not None:
+        step = p.nodes("ReduceSum", node.inputs[0], p.nodes.ints(axes), keepdims=1)
         result = _blended(p, step, share, kept, title(node))
+        if kind == "ReduceMean":
+            result = p.nodes("Div", result, _positions(p, p.step_length(time), title(node)))
     else:
+        step = p.nodes(kind, node.inputs[0], p.nodes.ints(axes), keepdims=1)
         result = running(p, step, kept, p.step_length(time), title(node))
     p.end_time(node, result if keep else p.nodes("Squeeze", result, p.nodes.ints(axes)))
 
 
 def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
     """The mean so far, moved towards the step's by the step's share: nothing in it grows with the stream."""
-    mean, count = p.carried.add(shape, f"mean of {title}"), p.carried.add((1,), f"positions seen by {title}")
-    new_count = p.nodes("Add", count, p.nodes.floats([n]))
-    share = p.nodes("Div", p.nodes.floats([n]), new_count)
+    mean = p.carried.add(shape, f"mean of {title}")
+    share = p.nodes("Div", p.nodes.floats([n]), _positions(p, n, title))
     new_mean = p.nodes("Add", mean, p.nodes("Mul", p.nodes("Sub", step, mean), share))
-    p.carried.carry(count, new_count)
     p.carried.carry(mean, new_mean)
     return new_mean
+
+
+def _positions(p: Walk, n: int, title: str) -> ir.Value:
+    """How many positions there have been, after a step of `n`."""
+    count = p.carried.add((1,), f"positions seen by {title}")
+    new_count = p.nodes("Add", count, p.nodes.floats([n]))
+    p.carried.carry(count, new_count)
+    return new_count
 
 
 def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
@@ -438,12 +488,14 @@ def _blended(p: Walk, step: ir.Value, share: ir.Value, shape: tuple[int, ...], t
 _UNARY = [
     "Abs",
     "Cast",
+    "Ceil",
     "Celu",
     "Clip",
     "Dropout",
     "Elu",
     "Erf",
     "Exp",
+    "Floor",
     "Gelu",
     "HardSigmoid",
     "HardSwish",
@@ -452,10 +504,14 @@ _UNARY = [
     "Log",
     "Mish",
     "Neg",
+    "Not",
     "Reciprocal",
     "Relu",
+    "Round",
     "Selu",
+    "Shrink",
     "Sigmoid",
+    "Sign",
     "Softplus",
     "Softsign",
     "Sqrt",
@@ -463,13 +519,16 @@ _UNARY = [
     "ThresholdedRelu",
 ]
 _BINARY = ["Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum"]
+_MOVING = ["Transpose", "Reshape", "Squeeze", "Unsqueeze", "Tile", "Expand", "Slice", "Gather"]
+_CHOOSING = ["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Where", "Xor"]
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_UNARY + _BINARY, _elementwise),
+    **dict.fromkeys(_UNARY + _BINARY + _CHOOSING, _elementwise),
     **dict.fromkeys(["Softmax", "LogSoftmax", "LayerNormalization"], _within_frames),
     "BatchNormalization": _batch_normalisation,
     "Transpose": _transpose,
     **dict.fromkeys(["Reshape", "Flatten"], _reshape),
     **dict.fromkeys(["Squeeze", "Unsqueeze"], _moved_axes),
+    **dict.fromkeys(["Tile", "Expand"], _repeated),
     "Pad": _pad,
     **dict.fromkeys(["Conv", "MaxPool", "AveragePool"], _sliding),
     **dict.fromkeys(RECURRENT, _recurrent),
@@ -493,4 +552,4 @@ RULES: dict[str, Rule] = {
     ),
 }
 # What weights over time may pass on their way to their sum.
-ATTENTION = ("Mul", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")
+ATTENTION = ("Mul", "MatMul", "ReduceSum", "ReduceMean", "GlobalAveragePool", *_MOVING)
