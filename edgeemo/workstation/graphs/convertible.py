@@ -143,7 +143,7 @@ def _put_native_node(native: Sequence[_NativeNode], graph: Any, node: Any, name:
     graph.remove_node(name)
 
     def const(what: str, array: np.ndarray) -> str:
-        made: str = graph.make_const(f"{scope}{what}", array).output[0]
+        made: str = graph.make_const(f"{name}_{what}", array).output[0]
         return made
 
     def put(op_type: str, *inputs: str, **options: Any) -> list[str]:
