@@ -779,7 +779,8 @@ def test_convolution_within_positions() -> None:
 
 
 @pytest.mark.parametrize(
-    "way", ["Tile", "Expand", "Slice", "Gather", "several", "ReduceMean", "GlobalAveragePool"]
+    "way",
+    ["Tile", "Expand", "Slice", "Gather", "several", "ReduceMean", "GlobalAveragePool", "cut", "split"],
 )
 def test_attention_pooling(way: str) -> None:
     """Weights that are repeated for each band, taken from an axis, or reshaped; and the mean of weighted values."""
@@ -803,6 +804,12 @@ def test_attention_pooling(way: str) -> None:
             pooled = hand("MatMul", hand("Unsqueeze", weights, ints(0)), x)
             return hand.head(hand("Reshape", pooled, ints(1, -1)), 2 * N_MELS)
         weighted = hand("Mul", weights, x)
+        if way == "cut":
+            weighted = hand("Slice", weighted, ints(1), ints(3), ints(2))
+            return hand.head(hand("ReduceSum", weighted, ints(1), keepdims=0), 2)
+        if way == "split":
+            weighted = hand("Transpose", hand("Reshape", weighted, ints(n_frames, 2, 2)), perm=[1, 0, 2])
+            return hand.head(hand("Reshape", hand("ReduceSum", weighted, ints(1)), ints(1, 4)), N_MELS)
         if way == "ReduceMean":
             pooled = hand("ReduceMean", weighted, ints(1), keepdims=0)
         elif way == "GlobalAveragePool":
@@ -1118,6 +1125,19 @@ def weights_through_a_dense_layer(hand: Hand) -> Any:
 @refused("Reshape culprit", "uses weights over the whole window")
 def weights_flattened(hand: Hand) -> Any:
     return hand("Reshape", hand("Softmax", hand.features, axis=1), ints(1, -1), name="culprit")
+
+
+@refused("Conv culprit", "pads time on both sides")
+def every_other_position(hand: Hand) -> Any:
+    """As many as there are frames, but others."""
+    x = hand("Conv", channels_first(hand), hand.weights(3, N_MELS, 17), pads=[16, 16], name="culprit")
+    return hand("ReduceMax", hand("Slice", x, ints(0), ints(32), ints(2), ints(2)), ints(2))
+
+
+@refused("ReduceSum culprit", "reduces numbers of type", "float")
+def number_of_loud_frames(hand: Hand) -> Any:
+    loud = hand("Cast", hand("Greater", hand.features, np.array(0, np.float32)), to=ir.DataType.INT32)
+    return hand("Cast", hand("ReduceSum", loud, ints(1), name="culprit"), to=ir.DataType.FLOAT)
 
 
 @refused("Slice culprit", "uses weights over the whole window")

@@ -50,7 +50,7 @@ def _elementwise(p: Walk, node: ir.Node) -> None:
         if value is not None and value not in p.times:
             _make_timeless(p, node, index, time.axis - (out_rank - len(p.shape(value))))
     p.hand_on(node, time)
-    p.hand_on_share(node, lambda share: share)
+    p.hand_on_share(node)
 
 
 def _make_timeless(p: Walk, node: ir.Node, index: int, axis: int) -> None:
@@ -292,7 +292,8 @@ def _slice(p: Walk, node: ir.Node) -> None:
         return
     i = axes.index(time.axis)
     start = starts[i] + shape[time.axis] if starts[i] < 0 else starts[i]
-    if (constant_ints(node, 4) or [1] * len(axes))[i] < 0:
+    step = (constant_ints(node, 4) or [1] * len(axes))[i]
+    if step < 0:
         raise refusal(node, "turns time around", "use a forward layer: the future is not there yet")
     if kept == shape[time.axis]:
         starts[i], ends[i] = 0, END
@@ -301,7 +302,7 @@ def _slice(p: Walk, node: ir.Node) -> None:
         p.hand_on_share(node, lambda share: p.nodes("Slice", share, *bounds, *node.inputs[3:]))
     elif node.inputs[0] in p.shares:
         raise weights_refusal(node)
-    elif time.ahead and not time.past and (max(start, 0), kept) == (0, time.length):
+    elif time.ahead and not time.past and (max(start, 0), kept, step) == (0, time.length, 1):
         starts[i], ends[i] = 0, END
         p.hand_on(node, replace(time, ahead=None))
     elif not time.past and not time.ahead and (start, kept) == (time.length - 1, 1):
@@ -404,6 +405,10 @@ def _reduce(p: Walk, node: ir.Node) -> None:
     running = {"ReduceMean": _running_mean, "ReduceMax": _running_max, "ReduceSum": _running_sum}.get(kind)
     if running is None:
         raise refusal(node, "reduces the window", "pool time by its mean or maximum")
+    if node.outputs[0].dtype not in (None, ir.DataType.FLOAT):
+        raise refusal(
+            node, f"reduces numbers of type {node.outputs[0].dtype} over time", "cast them to float"
+        )
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     if share is not None:
         step = p.nodes("ReduceSum", node.inputs[0], p.nodes.ints(axes), keepdims=1)
@@ -473,7 +478,9 @@ def _attention(p: Walk, node: ir.Node, time: Time) -> None:
     new_weight = p.nodes("Add", p.nodes("Mul", weight, faded), step_weight)
     p.carried.carry(largest, new_largest)
     p.carried.carry(weight, new_weight)
-    p.shares[node.outputs[0]] = p.nodes("Div", step_weight, new_weight)
+    share = p.nodes("Div", step_weight, new_weight)
+    share.shape = ir.Shape(shape)
+    p.shares[node.outputs[0]] = share
     p.hand_on(node, time)
 
 

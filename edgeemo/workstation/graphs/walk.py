@@ -165,15 +165,35 @@ class Walk:
         """Say that time runs through this output of `node`."""
         self._set(node.outputs[output], time, title(node))
 
-    def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value]) -> None:
-        """If `node` takes weights over time, say that it gives such weights too; `follow` makes their share."""
-        shares = [self.shares[value] for value in node.inputs if value in self.shares]
-        if len(shares) > 1:
+    def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value] | None = None) -> None:
+        """If `node` takes weights over time, say that it gives such weights too.
+
+        Args:
+            node: the rule's node, whose time is handed on.
+            follow: makes their share; given one that has all axes of the weights it is of. By default it stays.
+
+        Raises:
+            ExportError: it takes several.
+        """
+        weights = [value for value in node.inputs if value in self.shares]
+        if len(weights) > 1:
             raise refusal(
                 node, "multiplies weights over time by each other", "give each a weighted sum of its own"
             )
-        if shares:
-            self.shares[node.outputs[0]] = follow(shares[0])
+        if not weights:
+            return
+        share, output = self.shares[weights[0]], node.outputs[0]
+        if follow is not None:
+            shape = self._share_shape(weights[0])
+            whole = share if share.shape == shape else self.nodes("Expand", share, self.nodes.ints(shape))
+            share = follow(whole)
+            share.shape = ir.Shape(self._share_shape(output))
+        self.shares[output] = share
+
+    def _share_shape(self, weights: ir.Value) -> tuple[int, ...]:
+        """One number for all positions: what the weights have been multiplied with may have given them more bands."""
+        axis = self.times[weights].axis
+        return tuple(1 if a == axis else size for a, size in enumerate(self.shape(weights)))
 
     def end_time(self, node: ir.Node, value: ir.Value) -> None:
         """Put `value`, which time does not run through, in place of the output of `node`."""
