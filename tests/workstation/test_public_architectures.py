@@ -262,27 +262,34 @@ def einsum_attention(x: Any) -> Any:
     return layers.Flatten()(ops.einsum("btd,bth->bhd", x, weights))
 
 
-@refused("Mul public.*: it brings what is known of the whole window into each position; combine positions")
+@refused("Mul .*: it brings what is known of the whole window into each position; combine positions")
 def squeeze_excite(x: Any) -> Any:
     """Hu and others 2018: the gate is of the whole window."""
     gate = layers.Dense(N_MELS, activation="sigmoid")(layers.GlobalAveragePooling1D(keepdims=True)(x))
     return layers.GlobalAveragePooling1D()(layers.Multiply()([x, gate]))
 
 
-@refused("Sub public.*: it brings what is known of the whole window into each position; combine positions")
+@refused("Sub .*: it brings what is known of the whole window into each position; combine positions")
 def x_vector(x: Any) -> Any:
     """Snyder and others 2018: mean and standard deviation over time."""
     x = conv(x, 6, 3)
     return ops.concatenate([ops.mean(x, axis=1), ops.std(x, axis=1)], axis=-1)
 
 
-@refused("LSTM public/bidirectional.*: it runs bidirectional; use a forward layer")
+@refused(
+    "ConvTranspose public[^:]*conv1d_transpose.*: it has no streaming form; leave it out, or export a window graph"
+)
+def transposed_convolution(x: Any) -> Any:
+    return layers.GlobalAveragePooling1D()(layers.Conv1DTranspose(4, 3, strides=2, padding="same")(x))
+
+
+@refused("LSTM .*: it runs bidirectional; use a forward layer")
 def bidirectional(x: Any) -> Any:
     return layers.Bidirectional(layers.LSTM(4))(x)
 
 
 @refused(
-    "MatMul public/multi_head_attention.*: it compares positions .*; whole-sequence attention has no streaming"
+    "MatMul public[^:]*multi_head_attention.*: it compares positions .*; whole-sequence attention has no streaming"
 )
 def transformer(x: Any) -> Any:
     y = layers.MultiHeadAttention(1, 4)(x, x)
@@ -290,7 +297,7 @@ def transformer(x: Any) -> Any:
 
 
 @refused(
-    'Conv public/conv1d.*: it pads time on both sides; pad zeros on the past side only .padding="causal"'
+    'Conv public[^:]*conv1d.*: it pads time on both sides; pad zeros on the past side only .padding="causal"'
 )
 def same_padding(x: Any) -> Any:
     return layers.GlobalAveragePooling1D()(layers.Conv1D(4, 3, padding="same")(x))

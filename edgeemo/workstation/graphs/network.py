@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -15,7 +16,15 @@ import tf2onnx
 
 from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.convertible import convertible
-from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, add_constant
+from edgeemo.workstation.graphs.editing import (
+    IR_VERSION,
+    OPSET,
+    add_constant,
+    constant,
+    known,
+    remove_unused,
+    shape_of,
+)
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
 
@@ -55,11 +64,16 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
 
 
 def _reason(error: Exception) -> str:
-    """The one line that says it: TensorFlow shows where in a layer's code it was first, and the error last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1] if lines[0] == "in user code:" else lines[0]
+    """The one line that says it: TensorFlow shows the code first, and Keras ends with the layer's arguments."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line]
+    raised = [i for i, line in enumerate(lines) if re.match(r"\w*(Error|Exception):", line)]
+    if raised:
+        said = [
+            line for line in lines[raised[-1] : raised[-1] + 2] if not line.startswith("Arguments received")
+        ]
+        return " ".join(said)
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager
@@ -99,12 +113,36 @@ def folded(model: ir.Model) -> ir.Graph:
         ExportError: as `refuse_control_flow`.
     """
     model.ir_version = IR_VERSION
+    _fold(model)
+    if _fold_splits(model.graph):
+        answers = [(output, output.shape) for output in model.graph.outputs]
+        forget_shapes(model.graph)
+        for output, shape in answers:
+            output.shape = shape
+        _fold(model)
+    refuse_control_flow(model.graph)
+    return model.graph
+
+
+def _fold(model: ir.Model) -> None:
     # Sizes that PyTorch computes begin with zeros of a shape, which are not folded by themselves.
     onnxscript.optimizer.optimize_ir(
         model, should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None
     )
-    refuse_control_flow(model.graph)
-    return model.graph
+
+
+def _fold_splits(graph: ir.Graph) -> bool:
+    """Fold constants that are split, as the sizes of transposed convolutions are: the optimizer does not."""
+    found = [node for node in graph if node.op_type == "Split" and constant(node.inputs[0]) is not None]
+    for node in found:
+        axis, start = node.attributes.get_int("axis", 0), 0
+        for output in node.outputs:
+            end = start + shape_of(output)[axis]
+            part = known(node.inputs[0]).take(range(start, end), axis)
+            output.replace_all_uses_with(add_constant(graph, f"{output.name}/folded", part))
+            start = end
+    remove_unused(graph)
+    return bool(found)
 
 
 def refuse_control_flow(graph: ir.Graph) -> None:
