@@ -174,6 +174,36 @@ def test_control_flow_is_refused(op_type: str) -> None:
             refuse_control_flow(graph)
 
 
+def test_operators_that_tf2onnx_only_logs_are_refused() -> None:
+    class LogGamma(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            import tensorflow as tf
+
+            return tf.math.lgamma(x)
+
+    model = model_of(LogGamma(name="of_gamma"), keras.layers.Flatten(), keras.layers.Dense(3))
+    with pytest.raises(
+        ExportError, match=r"knows no ONNX operator for Lgamma .*of_gamma.*; use another"
+    ) as caught:
+        network_graph(model, **SIZE)
+    assert "\n" not in str(caught.value)
+
+
+def test_masking_becomes_no_native_node() -> None:
+    model = model_of(keras.layers.Masking(), keras.layers.GRU(4), keras.layers.Dense(3))
+    with pytest.raises(ExportError, match=r"Loop .*without Masking"):
+        network_graph(model, **SIZE)
+
+
+def test_tracing_leaves_the_layers_as_they_were() -> None:
+    model = model_of(
+        keras.layers.TimeDistributed(keras.layers.Dense(4)), keras.layers.GRU(4), keras.layers.Dense(3)
+    )
+    network_graph(model, **SIZE)
+    for layer in model.layers:
+        assert not {"call", "inner_loop"} & set(vars(layer))
+
+
 def test_open_number_of_frames_is_fixed() -> None:
     """A model for any number of frames is exported for the recipe's."""
     model = model_of(keras.layers.LSTM(4), keras.layers.Dense(3, activation="softmax"), shape=(None, 8))

@@ -710,6 +710,119 @@ def test_parts_of_bands() -> None:
     check_steps(write)
 
 
+@pytest.mark.parametrize("padded_by", ["Conv", "Pad"])
+def test_padding_that_is_cut_off_again(padded_by: str) -> None:
+    """Temporal convolution networks: Conv1d(padding=2 * dilation), Chomp1d, ReLU, and a residual."""
+
+    def write(hand: Hand) -> Any:
+        x = channels_first(hand)
+        for dilation in (1, 2):
+            n, before, own = 2 * dilation, x, {"pads": [2 * dilation] * 2}
+            if padded_by == "Pad":
+                x, own = hand("Pad", x, ints(0, 0, n, 0, 0, n)), {}
+            y = hand(
+                "Conv", x, hand.weights(N_MELS, N_MELS, 3), hand.shift(N_MELS), dilations=[dilation], **own
+            )
+            far = np.iinfo(np.int64).max
+            if dilation == 1:
+                y = hand("Relu", hand("Slice", y, ints(0), ints(-n), ints(2)))
+            else:  # as Keras' Cropping1D, which names all axes
+                y = hand("Transpose", hand("Tanh", y), perm=[0, 2, 1])
+                y = hand("Slice", y, ints(0, 0, 0), ints(far, -n, far), ints(0, 1, 2))
+                y = hand("Transpose", y, perm=[0, 2, 1])
+            x = hand("Add", y, before)
+        return hand.head(hand("ReduceMean", x, ints(2), keepdims=0), N_MELS)
+
+    check_steps(write)
+
+
+@pytest.mark.parametrize("start", [-1, 15], ids=["from the end", "from the beginning"])
+@pytest.mark.parametrize("n_bands", [N_MELS, 2], ids=["all bands", "some bands"])
+def test_last_position_named_with_all_axes(start: int, n_bands: int) -> None:
+    """Keras' x[:, -1, :] and Cropping1D((15, 0)): a Slice of all three axes."""
+
+    def write(hand: Hand) -> Any:
+        x = hand("Tanh", hand.dense(hand.features, N_MELS, N_MELS))
+        first = start if start < 0 else hand.features.shape[1] - 1
+        far = np.iinfo(np.int64).max
+        x = hand("Slice", x, ints(0, first, 0), ints(far, far, n_bands), ints(0, 1, 2), ints(1, 1, 1))
+        return hand.head(hand("Squeeze", x, ints(1)), n_bands)
+
+    check_steps(write)
+
+
+def test_activations_that_choose() -> None:
+    """ELU with its slope, as Keras writes it, and a hard shrink: Where, of comparisons with constants."""
+
+    def write(hand: Hand) -> Any:
+        x = hand.dense(hand.features, N_MELS, N_MELS)
+        zero, half = np.array(0, np.float32), np.array(0.5, np.float32)
+        elu = hand("Where", hand("Greater", x, zero), x, hand("Mul", hand("Elu", x), half))
+        small = hand("And", hand("Less", elu, half), hand("Not", hand("LessOrEqual", elu, hand("Neg", half))))
+        x = hand("Where", small, np.zeros((1, hand.features.shape[1], 1), np.float32), elu)
+        return hand.head(hand("ReduceMean", x, ints(1), keepdims=0), N_MELS)
+
+    check_steps(write)
+
+
+def test_convolution_within_positions() -> None:
+    """TimeDistributed(Conv1D): positions are its batch."""
+
+    def write(hand: Hand) -> Any:
+        x = hand("Reshape", hand.features, ints(-1, 1, N_MELS))
+        x = hand("Conv", x, hand.weights(3, 1, 3), hand.shift(3), pads=[1, 1])
+        x = hand("MaxPool", hand("Relu", x), kernel_shape=[2], strides=[2])
+        x = hand("Reshape", x, ints(1, -1, 3 * N_MELS // 2))
+        return hand.head(hand("ReduceMax", x, ints(1), keepdims=0), 3 * N_MELS // 2)
+
+    check_steps(write)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["Tile", "Expand", "Slice", "Gather", "several", "ReduceMean", "GlobalAveragePool", "cut", "split"],
+)
+def test_attention_pooling(way: str) -> None:
+    """Weights that are repeated for each band, taken from an axis, or reshaped; and the mean of weighted values."""
+
+    def write(hand: Hand) -> Any:
+        n_frames = hand.features.shape[1]
+        x = hand("Tanh", hand.dense(hand.features, N_MELS, N_MELS))
+        scores = hand("Mul", hand.dense(x, N_MELS, 2 if way == "several" else 1), np.array(5, np.float32))
+        weights = hand("Softmax", scores, axis=1)
+        if way == "Tile":
+            weights = hand("Tile", weights, ints(1, 1, N_MELS))
+        elif way == "Expand":
+            weights = hand("Expand", weights, ints(1, n_frames, N_MELS))
+        elif way == "Slice":
+            far = np.iinfo(np.int64).max
+            weights = hand("Slice", weights, ints(0, 0, 0), ints(far, far, 1), ints(0, 1, 2))
+        elif way == "Gather":
+            weights = hand("Unsqueeze", hand("Gather", weights, np.array(0), axis=2), ints(2))
+        elif way == "several":
+            weights = hand("Transpose", hand("Reshape", weights, ints(n_frames, 2)), perm=[1, 0])
+            pooled = hand("MatMul", hand("Unsqueeze", weights, ints(0)), x)
+            return hand.head(hand("Reshape", pooled, ints(1, -1)), 2 * N_MELS)
+        weighted = hand("Mul", weights, x)
+        if way == "cut":
+            weighted = hand("Slice", weighted, ints(1), ints(3), ints(2))
+            return hand.head(hand("ReduceSum", weighted, ints(1), keepdims=0), 2)
+        if way == "split":
+            weighted = hand("Transpose", hand("Reshape", weighted, ints(n_frames, 2, 2)), perm=[1, 0, 2])
+            return hand.head(hand("Reshape", hand("ReduceSum", weighted, ints(1)), ints(1, 4)), N_MELS)
+        if way == "ReduceMean":
+            pooled = hand("ReduceMean", weighted, ints(1), keepdims=0)
+        elif way == "GlobalAveragePool":
+            pooled = hand(
+                "Squeeze", hand("GlobalAveragePool", hand("Transpose", weighted, perm=[0, 2, 1])), ints(2)
+            )
+        else:
+            pooled = hand("ReduceSum", weighted, ints(1), keepdims=0)
+        return hand.head(pooled, N_MELS)
+
+    check_steps(write)
+
+
 def test_weights_of_several_sums() -> None:
     """One softmax over time weighs two sums, whose answers are combined; weights go through a reshape."""
 
@@ -783,10 +896,28 @@ def automatic_padding(hand: Hand) -> Any:
 
 
 @refused("Conv culprit", "pads time on both sides", 'padding="causal"')
-def padding_cut_off_again(hand: Hand) -> Any:
-    """A temporal convolution network's Chomp1d."""
+def padding_that_stays(hand: Hand) -> Any:
+    return hand(
+        "Relu", hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
+    )
+
+
+@refused("Pad culprit", "pads time by 2 and 2", 'padding="causal"')
+def mean_of_padding_behind(hand: Hand) -> Any:
+    x = hand("Pad", channels_first(hand), ints(0, 0, 2, 0, 0, 2), name="culprit")
+    return hand("ReduceMean", hand("Conv", x, hand.weights(5, N_MELS, 3)), ints(2), keepdims=0)
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def too_little_cut_off(hand: Hand) -> Any:
     x = hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
-    return hand("Slice", x, ints(0), ints(-2), ints(2))
+    return hand("ReduceMean", hand("Slice", x, ints(0), ints(-1), ints(2)), ints(2), keepdims=0)
+
+
+@refused("Conv culprit", "pads time on both sides", 'padding="causal"')
+def the_beginning_cut_off(hand: Hand) -> Any:
+    x = hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[2, 2], name="culprit")
+    return hand("ReduceMean", hand("Slice", x, ints(2), ints(18), ints(2)), ints(2), keepdims=0)
 
 
 @refused("Conv culprit", "2 positions ahead", 'padding="causal"')
@@ -996,6 +1127,29 @@ def weights_flattened(hand: Hand) -> Any:
     return hand("Reshape", hand("Softmax", hand.features, axis=1), ints(1, -1), name="culprit")
 
 
+@refused("Conv culprit", "pads time on both sides")
+def every_other_position(hand: Hand) -> Any:
+    """As many as there are frames, but others."""
+    x = hand("Conv", channels_first(hand), hand.weights(3, N_MELS, 17), pads=[16, 16], name="culprit")
+    return hand("ReduceMax", hand("Slice", x, ints(0), ints(32), ints(2), ints(2)), ints(2))
+
+
+@refused("ReduceSum culprit", "reduces numbers of type", "float")
+def number_of_loud_frames(hand: Hand) -> Any:
+    loud = hand("Cast", hand("Greater", hand.features, np.array(0, np.float32)), to=ir.DataType.INT32)
+    return hand("Cast", hand("ReduceSum", loud, ints(1), name="culprit"), to=ir.DataType.FLOAT)
+
+
+@refused("Slice culprit", "uses weights over the whole window")
+def last_weight(hand: Hand) -> Any:
+    return hand("Slice", hand("Softmax", hand.features, axis=1), ints(-1), ints(16), ints(1), name="culprit")
+
+
+@refused("Tile culprit", "repeats time", "bands or channels")
+def window_twice(hand: Hand) -> Any:
+    return hand("ReduceMax", hand("Tile", hand.features, ints(1, 2, 1), name="culprit"), ints(1))
+
+
 @refused("Mul culprit", "multiplies weights over time by each other", "a weighted sum of its own")
 def weights_of_weights(hand: Hand) -> Any:
     one, other = (hand("Softmax", hand.dense(hand.features, N_MELS, 1), axis=1) for _ in range(2))
@@ -1153,10 +1307,13 @@ def test_operators_of_other_domains_are_refused() -> None:
             ["Conv ", "/mine", "pads time on both sides"],
         ),
         (lambda: layers.Conv1D(3, 3, padding="valid", name="mine"), ["Conv ", "/mine", "positions ahead"]),
-        (lambda: layers.TimeDistributed(layers.Dense(3), name="mine"), ["Slice ", "/mine", "cuts time"]),
+        (
+            lambda: layers.GroupNormalization(2, name="mine"),
+            ["Sub ", "/mine", "brings what is known of the whole window"],
+        ),
         (lambda: attention, ["MatMul ", "compares positions of the window with each other"]),
     ],
-    ids=["bidirectional", "backwards", "same", "valid", "time distributed", "attention"],
+    ids=["bidirectional", "backwards", "same", "valid", "group normalisation", "attention"],
 )
 def test_keras_layers_are_refused(layer: Callable[[], Any], words: list[str]) -> None:
     inputs = layers.Input((16, N_MELS))

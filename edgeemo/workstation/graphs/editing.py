@@ -57,7 +57,8 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     """
     if value.shape is None or not value.shape.is_static():
         raise ExportError(
-            f"the shape of {value.name} is {value.shape}, expected a number for each dimension; fix all dimensions"
+            f"the shape of {value.name} is {value.shape}, expected a number for each dimension; fix all "
+            "dimensions, or use another layer there"
         )
     return value.shape.numpy()
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import keras
 import numpy as np
+import onnx.defs
 import onnx_ir as ir
 import onnxscript.optimizer
 import tensorflow as tf
 import tf2onnx
 
 from edgeemo.errors import ExportError
-from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, add_constant
-from edgeemo.workstation.graphs.gru import with_convertible_gru
+from edgeemo.workstation.graphs.convertible import convertible
+from edgeemo.workstation.graphs.editing import (
+    IR_VERSION,
+    OPSET,
+    add_constant,
+    constant,
+    known,
+    remove_unused,
+    shape_of,
+)
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
 
@@ -25,28 +36,67 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
-        ExportError: the model takes or gives another shape, tf2onnx cannot convert it, or a recurrent layer became a
-            loop.
+        ExportError: the model takes or gives another shape, tf2onnx cannot convert it or one of its operators, or a
+            recurrent layer became a loop.
     """
     takes_images = _takes_images(model, n_frames, n_mels)
     _check_output(model, n_labels)
-    model = with_convertible_gru(model)
     call = _with_channel(model) if takes_images else model
     function = tf.function(lambda features: call(features, training=False))
     signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
     try:
-        captured = _captured_constants(function.get_concrete_function(*signature))
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        with convertible(model) as handlers:
+            with _inner_functions_inlined():
+                captured = _captured_constants(function.get_concrete_function(*signature))
+            proto, _ = tf2onnx.convert.from_function(
+                function, input_signature=signature, opset=OPSET, custom_op_handlers=handlers
+            )
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(f"tf2onnx cannot convert {model.name} ({reason})") from error
+        raise ExportError(f"tf2onnx cannot convert {model.name} ({_reason(error)})") from error
     converted: ir.Model = ir.from_proto(proto)
     graph = converted.graph
+    _refuse_unconverted(model, graph)
     _make_constant(graph, captured)
     forget_shapes(graph)
     (given,), (probabilities,) = graph.inputs, graph.outputs
     given.shape, probabilities.shape = ir.Shape((1, n_frames, n_mels)), ir.Shape((1, n_labels))
     return folded(converted)
+
+
+def _reason(error: Exception) -> str:
+    """The one line that says it: TensorFlow shows the code first, and Keras ends with the layer's arguments."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line]
+    raised = [i for i, line in enumerate(lines) if re.match(r"\w*(Error|Exception):", line)]
+    if raised:
+        said = [
+            line for line in lines[raised[-1] : raised[-1] + 2] if not line.startswith("Arguments received")
+        ]
+        return " ".join(said)
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _inner_functions_inlined() -> Iterator[None]:
+    """Trace into functions of TensorFlow's, such as Keras' grouped convolutions: tf2onnx leaves them as they are."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _refuse_unconverted(model: keras.Model, graph: ir.Graph) -> None:
+    """tf2onnx leaves operators of TensorFlow in the graph where it has no other, and only logs them."""
+    left = [
+        f"{node.op_type} {node.name}" for node in graph if not node.domain and not onnx.defs.has(node.op_type)
+    ]
+    if left:
+        raise ExportError(
+            f"tf2onnx cannot convert {model.name}: it knows no ONNX operator for {', '.join(left)}; "
+            "use another layer there"
+        )
 
 
 def forget_shapes(graph: ir.Graph) -> None:
@@ -63,9 +113,36 @@ def folded(model: ir.Model) -> ir.Graph:
         ExportError: as `refuse_control_flow`.
     """
     model.ir_version = IR_VERSION
-    onnxscript.optimizer.optimize(model)
+    _fold(model)
+    if _fold_splits(model.graph):
+        answers = [(output, output.shape) for output in model.graph.outputs]
+        forget_shapes(model.graph)
+        for output, shape in answers:
+            output.shape = shape
+        _fold(model)
     refuse_control_flow(model.graph)
     return model.graph
+
+
+def _fold(model: ir.Model) -> None:
+    # Sizes that PyTorch computes begin with zeros of a shape, which are not folded by themselves.
+    onnxscript.optimizer.optimize_ir(
+        model, should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None
+    )
+
+
+def _fold_splits(graph: ir.Graph) -> bool:
+    """Fold constants that are split, as the sizes of transposed convolutions are: the optimizer does not."""
+    found = [node for node in graph if node.op_type == "Split" and constant(node.inputs[0]) is not None]
+    for node in found:
+        axis, start = node.attributes.get_int("axis", 0), 0
+        for output in node.outputs:
+            end = start + shape_of(output)[axis]
+            part = known(node.inputs[0]).take(range(start, end), axis)
+            output.replace_all_uses_with(add_constant(graph, f"{output.name}/folded", part))
+            start = end
+    remove_unused(graph)
+    return bool(found)
 
 
 def refuse_control_flow(graph: ir.Graph) -> None:
@@ -78,7 +155,7 @@ def refuse_control_flow(graph: ir.Graph) -> None:
     if found:
         raise ExportError(
             f"the graph has {', '.join(found)} where a native LSTM or GRU node belongs; use "
-            "keras.layers.LSTM or GRU with their default activations, without recurrent_dropout or custom cells"
+            "keras.layers.LSTM, GRU or SimpleRNN with default activations, without Masking or custom cells"
         )
 
 

@@ -38,16 +38,16 @@ class Nodes:
 
     def floats(self, values: ArrayLike, dtype: type[np.floating] = np.float32) -> ir.Value:
         """A constant of floating-point numbers."""
-        return self._constant(np.asarray(values, dtype))
+        return self.constant(np.asarray(values, dtype))
 
     def ints(self, values: ArrayLike) -> ir.Value:
         """A constant of int64 numbers."""
-        return self._constant(np.asarray(values, np.int64))
+        return self.constant(np.asarray(values, np.int64))
 
     def once(self, name: str, values: Callable[[], np.ndarray]) -> ir.Value:
         """A constant that is stored once, however often its name is asked for."""
         if name not in self._named:
-            self._named[name] = self._constant(values())
+            self._named[name] = self.constant(values())
         return self._named[name]
 
     def range(self, stop: int | ir.Value) -> ir.Value:
@@ -62,7 +62,8 @@ class Nodes:
             graph.register_initializer(initializer)
         self.tape = ir.tape.Tape()
 
-    def _constant(self, array: np.ndarray) -> ir.Value:
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """A constant of any type."""
         return self.tape.initializer(ir.tensor(array), name=self._name("constant"))
 
     def _name(self, what: str) -> str:

@@ -12,16 +12,25 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from edgeemo.workstation.graphs.editing import RECURRENT, axis_order, operand, optional_input, shape_of
+from edgeemo.workstation.graphs.editing import (
+    RECURRENT,
+    axis_order,
+    constant,
+    operand,
+    optional_input,
+    shape_of,
+)
+from edgeemo.workstation.graphs.past import END
 from edgeemo.workstation.graphs.walk import (
+    Ahead,
     Rule,
     Time,
     Walk,
     constant_input,
     constant_ints,
-    padding_refusal,
     refusal,
     title,
+    two_sided_refusal,
     weights_refusal,
 )
 
@@ -29,21 +38,30 @@ from edgeemo.workstation.graphs.walk import (
 def _elementwise(p: Walk, node: ir.Node) -> None:
     """Any broadcasting operator: time must meet time, and constants must not change over time."""
     out_rank = len(p.output_shape(node))
-    found: set[Time] = set()
-    constants: list[tuple[int, ...]] = []
-    for value in node.inputs:
-        if value in p.times:
-            time = p.times[value]
-            found.add(replace(time, axis=time.axis + out_rank - len(p.shape(value))))
-        elif value is not None:
-            constants.append(p.shape(value))
+    found = {
+        replace(p.times[value], axis=p.times[value].axis + out_rank - len(p.shape(value)))
+        for value in node.inputs
+        if value in p.times
+    }
     if len(found) > 1:
         raise refusal(node, "combines values of different pace", "bring them to one pace first")
     (time,) = found
-    for shape in constants:
-        _check_constant(node, shape, time.axis - (out_rank - len(shape)))
+    for index, value in enumerate(node.inputs):
+        if value is not None and value not in p.times:
+            _make_timeless(p, node, index, time.axis - (out_rank - len(p.shape(value))))
     p.hand_on(node, time)
-    p.hand_on_share(node, lambda share: share)
+    p.hand_on_share(node)
+
+
+def _make_timeless(p: Walk, node: ir.Node, index: int, axis: int) -> None:
+    """Of a constant that has the same value for each position, keep one: `axis` is the one that meets time."""
+    array = constant(node.inputs[index])
+    if array is not None and axis >= 0 and array.shape[axis] != 1:
+        first = array.take([0], axis)
+        if (array == first).all():
+            node.replace_input_with(index, p.nodes.constant(first))
+            return
+    _check_constant(node, p.input_shape(node, index), axis)
 
 
 def _check_constant(node: ir.Node, shape: tuple[int, ...], axis: int) -> None:
@@ -90,18 +108,32 @@ def _reshape(p: Walk, node: ir.Node) -> None:
     }
     axis = max(lengths, key=lambda a: lengths[a], default=0)
     joined = n // lengths.get(axis, 1)
-    if joined > 1 and time.past:
-        raise padding_refusal(node)
-    # A share has as many axes as its weights. With one weight for each position, it is a single number.
-    if node.inputs[0] in p.shares and (joined == n or math.prod(before) != n):
+    if joined > 1:
+        p.refuse_padding(node, time)
+    if node.inputs[0] in p.shares and joined > 1:
         raise weights_refusal(node)
     if joined == n:
         _whole_window(p, node, time)
         return
-    p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past))
-    p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints([1] * len(after))))
+    p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past, time.ahead))
+    of_share = [1 if a == axis else size for a, size in enumerate(after)]
+    p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints(of_share)))
     if node.op_type == "Reshape":
         node.replace_input_with(1, p.nodes.ints(shape_of(node.outputs[0])))
+
+
+def _repeated(p: Walk, node: ir.Node) -> None:
+    """Tile and Expand: along other axes than time."""
+    time = p.only_time(node)
+    before, after = p.input_shape(node), p.output_shape(node)
+    time = replace(time, axis=time.axis + len(after) - len(before))
+    if after[time.axis] != time.length:
+        raise refusal(node, "repeats time", "repeat bands or channels")
+    if node.op_type == "Expand":  # an axis of size 1 stays as it is
+        shape = [1 if axis == time.axis else size for axis, size in enumerate(after)]
+        node.replace_input_with(1, p.nodes.ints(shape))
+    p.hand_on(node, time)
+    p.hand_on_share(node, lambda share: p.nodes(node.op_type, share, node.inputs[1]))
 
 
 def _whole_window(p: Walk, node: ir.Node, time: Time, index: int = 0) -> None:
@@ -129,30 +161,36 @@ def _moved_axes(p: Walk, node: ir.Node) -> None:
 
 
 def _pad(p: Walk, node: ir.Node) -> None:
-    """Zeros before the first position are the past; padding of other axes stays."""
+    """Zeros before the first position are the past, those behind the last are to be cut off again; padding of other
+    axes stays.
+    """
     time = p.only_time(node)
     rank = len(p.input_shape(node))
     pads = np.zeros((2, rank), np.int64)
     axes = constant_ints(node, 3) or list(range(rank))
     pads[:, axes] = np.reshape(constant_ints(node, 1), (2, -1))
     begin, end = pads[:, time.axis]
-    if end or begin < 0 or (begin and node.attributes.get_string("mode", "constant") != "constant"):
-        raise refusal(
-            node, f"pads time by {begin} and {end}", 'pad zeros on the past side only (padding="causal")'
-        )
+    by_zeros = node.attributes.get_string("mode", "constant") == "constant"
+    if min(begin, end) < 0 or (end and not begin) or (begin and not by_zeros):
+        raise two_sided_refusal(node, int(begin), int(end))
     if begin and optional_input(node, 2) is not None and constant_input(node, 2).any():
         raise refusal(node, "pads time with values other than zero", "pad with zeros")
-    pads[0, time.axis] = 0
+    pads[:, time.axis] = 0
     if begin:
         p.put_past(node, 0, int(begin), time)
     node.resize_inputs(min(len(node.inputs), 3))
     node.replace_input_with(1, p.nodes.ints(pads.ravel()))
-    p.hand_on(node, replace(time, past=int(begin)))
+    ahead = Ahead(int(end), two_sided_refusal(node, int(begin), int(end))) if end else None
+    p.hand_on(node, replace(time, past=int(begin), ahead=ahead))
 
 
 def _sliding(p: Walk, node: ir.Node) -> None:
     """Convolutions and pooling: what a position looks back on comes from a state; none may look ahead."""
     time = p.only_time(node, padded=True)
+    if time.axis == 0:  # within positions, as in TimeDistributed
+        p.refuse_padding(node, time)
+        p.hand_on(node, time)
+        return
     n_spatial = len(p.input_shape(node)) - 2
     where = time.axis - 2
     if where < 0:
@@ -163,8 +201,13 @@ def _sliding(p: Walk, node: ir.Node) -> None:
     reach = (kernel[where] - 1) * node.attributes.get_ints("dilations", [1] * n_spatial)[where]
     pads = list(node.attributes.get_ints("pads", [0] * 2 * n_spatial))
     begin, end = pads[where], pads[n_spatial + where]
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or end:
-        raise refusal(node, "pads time on both sides", 'use padding="causal" (past side only)')
+    ahead = time.ahead
+    if end and not ahead:
+        ahead = Ahead(end, two_sided_refusal(node))
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or (end and time.ahead):
+        raise two_sided_refusal(node)
+    if ahead and not (is_conv and stride == 1 and begin + time.past == reach):
+        raise ahead.refusal
     if not is_conv and (begin or time.past):
         raise refusal(node, "pools over padding in time", "pool without padding")
     if begin and time.past:
@@ -178,7 +221,8 @@ def _sliding(p: Walk, node: ir.Node) -> None:
             f"looks {reach - past} positions ahead with a stride of {stride}",
             'use padding="causal", or a stride as long as the kernel',
         )
-    if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride:
+    n_ahead = ahead.n if ahead else 0
+    if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride + n_ahead:
         raise refusal(
             node,
             f"divides {time.length} positions by {stride} and leaves a remainder",
@@ -186,9 +230,10 @@ def _sliding(p: Walk, node: ir.Node) -> None:
         )
     if begin:
         p.put_past(node, 0, begin, time)
-        pads[where] = 0
+    if begin or end:
+        pads[where] = pads[n_spatial + where] = 0
         node.attributes["pads"] = ir.AttrInt64s("pads", pads)
-    p.hand_on(node, Time(axis=time.axis, length=time.length // stride, stride=time.stride * stride))
+    p.hand_on(node, Time(time.axis, time.length // stride, time.stride * stride, ahead=ahead))
 
 
 def _recurrent(p: Walk, node: ir.Node) -> None:
@@ -219,37 +264,54 @@ def _recurrent(p: Walk, node: ir.Node) -> None:
         p.hand_on(node, Time(axis=0, length=time.length, stride=time.stride))
 
 
-def _last(p: Walk, node: ir.Node) -> None:
-    """Slice and Gather: from time they can take the last position only, from other axes anything."""
+def _gather(p: Walk, node: ir.Node) -> None:
+    """From time it can take the last position only, from other axes anything."""
     time = p.only_time(node)
-    shape = p.input_shape(node)
-    if node.op_type == "Gather":
-        axis = node.attributes.get_int("axis", 0) % len(shape)
-        index = constant_input(node, 1)
-        if axis != time.axis:
-            p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
-        elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
-            node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
-        else:
-            raise refusal(node, "picks positions in time", "take the last one")
-        return
+    axis = node.attributes.get_int("axis", 0) % len(p.input_shape(node))
+    index = constant_input(node, 1)
+    if axis != time.axis:
+        p.hand_on(node, replace(time, axis=time.axis + (index.ndim - 1 if axis < time.axis else 0)))
+        p.hand_on_share(node, lambda share: p.nodes("Gather", share, node.inputs[1], axis=axis))
+    elif node.inputs[0] in p.shares:
+        raise weights_refusal(node)
+    elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
+        node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
+    else:
+        raise refusal(node, "picks positions in time", "take the last one")
+
+
+def _slice(p: Walk, node: ir.Node) -> None:
+    """From time it can take the last position, or cut off what padding added behind; from other axes anything."""
+    time = p.only_time(node, padded=True)
+    shape, kept = p.input_shape(node), p.output_shape(node)[time.axis]
     starts, ends = constant_ints(node, 1), constant_ints(node, 2)
     axes = [axis % len(shape) for axis in constant_ints(node, 3) or range(len(starts))]
     if time.axis not in axes:
         p.hand_on(node, time)
+        p.hand_on_share(node, lambda share: p.nodes("Slice", share, *node.inputs[1:]))
         return
     i = axes.index(time.axis)
-    steps = constant_ints(node, 4) or [1] * len(axes)
-    if steps[i] < 0:
+    start = starts[i] + shape[time.axis] if starts[i] < 0 else starts[i]
+    step = (constant_ints(node, 4) or [1] * len(axes))[i]
+    if step < 0:
         raise refusal(node, "turns time around", "use a forward layer: the future is not there yet")
-    if p.output_shape(node)[time.axis] == time.length:
+    if kept == shape[time.axis]:
+        starts[i], ends[i] = 0, END
+        bounds = p.nodes.ints(starts), p.nodes.ints(ends)
         p.hand_on(node, time)
-        return
-    start = starts[i] + time.length if starts[i] < 0 else starts[i]
-    if start != time.length - 1 or len(axes) > 1 or ends[i] in range(-time.length, 0):
+        p.hand_on_share(node, lambda share: p.nodes("Slice", share, *bounds, *node.inputs[3:]))
+    elif node.inputs[0] in p.shares:
+        raise weights_refusal(node)
+    elif time.ahead and not time.past and (max(start, 0), kept, step) == (0, time.length, 1):
+        starts[i], ends[i] = 0, END
+        p.hand_on(node, replace(time, ahead=None))
+    elif not time.past and not time.ahead and (start, kept) == (time.length - 1, 1):
+        starts[i], ends[i] = p.step_length(time) - 1, END
+    else:
+        p.refuse_padding(node, time)
         raise refusal(node, "cuts time", "take the last position")
-    node.replace_input_with(1, p.nodes.ints([p.step_length(time) - 1]))
-    node.replace_input_with(2, p.nodes.ints([p.step_length(time)]))
+    node.replace_input_with(1, p.nodes.ints(starts))
+    node.replace_input_with(2, p.nodes.ints(ends))
 
 
 def _matmul(p: Walk, node: ir.Node) -> None:
@@ -307,8 +369,9 @@ def _joined(p: Walk, node: ir.Node) -> None:
     times = {p.times.get(operand(node, index)) for index in range(len(node.inputs))}
     time = next(iter(times))
     axis = node.attributes.get_int("axis", 0) % len(p.output_shape(node))
-    if len(times) != 1 or time is None or time.past or axis == time.axis:
+    if len(times) != 1 or time is None or axis == time.axis:
         raise refusal(node, "joins values of different times", "join along bands or channels")
+    p.refuse_padding(node, time)
     p.hand_on(node, time)
 
 
@@ -342,24 +405,37 @@ def _reduce(p: Walk, node: ir.Node) -> None:
     running = {"ReduceMean": _running_mean, "ReduceMax": _running_max, "ReduceSum": _running_sum}.get(kind)
     if running is None:
         raise refusal(node, "reduces the window", "pool time by its mean or maximum")
-    step = p.nodes(kind, node.inputs[0], p.nodes.ints(axes), keepdims=1)
+    if node.outputs[0].dtype not in (None, ir.DataType.FLOAT):
+        raise refusal(
+            node, f"reduces numbers of type {node.outputs[0].dtype} over time", "cast them to float"
+        )
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     if share is not None:
+        step = p.nodes("ReduceSum", node.inputs[0], p.nodes.ints(axes), keepdims=1)
         result = _blended(p, step, share, kept, title(node))
+        if kind == "ReduceMean":
+            result = p.nodes("Div", result, _positions(p, p.step_length(time), title(node)))
     else:
+        step = p.nodes(kind, node.inputs[0], p.nodes.ints(axes), keepdims=1)
         result = running(p, step, kept, p.step_length(time), title(node))
     p.end_time(node, result if keep else p.nodes("Squeeze", result, p.nodes.ints(axes)))
 
 
 def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
     """The mean so far, moved towards the step's by the step's share: nothing in it grows with the stream."""
-    mean, count = p.carried.add(shape, f"mean of {title}"), p.carried.add((1,), f"positions seen by {title}")
-    new_count = p.nodes("Add", count, p.nodes.floats([n]))
-    share = p.nodes("Div", p.nodes.floats([n]), new_count)
+    mean = p.carried.add(shape, f"mean of {title}")
+    share = p.nodes("Div", p.nodes.floats([n]), _positions(p, n, title))
     new_mean = p.nodes("Add", mean, p.nodes("Mul", p.nodes("Sub", step, mean), share))
-    p.carried.carry(count, new_count)
     p.carried.carry(mean, new_mean)
     return new_mean
+
+
+def _positions(p: Walk, n: int, title: str) -> ir.Value:
+    """How many positions there have been, after a step of `n`."""
+    count = p.carried.add((1,), f"positions seen by {title}")
+    new_count = p.nodes("Add", count, p.nodes.floats([n]))
+    p.carried.carry(count, new_count)
+    return new_count
 
 
 def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
@@ -402,7 +478,9 @@ def _attention(p: Walk, node: ir.Node, time: Time) -> None:
     new_weight = p.nodes("Add", p.nodes("Mul", weight, faded), step_weight)
     p.carried.carry(largest, new_largest)
     p.carried.carry(weight, new_weight)
-    p.shares[node.outputs[0]] = p.nodes("Div", step_weight, new_weight)
+    share = p.nodes("Div", step_weight, new_weight)
+    share.shape = ir.Shape(shape)
+    p.shares[node.outputs[0]] = share
     p.hand_on(node, time)
 
 
@@ -417,12 +495,14 @@ def _blended(p: Walk, step: ir.Value, share: ir.Value, shape: tuple[int, ...], t
 _UNARY = [
     "Abs",
     "Cast",
+    "Ceil",
     "Celu",
     "Clip",
     "Dropout",
     "Elu",
     "Erf",
     "Exp",
+    "Floor",
     "Gelu",
     "HardSigmoid",
     "HardSwish",
@@ -431,10 +511,14 @@ _UNARY = [
     "Log",
     "Mish",
     "Neg",
+    "Not",
     "Reciprocal",
     "Relu",
+    "Round",
     "Selu",
+    "Shrink",
     "Sigmoid",
+    "Sign",
     "Softplus",
     "Softsign",
     "Sqrt",
@@ -442,17 +526,21 @@ _UNARY = [
     "ThresholdedRelu",
 ]
 _BINARY = ["Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum"]
+_MOVING = ["Transpose", "Reshape", "Squeeze", "Unsqueeze", "Tile", "Expand", "Slice", "Gather"]
+_CHOOSING = ["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Where", "Xor"]
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_UNARY + _BINARY, _elementwise),
+    **dict.fromkeys(_UNARY + _BINARY + _CHOOSING, _elementwise),
     **dict.fromkeys(["Softmax", "LogSoftmax", "LayerNormalization"], _within_frames),
     "BatchNormalization": _batch_normalisation,
     "Transpose": _transpose,
     **dict.fromkeys(["Reshape", "Flatten"], _reshape),
     **dict.fromkeys(["Squeeze", "Unsqueeze"], _moved_axes),
+    **dict.fromkeys(["Tile", "Expand"], _repeated),
     "Pad": _pad,
     **dict.fromkeys(["Conv", "MaxPool", "AveragePool"], _sliding),
     **dict.fromkeys(RECURRENT, _recurrent),
-    **dict.fromkeys(["Slice", "Gather"], _last),
+    "Slice": _slice,
+    "Gather": _gather,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Concat": _joined,
@@ -471,4 +559,4 @@ RULES: dict[str, Rule] = {
     ),
 }
 # What weights over time may pass on their way to their sum.
-ATTENTION = ("Mul", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum", "MatMul")
+ATTENTION = ("Mul", "MatMul", "ReduceSum", "ReduceMean", "GlobalAveragePool", *_MOVING)

@@ -25,6 +25,19 @@ PREFIX = "stream/"
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Positions behind the last that padding added: nothing may use them before they are cut off again.
+
+    Attributes:
+        n: how many, in the window graph; a stream graph has none of them.
+        refusal: what to raise where they are used.
+    """
+
+    n: int
+    refusal: ExportError
+
+
+@dataclass(frozen=True)
 class Time:
     """How time runs through a value.
 
@@ -33,12 +46,15 @@ class Time:
         length: positions in the window graph.
         stride: feature frames from one position to the next.
         past: positions in front of these, left by earlier audio (explicit padding before a convolution).
+        ahead: positions behind these, in the window graph alone (a convolution padded on both sides, whose end is
+            cut off after it).
     """
 
     axis: int
     length: int
     stride: int
     past: int = 0
+    ahead: Ahead | None = None
 
 
 Rule = Callable[["Walk", ir.Node], None]
@@ -112,6 +128,9 @@ class Walk:
                 self.answers.update(output for output in node.outputs if output not in self.times)
         (probabilities,) = self.graph.outputs
         if probabilities in self.times:
+            ahead = self.times[probabilities].ahead
+            if ahead:
+                raise ahead.refusal
             raise ExportError(
                 f"{probabilities.name} has an answer for each position; end the network with one for the whole window"
             )
@@ -146,15 +165,35 @@ class Walk:
         """Say that time runs through this output of `node`."""
         self._set(node.outputs[output], time, title(node))
 
-    def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value]) -> None:
-        """If `node` takes weights over time, say that it gives such weights too; `follow` makes their share."""
-        shares = [self.shares[value] for value in node.inputs if value in self.shares]
-        if len(shares) > 1:
+    def hand_on_share(self, node: ir.Node, follow: Callable[[ir.Value], ir.Value] | None = None) -> None:
+        """If `node` takes weights over time, say that it gives such weights too.
+
+        Args:
+            node: the rule's node, whose time is handed on.
+            follow: makes their share; given one that has all axes of the weights it is of. By default it stays.
+
+        Raises:
+            ExportError: it takes several.
+        """
+        weights = [value for value in node.inputs if value in self.shares]
+        if len(weights) > 1:
             raise refusal(
                 node, "multiplies weights over time by each other", "give each a weighted sum of its own"
             )
-        if shares:
-            self.shares[node.outputs[0]] = follow(shares[0])
+        if not weights:
+            return
+        share, output = self.shares[weights[0]], node.outputs[0]
+        if follow is not None:
+            shape = self._share_shape(weights[0])
+            whole = share if share.shape == shape else self.nodes("Expand", share, self.nodes.ints(shape))
+            share = follow(whole)
+            share.shape = ir.Shape(self._share_shape(output))
+        self.shares[output] = share
+
+    def _share_shape(self, weights: ir.Value) -> tuple[int, ...]:
+        """One number for all positions: what the weights have been multiplied with may have given them more bands."""
+        axis = self.times[weights].axis
+        return tuple(1 if a == axis else size for a, size in enumerate(self.shape(weights)))
 
     def end_time(self, node: ir.Node, value: ir.Value) -> None:
         """Put `value`, which time does not run through, in place of the output of `node`."""
@@ -180,18 +219,29 @@ class Walk:
         Args:
             node: the rule's node.
             index: of the input.
-            padded: whether the rule allows positions in front of the first.
+            padded: whether the rule allows positions that padding added.
 
         Raises:
-            ExportError: time runs through another input too, or not through this one.
+            ExportError: time runs through another input too, or not through this one; or padding.
         """
         timed = [i for i, value in enumerate(node.inputs) if value in self.times]
         if timed != [index]:
             raise refusal(node, "combines audio with audio", "streaming needs constant weights here")
         time = self.times[operand(node, index)]
-        if time.past and not padded:
-            raise padding_refusal(node)
+        if not padded:
+            self.refuse_padding(node, time)
         return time
+
+    def refuse_padding(self, node: ir.Node, time: Time) -> None:
+        """Refuse positions that padding added, in a rule that takes none.
+
+        Raises:
+            ExportError: there are some.
+        """
+        if time.ahead:
+            raise time.ahead.refusal
+        if time.past:
+            raise padding_refusal(node)
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """The shape of a value in the window graph, or of a constant."""
@@ -225,6 +275,11 @@ def refusal(node: ir.Node, problem: str, advice: str) -> ExportError:
 
 def padding_refusal(node: ir.Node) -> ExportError:
     return refusal(node, "follows padding in time", "pad right before a convolution")
+
+
+def two_sided_refusal(node: ir.Node, begin: int | None = None, end: int | None = None) -> ExportError:
+    by = "on both sides" if begin is None else f"by {begin} and {end}"
+    return refusal(node, f"pads time {by}", 'pad zeros on the past side only (padding="causal")')
 
 
 def weights_refusal(node: ir.Node) -> ExportError:
