@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from edgeemo.errors import AudioError
 from edgeemo.folders import walk
 from edgeemo.metadata import MIN_RATE
 from edgeemo.wav import UntilItsEnd, unfinished_length
+
+if TYPE_CHECKING:
+    from edgeemo.corpora.manifest import Clip
 
 Audio = npt.NDArray[np.float32]
 
@@ -145,6 +148,34 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     """
     resampler = Resampler(native_rate(path), sample_rate)
     pieces = [resampler.push(block) for block in read_blocks(path, _READ_SAMPLES)]
+    return np.concatenate([*pieces, resampler.flush()])
+
+
+def clip_audio(clip: Clip, sample_rate: int) -> Audio:
+    """Read a clip of a manifest: a whole file, or its segment as if it had been cut out.
+
+    Args:
+        clip: the clip.
+        sample_rate: the wanted rate, Hz.
+
+    Returns:
+        mono float32, shape `(n_samples,)`.
+
+    Raises:
+        AudioError: as `read_blocks`.
+    """
+    rate = native_rate(clip.path)
+    resampler = Resampler(rate, sample_rate)
+    first, last = round(clip.start_s * rate), None if clip.end_s is None else round(clip.end_s * rate)
+    pieces: list[Audio] = []
+    position = 0
+    for block in read_blocks(clip.path, _READ_SAMPLES):
+        pieces.append(
+            resampler.push(block[max(first - position, 0) : None if last is None else last - position])
+        )
+        position += len(block)
+        if last is not None and position >= last:
+            break
     return np.concatenate([*pieces, resampler.flush()])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.extras import workstation
+from edgeemo.cli.own import SpeakerPattern, show_all
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
 from edgeemo.metadata import Kind, Mode, Precision
@@ -61,6 +62,7 @@ def export_command(
             "Keras, and int8 is rejected. A network over images always needs the folder with its images.",
         ),
     ] = None,
+    speaker_pattern: SpeakerPattern = None,
     mode: Annotated[list[Mode] | None, typer.Option(help="Repeatable.  \\[default: both]")] = None,
     precision: Annotated[list[Precision] | None, typer.Option(help="Repeatable.  \\[default: all]")] = None,
     step_ms: Annotated[
@@ -106,7 +108,10 @@ def export_command(
         ort_format=file_format is FileFormat.ORT,
         force=force,
     )
-    plan = policy.plan_export(network, output, data=data, options=options, replace=replace)
+    plan = policy.plan_export(
+        network, output, data=data, options=options, replace=replace, speaker_pattern=speaker_pattern
+    )
+    show_all(plan.understood)
     if plan.unfit is not None:
         typer.echo(f"note: UAR is not measured and int8 not calibrated: {plan.unfit}", err=True)
     with progress_bar() as on_progress:

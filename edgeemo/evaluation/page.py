@@ -60,7 +60,7 @@ def _lead(evaluation: Evaluation, m: ModelResult) -> str:
     chance = f"guessing gives {100 / n:.0f} %"
     text = (
         f"{m.name} recognises {100 * (s.uar.value or 0):.0f} % of the clips of a class on average, over {s.n_clips} "
-        f"clips of {counted(s.n_speakers, 'speaker')} ({chance})."
+        f"clips of {counted(s.n_speakers, 'speaker') if s.n_speakers else 'unknown speakers'} ({chance})."
     )
     if m.calibration.confidence is not None and m.calibration.accuracy is not None:
         text += (

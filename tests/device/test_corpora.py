@@ -14,13 +14,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeemo.corpora.find import find_clips
 from edgeemo.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
 from edgeemo.corpora.manifest import (
     COLUMNS,
     Clip,
     Manifest,
     Skipped,
-    find_clips,
     read_csv,
     scan,
 )
