@@ -59,8 +59,8 @@ _EMOTIONS = {
     "disgust": "disgust",
     "disqust": "disgust",  # how the originals spell it
     "surprise": "surprise",
-    "frustration": "frustration",
 }
+_KNOWN = {*_EMOTIONS.values(), *_IEMOCAP_EMOTIONS.values()}
 _SEGMENT_COLUMNS = ("segmentid",)
 # The raters' own columns are called "Emotion" too, and come after the final one.
 _EMOTION_COLUMNS = ("totalevaluationemotion", "totalevaluation", "emotion")
@@ -171,7 +171,7 @@ def _judged(cells: set[str], tables: Iterable[str]) -> Annotation:
         return Annotation(reason=_WITHOUT_EMOTION[cell])
     if ";" in cell:
         return Annotation(reason="a tie between raters: no emotion has the majority")
-    if cell not in _EMOTIONS:
+    if cell not in _KNOWN:
         known = ", ".join(dict.fromkeys(_EMOTIONS.values()))
         shown = cell[:_SHOWN_CHARACTERS]
         return Annotation(reason=f"annotated as {shown!r}, expected one of {known}", broken=True)

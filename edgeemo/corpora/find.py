@@ -1,4 +1,4 @@
-"""The clips of whatever `--data` names: known corpora, class folders, a table or a manifest; and what was understood."""
+"""The clips of what `--data` names: known corpora, class folders, a table or a manifest; and what was understood."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def find_clips(
 
     Args:
         data: the folder or file.
-        speaker_pattern: a regular expression with one group, such as `(\d+)_`, that finds the speaker in the path of a
-            clip below `data`; for clips whose speaker is not known.
+        speaker_pattern: a regular expression with one group, such as `(\d+)_`, that finds the speaker in the path of
+            a clip below `data`; for clips whose speaker is not known.
         on_error, progress: as for `manifest.scan`.
 
     Raises:
@@ -166,8 +166,8 @@ def _speakers(clips: tuple[Clip, ...]) -> str:
 def unknown_speakers_remedy() -> str:
     """What is to be done where nobody knows who speaks."""
     return (
-        "use --protocol random (or holdout, where the data have a test part), whose score is not speaker-independent, "
-        "or name them with --speaker-pattern, such as '(\\d+)_'"
+        "use --protocol random (or holdout, where the data have a test part), whose score is not "
+        "speaker-independent, or name them with --speaker-pattern, such as '(\\d+)_'"
     )
 
 

@@ -134,8 +134,9 @@ SPEECH_LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
         "crema6": _speech("crema6", ("neutral", "angry", "disgust", "fear", "happy", "sad")),
     }
 )
-"""The label maps of speech by name. "boredom" (EmoDB) and "frustration" (IEMOCAP) are in none: such clips are left out, with a
-count.
+"""The label maps of speech by name.
+
+"boredom" (EmoDB) and "frustration" (IEMOCAP) are in none: such clips are left out, with a count.
 """
 
 LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(

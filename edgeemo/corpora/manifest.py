@@ -226,8 +226,8 @@ def scan(folder: Path, *, on_error: OnError = "skip", progress: Progress | None 
     paths, table_files, skipped = find_files(root)
     tables, unread = _read_tables(table_files)
     skipped += unread
-    if on_error == "stop" and skipped:
-        raise _stopped(skipped[0])
+    if on_error == "stop" and (broken := [item for item in skipped if item.broken]):
+        raise _stopped(broken[0])
     annotations = merge(tables)
     skipped += _without_audio(tables, paths)
 
@@ -461,7 +461,7 @@ def _without_audio(tables: Mapping[Path, Table], audio: Iterable[Path]) -> list[
 
 
 def name_of(path: Path, root: Path) -> Parsed:
-    """What the name of a file below `root` says: the name of the root counts, those of the folders above it do not."""
+    """What the name of a file below `root` says; the name of the root counts, those of folders above it do not."""
     return recognise(Path(root.name) / path.relative_to(root))
 
 

@@ -138,8 +138,8 @@ class _Evaluation:
             models[0].profile({}, n_utterances=0)  # says why not
         if self._before and not material.n_speakers:
             raise CorpusError(
-                "what a speaker said before is asked for, but speakers are unknown; leave out --history and --enrolled, "
-                "or name them with --speaker-pattern, such as '(\\d+)_'"
+                "what a speaker said before is asked for, but speakers are unknown; leave out --history and "
+                "--enrolled, or name them with --speaker-pattern, such as '(\\d+)_'"
             )
         # Before the long work, so that a wrong folder is told at once; once for all models.
         self._no_voice_files = _with_digests(plan.no_voice)

@@ -243,8 +243,8 @@ def _kept_apart(training: Training, things: str) -> str:
     if not training.test_speakers:
         split = own_part if training.protocol == "holdout" else f"{training.protocol.capitalize()} split."
         return (
-            f"{split} Speakers are unknown: whoever is in the test may be in the training clips too, so expect less on "
-            "other people."
+            f"{split} Speakers are unknown: whoever is in the test may be in the training clips too, so expect less "
+            "on other people."
         )
     heard = set(training.train_speakers)
     if heard & {*training.validation_speakers, *training.test_speakers}:

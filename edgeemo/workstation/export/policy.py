@@ -209,8 +209,8 @@ def plan_export(
     Args:
         network: what to export.
         folder: where the files go.
-        data: a folder, manifest or table with the recipe's corpora. Any other audio serves to compare on, and without any
-            the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
+        data: a folder, manifest or table with the recipe's corpora. Any other audio serves to compare on, and without
+            any the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
             images, the folder of its corpus, which it needs.
         options: what to make of it.
         replace: put it in the place of a shipped model of the same name.
