@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from edgeemo.corpora.sound import Forward
 from edgeemo.errors import AudioError
 from edgeemo.folders import walk
 from edgeemo.metadata import MIN_RATE
@@ -311,17 +312,6 @@ def _looked_up(path: Path) -> os.stat_result:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-class _Forward(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from its start to its end.
-
-    soundfile seeks after each block where it can, which fails at the end of a FLAC stream of unknown length, such as
-    recorders and pipes write.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     facts = _looked_up(path)
@@ -343,7 +333,7 @@ def _opened(path: Path) -> Iterator[Any]:
             source: Any = os.fsencode(path) if os.name == "posix" else path
             if length_at is not None:
                 source = stack.enter_context(UntilItsEnd(path, length_at))
-            file = stack.enter_context(_Forward(source))
+            file = stack.enter_context(Forward(source))
             if file.samplerate < MIN_RATE:
                 raise AudioError(
                     f"{path}: a rate of {file.samplerate} Hz, expected at least {MIN_RATE}; its header is broken"

@@ -28,6 +28,17 @@ _EXACT_FORMATS = ("WAV", "FLAC", "AIFF")
 _ROUNDED_S = 0.1  # by how much the end of a segment may lie behind that of its file
 
 
+class Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from its start to its end.
+
+    soundfile seeks after each block where it can. That fails at the end of a FLAC stream of unknown length, such as
+    recorders and pipes write, and makes a decoder of MP3 start anew.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True)
 class Sound:
     """What a file holds, or a segment of it."""
@@ -66,7 +77,7 @@ def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> 
 
     try:
         # As bytes, because soundfile cannot encode a name that is not UTF-8.
-        sound = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+        sound = Forward(os.fsencode(path) if os.name == "posix" else path)
     except soundfile.SoundFileError as error:
         raise CorpusError(f"not audio: {_cause(error)}") from error
     with sound:

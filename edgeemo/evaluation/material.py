@@ -12,6 +12,7 @@ import numpy as np
 from edgeemo.corpora.find import find_clips, understood
 from edgeemo.corpora.labels import as_label, spelled
 from edgeemo.corpora.manifest import Clip
+from edgeemo.corpora.names import is_of
 from edgeemo.errors import CorpusError
 from edgeemo.evaluation.measures import Indices
 from edgeemo.evidence import Training
@@ -74,9 +75,8 @@ def has_heard(training: Training | None, clip: Clip) -> bool:
     """
     if training is None:
         return False
-    if clip.speaker in {*training.train_speakers, *training.validation_speakers}:
-        return True
-    return clip.corpus in training.corpora and clip.speaker not in training.test_speakers
+    known = any(clip.corpus == corpus or is_of(clip.speaker, corpus) for corpus in training.corpora)
+    return known and clip.speaker not in training.test_speakers
 
 
 def exposure(training: Training | None, corpus: str) -> str:
@@ -127,7 +127,8 @@ def gather(
         if label is None:
             left_out[f"{clip.emotion}: not a label of the model"] += 1
         elif not heard_too and any(has_heard(training, clip) for training in trainings):
-            left_out[f"{clip.corpus}: its speaker was heard in training or validation"] += 1
+            heard = "was heard" if clip.speaker else "is unknown, and may have been heard"
+            left_out[f"{clip.corpus}: its speaker {heard} in training or validation"] += 1
         else:
             kept.append((clip, labels.index(label)))
     if not kept:

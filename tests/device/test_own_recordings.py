@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -21,6 +22,9 @@ from edgeemo.corpora.labels import EMOTIONS, also, as_label, listed, spelled
 from edgeemo.corpora.manifest import COLUMNS, SEGMENT_COLUMNS, Manifest, read_csv, scan
 from edgeemo.corpora.tables import HEADINGS, _columns
 from edgeemo.errors import CorpusError
+from edgeemo.evaluation.material import gather, has_heard
+from support.corpora import clip
+from support.evidence import TRAINING
 from support.own import RATE, tone, write_class_folders
 
 
@@ -89,7 +93,7 @@ def test_clips_in_no_class_are_counted(tmp_path):
     [
         (["x.wav", "y.wav"], "only 2 audio files; sort"),
         (["happy/x.wav", "happy/y.wav"], "only 2 audio files, in folders happy (2); sort"),
-        (["joy/x.wav", "happy/y.wav"], "only 2 audio files, in folders joy (1), happy (1); sort"),
+        (["joy/x.wav", "happy/y.wav"], "only 2 audio files, in folders happy (1), joy (1); sort"),
         (["train/x.wav", "test/y.wav"], "only 2 audio files; sort"),
     ],
 )
@@ -371,6 +375,35 @@ def test_data_shows_what_it_understood(tmp_path):
     assert any("your own" in line and "unknown" in line for line in lines)
     assert (tmp_path / "m.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     assert read_csv(tmp_path / "m.csv").clips == find_clips(root).clips
+
+
+def test_a_singer_was_heard_where_the_speech_was_trained_on():
+    made = dataclasses.replace(TRAINING, corpora=("ravdess",), test_speakers=("ravdess-02",))
+    song = clip(1, corpus="ravdess_song", speaker="ravdess-01")
+    assert has_heard(made, song)
+    assert not has_heard(made, dataclasses.replace(song, speaker="ravdess-02"))
+    assert not has_heard(made, clip(2, corpus="tess", speaker="tess-OAF"))
+
+
+def test_a_model_is_judged_by_the_labels_that_it_was_trained_on(tmp_path):
+    """Also where its recipe mapped the data's labels to others."""
+    root = write_class_folders(tmp_path / "mine", n_clips=2)
+    made = dataclasses.replace(TRAINING, corpora=("other",), recipe={"labels": {"joy": "good"}})
+    said: list[str] = []
+    material = gather(root, ("good", "Shout"), [made], heard_too=False, notice=said.append)
+    assert Counter(material.truth.tolist()) == {0: 2}
+    assert material.left_out == {"shout: not a label of the model": 2}
+    assert said == understood(find_clips(root))
+    assert (material.n_speakers, material.over_speakers) == (0, False)
+
+
+def test_clips_of_nobody_known_may_have_been_heard(tmp_path):
+    root = write_class_folders(tmp_path / "mine", n_clips=1)
+    made = dataclasses.replace(TRAINING, corpora=("mine",), train_speakers=(), test_speakers=())
+    with pytest.raises(
+        CorpusError, match="2 x mine: its speaker is unknown, and may have been heard in training"
+    ):
+        gather(root, ("happy", "shout"), [made], heard_too=False)
 
 
 # --- IEMOCAP -------------------------------------------------------------------------------------------

@@ -202,6 +202,7 @@ def test_from_a_folder_of_clips_to_a_model(tmp_path, monkeypatch):
     assert "over 24 clips of unknown speakers" in page
     assert "bootstrap over clips" in page
     assert "speakers never heard" not in page
+    assert "strangers" not in page
 
 
 @pytest.mark.slow
