@@ -24,7 +24,7 @@ from edgeemo.corpora.tables import HEADINGS, _columns
 from edgeemo.errors import CorpusError
 from edgeemo.evaluation.material import gather, has_heard
 from support.corpora import clip
-from support.evidence import TRAINING
+from support.evidence import training
 from support.own import RATE, tone, write_class_folders
 
 
@@ -378,7 +378,7 @@ def test_data_shows_what_it_understood(tmp_path):
 
 
 def test_a_singer_was_heard_where_the_speech_was_trained_on():
-    made = dataclasses.replace(TRAINING, corpora=("ravdess",), test_speakers=("ravdess-02",))
+    made = training(corpora=("ravdess",), test_speakers=("ravdess-02",))
     song = clip(1, corpus="ravdess_song", speaker="ravdess-01")
     assert has_heard(made, song)
     assert not has_heard(made, dataclasses.replace(song, speaker="ravdess-02"))
@@ -388,7 +388,7 @@ def test_a_singer_was_heard_where_the_speech_was_trained_on():
 def test_a_model_is_judged_by_the_labels_that_it_was_trained_on(tmp_path):
     """Also where its recipe mapped the data's labels to others."""
     root = write_class_folders(tmp_path / "mine", n_clips=2)
-    made = dataclasses.replace(TRAINING, corpora=("other",), recipe={"labels": {"joy": "good"}})
+    made = training(corpora=("other",), recipe={"labels": {"joy": "good"}})
     said: list[str] = []
     material = gather(root, ("good", "Shout"), [made], heard_too=False, notice=said.append)
     assert Counter(material.truth.tolist()) == {0: 2}
@@ -399,7 +399,7 @@ def test_a_model_is_judged_by_the_labels_that_it_was_trained_on(tmp_path):
 
 def test_clips_of_nobody_known_may_have_been_heard(tmp_path):
     root = write_class_folders(tmp_path / "mine", n_clips=1)
-    made = dataclasses.replace(TRAINING, corpora=("mine",), train_speakers=(), test_speakers=())
+    made = training(corpora=("mine",), train_speakers=(), test_speakers=())
     with pytest.raises(
         CorpusError, match="2 x mine: its speaker is unknown, and may have been heard in training"
     ):

@@ -517,9 +517,9 @@ def _checked(cls: type[TableT], values: dict[str, Any], where: str) -> TableT:
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType):
-        kinds = [h for h in typing.get_args(hint) if h is not types.NoneType]
-        lists = [h for h in kinds if typing.get_origin(h) is tuple] if isinstance(value, list | tuple) else []
-        hint = [*lists, *kinds][0]
+        choices = [h for h in typing.get_args(hint) if h is not types.NoneType]
+        is_list = isinstance(value, list | tuple)
+        hint = next((h for h in choices if (typing.get_origin(h) is tuple) == is_list), choices[0])
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise RecipeError(f"{where} is {value!r}, expected a table")
