@@ -7,11 +7,12 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -132,17 +133,18 @@ def test_a_broken_clip_is_skipped_or_stops(tmp_path):
 # --- tables --------------------------------------------------------------------------------------------
 
 
-@given(data=st.data())
-def test_headings_in_any_case_and_punctuation(data):
-    heading, expected = [], {}
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_headings_in_any_case_and_punctuation(seed):
+    random = Random(seed)
+    expected = {}
     for what, names in HEADINGS.items():
-        if what in ("path", "label") or data.draw(st.booleans()):
-            name = data.draw(st.sampled_from(names))
-            i = data.draw(st.integers(0, len(name)))
-            name = data.draw(st.sampled_from([str.upper, str.title, str.lower]))(name)
-            expected[what] = name[:i] + data.draw(st.sampled_from(["", "_", " ", "-", "."])) + name[i:]
-            heading.append(expected[what])
-    heading = data.draw(st.permutations([*heading, "notes"]))
+        if what in ("path", "label") or random.random() < 0.5:
+            name = random.choice([str.upper, str.title, str.lower])(random.choice(names))
+            i = random.randint(0, len(name))
+            expected[what] = name[:i] + random.choice(["", "_", " ", "-", "."]) + name[i:]
+    heading = [*expected.values(), "notes"]
+    random.shuffle(heading)
     assert _columns(heading) == expected
 
 
