@@ -154,6 +154,8 @@ def test_whoever_is_unknown_is_no_voice_of_their_own():
 
 def run(*arguments: object) -> Result:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None:
+        raise result.exception
     assert result.exit_code == 0, result.output
     return result
 
