@@ -161,6 +161,7 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' variables
 def test_from_a_folder_of_clips_to_a_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = write_class_folders(tmp_path / "mine", n_clips=12)
@@ -208,6 +209,7 @@ def test_from_a_folder_of_clips_to_a_model(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' variables
 def test_named_speakers_are_kept_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = write_class_folders(tmp_path / "mine", n_clips=8)
