@@ -142,7 +142,8 @@ def _without_none(hint: Any) -> Any:
 
 
 def _toml_type(hint: Any) -> str:
-    hint = _without_none(hint)
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_toml_type(h) for h in typing.get_args(hint) if h is not types.NoneType)
     if typing.get_origin(hint) is tuple:
         first, *others = typing.get_args(hint)
         return f"{'list of' if others == [...] else 'two'} {_TYPES[first]}s"

@@ -10,17 +10,21 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
+from edgeemo.corpora.sound import Forward
 from edgeemo.errors import AudioError
 from edgeemo.folders import walk
 from edgeemo.metadata import MIN_RATE
 from edgeemo.wav import UntilItsEnd, unfinished_length
+
+if TYPE_CHECKING:
+    from edgeemo.corpora.manifest import Clip
 
 Audio = npt.NDArray[np.float32]
 
@@ -145,6 +149,34 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     """
     resampler = Resampler(native_rate(path), sample_rate)
     pieces = [resampler.push(block) for block in read_blocks(path, _READ_SAMPLES)]
+    return np.concatenate([*pieces, resampler.flush()])
+
+
+def clip_audio(clip: Clip, sample_rate: int) -> Audio:
+    """Read a clip of a manifest: a whole file, or its segment as if it had been cut out.
+
+    Args:
+        clip: the clip.
+        sample_rate: the wanted rate, Hz.
+
+    Returns:
+        mono float32, shape `(n_samples,)`.
+
+    Raises:
+        AudioError: as `read_blocks`.
+    """
+    rate = native_rate(clip.path)
+    resampler = Resampler(rate, sample_rate)
+    first, last = round(clip.start_s * rate), None if clip.end_s is None else round(clip.end_s * rate)
+    pieces: list[Audio] = []
+    position = 0
+    for block in read_blocks(clip.path, _READ_SAMPLES):
+        pieces.append(
+            resampler.push(block[max(first - position, 0) : None if last is None else last - position])
+        )
+        position += len(block)
+        if last is not None and position >= last:
+            break
     return np.concatenate([*pieces, resampler.flush()])
 
 
@@ -280,17 +312,6 @@ def _looked_up(path: Path) -> os.stat_result:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-class _Forward(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from its start to its end.
-
-    soundfile seeks after each block where it can, which fails at the end of a FLAC stream of unknown length, such as
-    recorders and pipes write.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     facts = _looked_up(path)
@@ -312,7 +333,7 @@ def _opened(path: Path) -> Iterator[Any]:
             source: Any = os.fsencode(path) if os.name == "posix" else path
             if length_at is not None:
                 source = stack.enter_context(UntilItsEnd(path, length_at))
-            file = stack.enter_context(_Forward(source))
+            file = stack.enter_context(Forward(source))
             if file.samplerate < MIN_RATE:
                 raise AudioError(
                     f"{path}: a rate of {file.samplerate} Hz, expected at least {MIN_RATE}; its header is broken"

@@ -49,7 +49,7 @@ class ScoreRow(Record):
         protocol, fold: as in `Training`.
         corpus: name of the corpus.
         seeds: of the trainings.
-        n_speakers: how many speakers the clips are of; 0 for images.
+        n_speakers: how many speakers the clips are of; 0 for images, and where they are unknown.
         n_clips: how many clips or images.
         uar: unweighted average recall.
         war: weighted average recall, the accuracy.

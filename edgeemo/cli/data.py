@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeemo.cli.own import SpeakerPattern
 from edgeemo.cli.tables import stderr_console
 from edgeemo.wording import printable
 
@@ -35,19 +36,21 @@ def data_command(
         Path,
         typer.Argument(
             metavar="DIR",
-            help="Folder with RAVDESS, TESS, SAVEE, EmoDB, CREMA-D, nEMO or KEMDy, as unpacked.",
+            help="Folder with RAVDESS, TESS, SAVEE, EmoDB, CREMA-D, nEMO, KEMDy or IEMOCAP, as unpacked; or with "
+            "your own clips, in folders named by their labels; or a table with the columns path and label.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file to write.")] = Path("manifest.csv"),
     on_error: Annotated[
         OnError, typer.Option(help="At a corrupt, empty or unreadable clip: skip it, or stop.")
     ] = OnError.skip,
+    speaker_pattern: SpeakerPattern = None,
 ) -> None:
-    """Show which clips a folder of corpora holds, and write them to a manifest (CSV)."""
+    """Show which clips a folder or table holds, and write them to a manifest (CSV)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgeemo.corpora.manifest import scan
+    from edgeemo.corpora.find import find_clips, understood
 
     with Progress(
         TextColumn("reading"),
@@ -58,15 +61,18 @@ def data_command(
         transient=True,
     ) as bar:
         task = bar.add_task("reading", total=None)
-        manifest = scan(
+        manifest = find_clips(
             folder,
+            speaker_pattern=speaker_pattern,
             on_error=on_error.value,
             progress=lambda n_done, n_files: bar.update(task, completed=n_done, total=n_files),
         )
 
     # Before the report, so that `edgeemo data DIR | head` still writes it.
     manifest.write_csv(output)
-    root = folder.resolve()
+    root = (folder if folder.is_dir() else folder.parent).resolve()
+    for line in understood(manifest):
+        typer.echo(line)
     console = Console(highlight=False, markup=False)
     _show_corpora(console, manifest)
     _show_emotions(console, manifest)
@@ -98,11 +104,11 @@ def _show_corpora(console: Console, manifest: Manifest) -> None:
         table.add_row(
             name,
             str(len(clips)),
-            str(len({clip.speaker for clip in clips})),
+            str(len({clip.speaker for clip in clips if clip.speaker}) or "unknown"),
             f"{sum(clip.duration_s for clip in clips) / 3600:.2f}",
             ", ".join(f"{rate / 1000:g}" for rate in sorted({clip.sample_rate for clip in clips})),
             ", ".join("mono" if n == 1 else "stereo" for n in sorted({clip.n_channels for clip in clips})),
-            CORPORA[name].licence,
+            CORPORA[name].licence if name in CORPORA else "your own",
         )
     console.print(table)
 
@@ -117,10 +123,11 @@ def _show_emotions(console: Console, manifest: Manifest) -> None:
     table = Table("class")
     for name in [*corpora, "all"]:
         table.add_column(name, justify="right")
-    for emotion in EMOTIONS:
+    present = {clip.emotion for clip in manifest.clips}
+    for emotion in [*EMOTIONS, *sorted(present.difference(EMOTIONS))]:
         row = [counts[name][emotion] for name in corpora]
         if any(row):
-            table.add_row(emotion, *(str(n) if n else "-" for n in row), str(sum(row)))
+            table.add_row(printable(emotion), *(str(n) if n else "-" for n in row), str(sum(row)))
     console.print(table)
 
 
@@ -129,7 +136,7 @@ def _show_speakers(console: Console, manifest: Manifest) -> None:
 
     table = Table("corpus", "clips of each speaker")
     for name, clips in _by_corpus(manifest).items():
-        counts = Counter(clip.speaker.removeprefix(f"{name}-") for clip in clips)
+        counts = Counter(clip.speaker.removeprefix(f"{name}-") or "unknown" for clip in clips)
         if len(counts) > _MAX_LISTED_SPEAKERS:
             sizes = counts.values()
             text = f"{len(counts)} speakers, {min(sizes)} to {max(sizes)} clips each"
@@ -150,6 +157,8 @@ def _show_label_maps(manifest: Manifest) -> None:
     from edgeemo.corpora.labels import SPEECH_LABEL_MAPS
 
     for label_map in SPEECH_LABEL_MAPS.values():
+        if all(label_map.index(clip.emotion) is None for clip in manifest.clips):
+            continue
         out = Counter(clip.emotion for clip in manifest.clips if label_map.index(clip.emotion) is None)
         left_out = "".join(f", without {n} of {emotion}" for emotion, n in out.items())
         typer.echo(f"label map {label_map.name}: {len(manifest.clips) - out.total()} clips{left_out}")

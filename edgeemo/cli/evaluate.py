@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
+from edgeemo.cli.own import SpeakerPattern, show
 from edgeemo.cli.progress import progress_bar, resumable
 from edgeemo.cli.tables import screen_table, stdout_console
 
@@ -27,7 +28,10 @@ def evaluate_command(
     data: Annotated[
         Path,
         typer.Option(
-            "--data", "-d", help="A folder of corpora, or a manifest of `edgeemo data`.", show_default=False
+            "--data",
+            "-d",
+            help="A folder of corpora or of your own clips, a table, or a manifest of `edgeemo data`.",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -85,6 +89,7 @@ def evaluate_command(
         Path | None,
         typer.Option(help="Folder of ordinary speech, which is neutral if anything.", show_default=False),
     ] = None,
+    speaker_pattern: SpeakerPattern = None,
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
     any_sound: AnySound = False,
@@ -113,10 +118,11 @@ def evaluate_command(
         no_voice=no_voice,
         plain=plain,
         n_jobs=jobs,
+        speaker_pattern=speaker_pattern,
         command=shlex.join(["edgeemo", *sys.argv[1:]]),
     )
     with resumable(), progress_bar() as report:
-        evaluation = evaluate(models, plan, report)
+        evaluation = evaluate(models, plan, report, notice=show)
     drawn = None
     if find_spec("matplotlib") is not None:  # else a page of tables
         from edgeemo.evaluation.figures import figures

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeemo.cli.extras import workstation
+from edgeemo.cli.own import SpeakerPattern, show_all
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
 from edgeemo.metadata import Kind, Mode, Precision
@@ -86,6 +87,7 @@ def export_command(
             "labels; UAR is not measured."
         ),
     ] = None,
+    speaker_pattern: SpeakerPattern = None,
     mode: Annotated[list[Mode] | None, typer.Option(help="Repeatable.  \\[default: both]")] = None,
     precision: Annotated[list[Precision] | None, typer.Option(help="Repeatable.  \\[default: all]")] = None,
     step_ms: Annotated[
@@ -147,8 +149,15 @@ def export_command(
         force=force,
     )
     plan = policy.plan_export(
-        network, output, data=data, calibrate=calibrate, options=options, replace=replace
+        network,
+        output,
+        data=data,
+        calibrate=calibrate,
+        options=options,
+        replace=replace,
+        speaker_pattern=speaker_pattern,
     )
+    show_all(plan.understood)
     if plan.unfit is not None:
         not_done = "" if calibrate else " and int8 not calibrated"
         typer.echo(f"note: UAR is not measured{not_done}: {plan.unfit}", err=True)

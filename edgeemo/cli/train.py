@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeemo.cli.extras import workstation
+from edgeemo.cli.own import SpeakerPattern, show_all
 from edgeemo.cli.progress import resumable
 from edgeemo.cli.tables import stderr_console
 
@@ -30,7 +32,12 @@ def train_command(
         str, typer.Option("--model", "-m", help="Recipe: a name in export/, or a TOML file.")
     ] = "cnn_lstm",
     data: Annotated[
-        Path, typer.Option("--data", "-d", help="Folder of corpora, or a manifest of `edgeemo data`.")
+        Path,
+        typer.Option(
+            "--data",
+            "-d",
+            help="Folder of corpora or of your own clips, a table, or a manifest of `edgeemo data`.",
+        ),
     ] = Path("data"),
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder.  \\[default: runs/MODEL-PROTOCOL]")
@@ -39,9 +46,16 @@ def train_command(
         str | None, typer.Option(help="random, speaker, corpus, session or holdout, instead of the recipe's.")
     ] = None,
     corpora: Annotated[
-        str | None, typer.Option(help="Corpora, comma-separated, instead of the recipe's.")
+        str | None,
+        typer.Option(help="Corpora, comma-separated, instead of the recipe's; '' for all in the data."),
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Label map, instead of the recipe's.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Label map, labels separated by commas, or own (those of the data), instead of the recipe's."
+        ),
+    ] = None,
+    speaker_pattern: SpeakerPattern = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs at most, instead of the recipe's.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2, instead of the recipe's.")] = None,
     fold: Annotated[
@@ -63,8 +77,8 @@ def train_command(
     overrides = list(override or [])
     for key, value in (
         ("protocol.kind", protocol),
-        ("data.corpora", corpora and _words(corpora)),
-        ("data.labels", labels),
+        ("data.corpora", None if corpora is None else _words(corpora)),
+        ("data.labels", _words(labels) if labels and "," in labels else labels),
         ("training.epochs", epochs),
         ("training.seeds", seeds and f"[{seeds}]"),
         ("architecture.pretrained", "true" if pretrained else None),
@@ -85,7 +99,9 @@ def train_command(
 
         limit_threads(threads)
 
-    dataset = open_dataset(recipe, data)
+    dataset = open_dataset(recipe, data, speaker_pattern=speaker_pattern)
+    recipe = dataset.recipe
+    show_all(dataset.understood)
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
     cells = planned_cells(recipe, dataset, folder, fold or ())
     with resumable(), _Bar(len(cells), recipe.training.epochs) as bar:
@@ -94,7 +110,7 @@ def train_command(
 
 
 def _words(text: str) -> str:
-    return "[" + ", ".join(f'"{word.strip()}"' for word in text.split(",")) + "]"
+    return json.dumps([word.strip() for word in text.split(",") if word.strip()])
 
 
 class _Bar:

@@ -1,1 +1,1 @@
-"""Corpora of speech as they are downloaded, known by file names or annotation tables; label maps, of images too."""
+"""Corpora of speech as they are downloaded, or one's own in folders and tables; label maps, of images too."""

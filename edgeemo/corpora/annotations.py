@@ -10,6 +10,13 @@ KEMDy19 and KEMDy20 name each clip by its segment, and keep what ten raters hear
 KEMDy19 has two such tables per session (`annotation/Session01_F_res.csv` and `_M_`), which both list the segments of
 both speakers; KEMDy20 has one (`annotation/Sess01_eval.csv`). A table is known by its header, whatever its name and
 folder. The total evaluation is the emotion that most raters chose; where several were chosen as often, it names all.
+
+IEMOCAP keeps a text file for each dialogue (`dialog/EmoEvaluation/Ses01F_impro01.txt`), in which a line like
+
+    [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
+
+gives the emotion that most raters chose, or `xxx` where there is no such. Excited counts as happy, as it does in the
+usual comparison of four classes.
 """
 
 from __future__ import annotations
@@ -25,8 +32,24 @@ from pathlib import Path
 
 from edgeemo.errors import CorpusError
 
-TABLE_SUFFIX = ".csv"
-
+_TABLE_SUFFIX = ".csv"
+_IEMOCAP_FILE = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+\.txt", re.ASCII | re.IGNORECASE)
+_IEMOCAP_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\w+)\t(\w+)\t\[.*")
+_IEMOCAP_EMOTIONS = {
+    "neu": "neutral",
+    "hap": "happy",
+    "exc": "happy",
+    "sad": "sad",
+    "ang": "angry",
+    "fea": "fear",
+    "dis": "disgust",
+    "sur": "surprise",
+    "fru": "frustration",
+}
+_WITHOUT_EMOTION = {
+    "xxx": "no emotion has a majority of the raters",
+    "oth": "annotated as another emotion than those asked for",
+}
 _EMOTIONS = {
     "neutral": "neutral",
     "happy": "happy",
@@ -37,6 +60,7 @@ _EMOTIONS = {
     "disqust": "disgust",  # how the originals spell it
     "surprise": "surprise",
 }
+_KNOWN = {*_EMOTIONS.values(), *_IEMOCAP_EMOTIONS.values()}
 _SEGMENT_COLUMNS = ("segmentid",)
 # The raters' own columns are called "Emotion" too, and come after the final one.
 _EMOTION_COLUMNS = ("totalevaluationemotion", "totalevaluation", "emotion")
@@ -62,8 +86,13 @@ Table = dict[str, set[str]]
 string. More than one such string if the table lists the segment again with other emotions."""
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file may be an annotation table, by its name."""
+    return path.suffix.lower() == _TABLE_SUFFIX or _IEMOCAP_FILE.fullmatch(path.name) is not None
+
+
 def read_table(path: Path) -> Table | None:
-    """Read an annotation table: UTF-8 or CP949, one or two header rows.
+    """Read an annotation table: UTF-8 or CP949, one or two header rows; or a text file of IEMOCAP.
 
     Returns:
         what it says about each segment; None if the file has no column of segment IDs: it is another kind of table.
@@ -74,6 +103,8 @@ def read_table(path: Path) -> Table | None:
     try:
         if not path.is_file():
             return None
+        if path.suffix.lower() != _TABLE_SUFFIX:
+            return _read_iemocap(path)
         with path.open("rb") as file:
             content = file.read(_HEAD_BYTES)
             # Most CSV files in a folder of corpora are others, such as bio-signals: they are not read whole.
@@ -103,6 +134,17 @@ def read_table(path: Path) -> Table | None:
     return dict(table)
 
 
+def _read_iemocap(path: Path) -> Table | None:
+    """A dialogue's emotions; None of a file without such lines, as transcripts are, which have the same names."""
+    lines = map(_IEMOCAP_LINE.fullmatch, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    table: Table = defaultdict(set)
+    for line in lines:
+        if line is not None:
+            emotion = line[2].lower()
+            table[line[1].lower()].add(_IEMOCAP_EMOTIONS.get(emotion, emotion))
+    return dict(table) or None
+
+
 def merge(tables: Mapping[Path, Table]) -> dict[str, Annotation]:
     """What several tables together say about each segment, by its ID in lower case.
 
@@ -125,9 +167,11 @@ def _judged(cells: set[str], tables: Iterable[str]) -> Annotation:
         names = " and ".join(sorted(set(tables)))
         return Annotation(reason=f"listed with different emotions in {names}", broken=True)
     [cell] = cells
+    if cell in _WITHOUT_EMOTION:
+        return Annotation(reason=_WITHOUT_EMOTION[cell])
     if ";" in cell:
         return Annotation(reason="a tie between raters: no emotion has the majority")
-    if cell not in _EMOTIONS:
+    if cell not in _KNOWN:
         known = ", ".join(dict.fromkeys(_EMOTIONS.values()))
         shown = cell[:_SHOWN_CHARACTERS]
         return Annotation(reason=f"annotated as {shown!r}, expected one of {known}", broken=True)

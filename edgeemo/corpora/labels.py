@@ -6,8 +6,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise", "boredom")
-"""Every emotion a manifest can hold, under one spelling for all corpora."""
+EMOTIONS = (
+    "neutral",
+    "calm",
+    "happy",
+    "sad",
+    "angry",
+    "fear",
+    "disgust",
+    "surprise",
+    "boredom",
+    "frustration",
+)
+"""Every emotion of the known corpora, under one spelling for all; recordings of one's own may have other labels."""
+
+_WORDS = {
+    **{emotion: emotion for emotion in EMOTIONS},
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "anger": "angry",
+    "fearful": "fear",
+    "disgusted": "disgust",
+    "surprised": "surprise",
+    "bored": "boredom",
+    "frustrated": "frustration",
+}
+
+OWN = "own"
+"""In place of a label map: all labels that the data have."""
 
 NEUTRAL = ("neutral", "calm")
 """Those that ordinary speech may be called."""
@@ -54,15 +81,37 @@ FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neut
 """Of FER-2013, in the order of the numbers in `fer2013.csv`; the folders of the Kaggle archive have these names."""
 
 
+def spelled(label: str) -> str:
+    """A label of one's own as manifests spell it: one of `EMOTIONS` where it means one, else as it is."""
+    return _WORDS.get(label.strip().casefold(), label.strip())
+
+
+def listed(labels: Sequence[str]) -> LabelMap:
+    """The label map of labels that someone lists, in that order: each stands for itself."""
+    return LabelMap(OWN, tuple(labels), MappingProxyType({spelled(label): label for label in labels}))
+
+
+def also(label_map: LabelMap, more: Mapping[str, str]) -> LabelMap:
+    """A label map that trains further emotions as its labels, or known ones as others.
+
+    Args:
+        label_map: the map.
+        more: emotion, as anyone spells it -> label.
+    """
+    of = {**label_map.of, **{spelled(emotion): label for emotion, label in more.items()}}
+    return LabelMap(label_map.name, label_map.labels, MappingProxyType(of))
+
+
 def _identity(name: str, labels: tuple[str, ...]) -> LabelMap:
     return LabelMap(name, labels, MappingProxyType({label: label for label in labels}))
 
 
 def as_label(emotion: str, labels: Sequence[str]) -> str | None:
     """The label that is right for an emotion; None where there is none. Calm is neutral where it is no label."""
-    for label in (emotion, "neutral" if emotion == "calm" else emotion):
-        if label in labels:
-            return label
+    for wanted in (emotion, "neutral" if emotion == "calm" else emotion):
+        for label in labels:
+            if spelled(label) == wanted or label == wanted:
+                return label
     return None
 
 
@@ -85,7 +134,10 @@ SPEECH_LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
         "crema6": _speech("crema6", ("neutral", "angry", "disgust", "fear", "happy", "sad")),
     }
 )
-"""The label maps of speech by name. "boredom" (EmoDB) is in none: such clips are left out, with a count."""
+"""The label maps of speech by name.
+
+"boredom" (EmoDB) and "frustration" (IEMOCAP) are in none: such clips are left out, with a count.
+"""
 
 LABEL_MAPS: Mapping[str, LabelMap] = MappingProxyType(
     {

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import logging
-import os
+import math
 import re
-import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
-import numpy as np
-import soundfile
-
-from edgeemo.corpora.annotations import TABLE_SUFFIX, Annotation, Table, merge, read_table
-from edgeemo.corpora.labels import EMOTIONS, LabelMap
-from edgeemo.corpora.names import CORPORA, Unwanted, recognise
+from edgeemo.corpora.annotations import Annotation, Table, is_table, merge, read_table
+from edgeemo.corpora.labels import LabelMap
+from edgeemo.corpora.names import CORPORA, ClipName, Parsed, Unwanted, recognise
+from edgeemo.corpora.sound import EXACT_SUFFIXES, OTHER_SUFFIXES, READ_SUFFIXES, read_sound
 from edgeemo.errors import CorpusError
 from edgeemo.files import replacing
 from edgeemo.folders import walk
-
-_log = logging.getLogger(__name__)
-
-READ_SUFFIXES = frozenset({".wav", ".flac"})
-OTHER_AUDIO_SUFFIXES = frozenset({".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".aifc"})
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000
 
 COLUMNS = (
     "path",
@@ -44,15 +34,35 @@ COLUMNS = (
     "session",
 )
 """The columns of the CSV file, in order."""
-_COLUMNS_WITHOUT_SESSION = COLUMNS[:-1]
+SEGMENT_COLUMNS = ("start_s", "end_s", "part")
+"""Those that follow where a clip is a segment of its file, or has a part of its own."""
+_HEADERS = (COLUMNS, COLUMNS[:-1], COLUMNS + SEGMENT_COLUMNS)
 
 _NOT_ANNOTATED = Annotation(
     reason="in no annotation table: scan a folder that also holds the corpus' annotation folder"
 )
 _COPY = "a copy: a clip with the same name and the same sound is counted already"
-_BLOCK_SAMPLES = 1 << 16
-_LFS_POINTER = b"version https://git-lfs"
-_SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_COMPRESSED_COPY = "a compressed copy: the same clip is there as .wav or .flac"
+_OF_MACOS = "made by macOS beside a clip: no audio"
+OnError = Literal["skip", "stop"]
+"""What to do at what should have given a clip and did not."""
+Progress = Callable[[int, int], None]
+"""Called as `progress(n_done, n_all)`."""
+ItemT = TypeVar("ItemT")
+PARTS = ("train", "validation", "test")
+"""What data can be divided into by themselves."""
+PART_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "train": "train",
+        "training": "train",
+        "val": "validation",
+        "valid": "validation",
+        "validation": "validation",
+        "dev": "validation",
+        "test": "test",
+    }
+)
+"""How people call those, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,9 @@ class Clip:
     """Absolute."""
     corpus: str
     emotion: str
+    """One of `labels.EMOTIONS`, or a label of one's own."""
     speaker: str
+    """Empty when unknown."""
     sentence: str
     intensity: str
     """Empty when unknown."""
@@ -73,9 +85,15 @@ class Clip:
     """Per channel, at the rate of the file."""
     n_channels: int
     sha256: str
-    """Of the decoded audio: equal for two files that hold the same sound, see `scan`."""
+    """Of the decoded audio: equal for two clips that hold the same sound, see `scan`."""
     session: str = ""
     """The recording session, unique over all corpora; empty where the corpus has none."""
+    start_s: float = 0.0
+    """Where in the file the clip begins."""
+    end_s: float | None = None
+    """Where it ends; None: with the file."""
+    part: str = ""
+    """One of `PARTS` where the data are divided by themselves; else empty."""
 
     @property
     def duration_s(self) -> float:
@@ -88,14 +106,9 @@ class Clip:
         return self.emotion
 
     @property
-    def place(self) -> Path:
+    def place(self) -> tuple[Path, float]:
         """What splits sort clips by."""
-        return self.path
-
-    @property
-    def part(self) -> str:
-        """Empty: corpora of speech have no training and test part of their own."""
-        return ""
+        return self.path, self.start_s
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,8 @@ class Manifest:
     clips: tuple[Clip, ...]
     skipped: tuple[Skipped, ...] = field(default=())
     """Not kept in the CSV file."""
+    reading: tuple[str, ...] = field(default=(), compare=False)
+    """How the data were understood, in lines for a person; empty where file names said it all."""
 
     def copies(self) -> list[Path]:
         """Files that were skipped because a clip with the same name and sound came before, in order."""
@@ -127,19 +142,19 @@ class Manifest:
             groups[clip.sha256].append(clip)
         return [tuple(group) for group in groups.values() if len(group) > 1]
 
-    def select(
-        self, *, corpora: Iterable[str] | None = None, label_map: LabelMap | None = None
-    ) -> tuple[Clip, ...]:
-        """The clips of `corpora` (None: of all) that have a label in `label_map` (None: all emotions).
+    def select(self, *, corpora: Iterable[str] = (), label_map: LabelMap | None = None) -> tuple[Clip, ...]:
+        """The clips of `corpora` (none: of all) that have a label in `label_map` (None: all emotions).
 
         Raises:
             CorpusError: the manifest has no clip of one of `corpora`.
         """
         present = {clip.corpus for clip in self.clips}
-        wanted = present if corpora is None else set(corpora)
+        wanted = set(corpora) or present
         if absent := sorted(wanted - present):
             have = ", ".join(sorted(present)) or "none"
-            raise CorpusError(f"the manifest has no clip of {', '.join(absent)}; it has corpora: {have}")
+            raise CorpusError(
+                f"the manifest has no clip of {', '.join(absent)}; it has corpora: {have}; name those with --corpora"
+            )
         return tuple(
             clip
             for clip in self.clips
@@ -163,9 +178,11 @@ class Manifest:
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
+            whole = all(not clip.start_s and clip.end_s is None and not clip.part for clip in self.clips)
+            columns = COLUMNS if whole else COLUMNS + SEGMENT_COLUMNS
+            writer.writerow(columns)
             for clip in self.clips:
-                values = {name: getattr(clip, name) for name in COLUMNS}
+                values = {name: getattr(clip, name) for name in columns}
                 place = clip.path.absolute()
                 values["path"] = (
                     place.relative_to(folder) if place.is_relative_to(folder) else place
@@ -173,18 +190,15 @@ class Manifest:
                 writer.writerow(values.values())
 
 
-def scan(
-    folder: Path,
-    *,
-    on_error: Literal["skip", "stop"] = "skip",
-    progress: Callable[[int, int], None] | None = None,
-) -> Manifest:
+def scan(folder: Path, *, on_error: OnError = "skip", progress: Progress | None = None) -> Manifest:
     """Find the clips of all known corpora in a folder, and read every one of them to its end.
 
     Where the name of a clip does not say its emotion, annotation tables anywhere in the folder do.
 
     Links to folders are followed, each folder once. Clips and skipped files come in the order of their
     paths, so that the same folder gives the same manifest everywhere.
+
+    A clip that is there as MP3, Ogg or Opus beside WAV or FLAC counts once, as the latter.
 
     A corpus that lies there twice, as an archive unpacked beside its inner folder, counts once: of clips with the
     same sound, file name, emotion and speaker, the first is taken and the others are skipped. Clips with the same
@@ -209,28 +223,32 @@ def scan(
     if not Path(folder).is_dir():
         raise CorpusError(f"no folder at {str(folder)!r}; give the folder that a corpus was unpacked into")
     root = Path(folder).resolve()
-    paths, csv_files, skipped = _find(root)
-    tables, unread = _read_tables(csv_files)
+    paths, table_files, skipped = find_files(root)
+    tables, unread = _read_tables(table_files)
     skipped += unread
-    if on_error == "stop" and skipped:
-        raise _stopped(skipped[0])
+    if on_error == "stop" and (broken := [item for item in skipped if item.broken]):
+        raise _stopped(broken[0])
     annotations = merge(tables)
     skipped += _without_audio(tables, paths)
 
-    clips = []
-    for n_done, path in enumerate(paths, start=1):
-        result = _examine(path, root, annotations)
-        if isinstance(result, Clip):
-            clips.append(result)
-        elif on_error == "stop" and result.broken:
-            raise _stopped(result)
-        else:
-            skipped.append(result)
-        if progress is not None:
-            progress(n_done, len(paths))
+    said = {path: name_of(path, root) for path in paths}
+    exact = {
+        (path.stem.lower(), name)
+        for path, name in said.items()
+        if path.suffix.lower() in EXACT_SUFFIXES and isinstance(name, ClipName)
+    }
+
+    def clip_at(path: Path) -> Clip | Skipped:
+        name = said[path]
+        if path.suffix.lower() not in EXACT_SUFFIXES and (path.stem.lower(), name) in exact:
+            return Skipped(path, _COMPRESSED_COPY)
+        return _examine(path, name, annotations)
+
+    clips, without = each_clip(paths, clip_at, on_error=on_error, progress=progress)
+    skipped += without
     if not clips:
         raise CorpusError(_nothing(root, skipped))
-    return _without_copies(clips, skipped)
+    return without_copies(clips, skipped)
 
 
 def read_csv(path: Path) -> Manifest:
@@ -244,13 +262,13 @@ def read_csv(path: Path) -> Manifest:
     """
     path = Path(path)
     folder = path.parent.resolve()
-    clips: dict[Path, Clip] = {}
+    clips: dict[tuple[Path, float, float | None], Clip] = {}
     try:
         # utf-8-sig: a spreadsheet that saved the file may have put a byte order mark in front.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = tuple(next(reader, ()))
-            if header not in (COLUMNS, _COLUMNS_WITHOUT_SESSION):
+            if header not in _HEADERS:
                 got = ",".join(header) or "nothing"
                 raise CorpusError(
                     f"{str(path)!r} is not a manifest: its first line is {got!r}, "
@@ -261,11 +279,11 @@ def read_csv(path: Path) -> Manifest:
                     continue
                 try:
                     clip = _clip_of(row, header, folder)
-                    if clip.path in clips:
+                    if (place := (clip.path, clip.start_s, clip.end_s)) in clips:
                         raise ValueError(f"path {row[0]!r} occurs twice")
                 except ValueError as error:
                     raise CorpusError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
-                clips[clip.path] = clip
+                clips[place] = clip
     except csv.Error as error:
         raise CorpusError(f"{str(path)!r}, line {reader.line_num}: not CSV ({error})") from error
     except OSError as error:
@@ -275,24 +293,16 @@ def read_csv(path: Path) -> Manifest:
         ) from error
     if not clips:
         raise CorpusError(f"the manifest {str(path)!r} has no rows; write one with `edgeemo data`")
-    return _without_copies(clips.values(), ())
+    return without_copies(clips.values(), ())
 
 
-def find_clips(data: Path) -> Manifest:
-    """The clips of a folder of corpora (scanned) or of a manifest (read).
-
-    A warning in the log says how many files are copies, see `scan`.
-
-    Raises:
-        CorpusError: neither, or no clip in it.
-    """
-    manifest = read_csv(data) if data.suffix.lower() == ".csv" else scan(data)
-    if copies := manifest.copies():
-        files = "1 file is a copy" if len(copies) == 1 else f"{len(copies)} files are copies"
-        _log.warning(
-            "%s of a clip with the same name and sound, which counts once: such as %r", files, str(copies[0])
-        )
-    return manifest
+def is_manifest(path: Path) -> bool:
+    """Whether a file begins as one that `Manifest.write_csv` wrote."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            return tuple(next(csv.reader(file), ())) in _HEADERS
+    except (OSError, csv.Error):
+        return False
 
 
 def _clip_of(row: list[str], header: tuple[str, ...], folder: Path) -> Clip:
@@ -300,11 +310,9 @@ def _clip_of(row: list[str], header: tuple[str, ...], folder: Path) -> Clip:
     if len(row) != len(header):
         raise ValueError(f"{len(row)} values, expected {len(header)}")
     values = dict(zip(header, row, strict=True))
-    for name in ("path", "corpus", "speaker"):
-        if not values[name]:
+    for name in ("path", "corpus", "emotion"):
+        if not values[name].strip():
             raise ValueError(f"{name} is empty")
-    if values["emotion"] not in EMOTIONS:
-        raise ValueError(f"emotion {values['emotion']!r}, expected one of {', '.join(EMOTIONS)}")
     if not re.fullmatch("[0-9a-f]{64}", values["sha256"]):
         raise ValueError(f"sha256 {values['sha256']!r}, expected 64 hexadecimal digits")
     numbers = {}
@@ -312,42 +320,105 @@ def _clip_of(row: list[str], header: tuple[str, ...], folder: Path) -> Clip:
         if not re.fullmatch("[1-9][0-9]{0,14}", values[name]):
             raise ValueError(f"{name} {values[name]!r}, expected a whole number above 0")
         numbers[name] = int(values[name])
+    if (part := values.get("part", "")) not in ("", *PARTS):
+        raise ValueError(f"part {part!r}, expected {', '.join(PARTS)} or nothing")
+    start_s, end_s = segment_of(values.get("start_s", ""), values.get("end_s", ""))
     return Clip(
         path=folder / values["path"],
         corpus=values["corpus"],
-        emotion=values["emotion"],
+        emotion=values["emotion"].strip(),
         speaker=values["speaker"],
         sentence=values["sentence"],
         intensity=values["intensity"],
         sha256=values["sha256"],
         session=values.get("session", ""),
+        start_s=start_s,
+        end_s=end_s,
+        part=part,
         **numbers,
     )
 
 
-def _find(root: Path) -> tuple[list[Path], list[Path], list[Skipped]]:
-    """All audio files and all CSV files below `root` by suffix, sorted; and the folders that could not be listed."""
+def segment_of(start: str, end: str) -> tuple[float, float | None]:
+    """Where a segment begins and ends, in seconds, by the cells of a table; None: with the file.
+
+    Raises:
+        ValueError: saying which is impossible.
+    """
+
+    def seconds(name: str, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} {text!r}, expected seconds from the start of the file")
+        return value
+
+    start_s = seconds("start_s", start) if start.strip() else 0.0
+    end_s = seconds("end_s", end) if end.strip() else None
+    if end_s is not None and end_s <= start_s:
+        raise ValueError(f"end_s {end!r}, expected more than start_s, {start_s:g}")
+    return start_s, end_s
+
+
+def find_files(root: Path) -> tuple[list[Path], list[Path], list[Skipped]]:
+    """Audio files and annotation tables below a folder by their suffixes, sorted.
+
+    Returns:
+        audio files; tables; folders that could not be listed, and what macOS leaves beside clips (`__MACOSX`, `._`).
+    """
     audio: list[Path] = []
-    csv_files: list[Path] = []
-    closed: list[Skipped] = []
+    tables: list[Path] = []
+    skipped: list[Skipped] = []
 
     def note(error: OSError) -> None:
-        closed.append(Skipped(Path(error.filename), f"folder cannot be read: {error.strerror}", broken=True))
+        skipped.append(Skipped(Path(error.filename), f"folder cannot be read: {error.strerror}", broken=True))
 
     for folder, _, files in walk(root, note):
-        for file in files:
-            suffix = Path(file).suffix.lower()
-            if suffix in READ_SUFFIXES | OTHER_AUDIO_SUFFIXES:
-                audio.append(folder / file)
-            elif suffix == TABLE_SUFFIX:
-                csv_files.append(folder / file)
-    return sorted(audio), sorted(csv_files), sorted(closed, key=lambda item: item.path)
+        of_macos = "__MACOSX" in folder.relative_to(root).parts
+        for path in (folder / file for file in files):
+            is_audio = path.suffix.lower() in READ_SUFFIXES | OTHER_SUFFIXES
+            if not is_audio and not is_table(path):
+                continue
+            if of_macos or path.name.startswith("._"):
+                skipped.append(Skipped(path, _OF_MACOS))
+            else:
+                (audio if is_audio else tables).append(path)
+    return sorted(audio), sorted(tables), sorted(skipped, key=lambda item: item.path)
 
 
-def _read_tables(csv_files: Iterable[Path]) -> tuple[dict[Path, Table], list[Skipped]]:
-    """The annotation tables among CSV files, and those that cannot be read."""
+def each_clip(
+    items: Sequence[ItemT],
+    clip_of: Callable[[ItemT], Clip | Skipped],
+    *,
+    on_error: OnError = "skip",
+    progress: Progress | None = None,
+) -> tuple[list[Clip], list[Skipped]]:
+    """Make a clip of each item, or say why there is none.
+
+    Raises:
+        CorpusError: with "stop", at the first broken one.
+    """
+    clips: list[Clip] = []
+    skipped: list[Skipped] = []
+    for n_done, item in enumerate(items, start=1):
+        result = clip_of(item)
+        if isinstance(result, Clip):
+            clips.append(result)
+        elif on_error == "stop" and result.broken:
+            raise _stopped(result)
+        else:
+            skipped.append(result)
+        if progress is not None:
+            progress(n_done, len(items))
+    return clips, skipped
+
+
+def _read_tables(files: Iterable[Path]) -> tuple[dict[Path, Table], list[Skipped]]:
+    """The annotation tables among files, and those that cannot be read."""
     tables, unread = {}, []
-    for path in csv_files:
+    for path in files:
         try:
             table = read_table(path)
         except CorpusError as error:
@@ -358,15 +429,24 @@ def _read_tables(csv_files: Iterable[Path]) -> tuple[dict[Path, Table], list[Ski
     return tables, unread
 
 
-def _without_copies(clips: Iterable[Clip], skipped: Iterable[Skipped]) -> Manifest:
-    """The manifest of clips in the order of their paths, with the first of each group of copies."""
+def own_corpus(name: str) -> str:
+    """What a corpus of one's own is called, by the name of its folder or table: never as a known one."""
+    plain = re.sub(r"[^\w.-]+", "_", name) or "own"
+    return f"own_{plain}" if plain in CORPORA else plain
+
+
+def without_copies(
+    clips: Iterable[Clip], skipped: Iterable[Skipped], reading: Iterable[str] = ()
+) -> Manifest:
+    """The manifest of clips in the order that they have, with the first of each group of copies."""
     first: dict[tuple[str, ...], Clip] = {}
     copies = []
     for clip in clips:
-        same = (clip.sha256, clip.path.stem.lower(), clip.corpus, clip.emotion, clip.speaker)
+        same = (clip.sha256, clip.path.stem.lower(), clip.corpus, clip.emotion, clip.speaker, clip.part)
         if first.setdefault(same, clip) is not clip:
             copies.append(Skipped(clip.path, _COPY))
-    return Manifest(tuple(first.values()), tuple(sorted([*skipped, *copies], key=lambda item: item.path)))
+    in_order = sorted([*skipped, *copies], key=lambda item: item.path)
+    return Manifest(tuple(first.values()), tuple(in_order), tuple(reading))
 
 
 def _without_audio(tables: Mapping[Path, Table], audio: Iterable[Path]) -> list[Skipped]:
@@ -380,12 +460,22 @@ def _without_audio(tables: Mapping[Path, Table], audio: Iterable[Path]) -> list[
     ]
 
 
-def _examine(path: Path, root: Path, annotations: Mapping[str, Annotation]) -> Clip | Skipped:
+def name_of(path: Path, root: Path) -> Parsed:
+    """What the name of a file below `root` says; the name of the root counts, those of folders above it do not."""
+    return recognise(Path(root.name) / path.relative_to(root))
+
+
+def unread(path: Path) -> Skipped | None:
+    """Why a file of another kind is not read; None of those that are."""
+    if path.suffix.lower() in READ_SUFFIXES:
+        return None
+    return Skipped(path, f"{path.suffix.lower()} is not read: convert it to .wav or .flac")
+
+
+def _examine(path: Path, parsed: Parsed, annotations: Mapping[str, Annotation]) -> Clip | Skipped:
     """The clip at `path`, or why there is none."""
-    if path.suffix.lower() not in READ_SUFFIXES:
-        return Skipped(path, f"{path.suffix.lower()} is not read: convert it to .wav or .flac")
-    # The name of the root counts (`edgeemo data SAVEE/DC`), the folders above it do not.
-    parsed = recognise(Path(root.name) / path.relative_to(root))
+    if (other := unread(path)) is not None:
+        return other
     if parsed is None:
         return Skipped(path, "not named like a clip of a known corpus")
     if isinstance(parsed, Unwanted):
@@ -397,7 +487,7 @@ def _examine(path: Path, root: Path, annotations: Mapping[str, Annotation]) -> C
             return Skipped(path, annotation.reason, annotation.broken)
         emotion = annotation.emotion
     try:
-        sample_rate, n_samples, n_channels, sha256 = _read_audio(path)
+        sound = read_sound(path)
     except CorpusError as error:
         return Skipped(path, str(error), broken=True)
     return Clip(
@@ -407,81 +497,12 @@ def _examine(path: Path, root: Path, annotations: Mapping[str, Annotation]) -> C
         speaker=parsed.speaker,
         sentence=parsed.sentence,
         intensity=parsed.intensity,
-        sample_rate=sample_rate,
-        n_samples=n_samples,
-        n_channels=n_channels,
-        sha256=sha256,
+        sample_rate=sound.sample_rate,
+        n_samples=sound.n_samples,
+        n_channels=sound.n_channels,
+        sha256=sound.sha256,
         session=parsed.session,
     )
-
-
-def _read_audio(path: Path) -> tuple[int, int, int, str]:
-    """Decode a file to its end: sample rate in Hz, samples per channel, channels, SHA-256 of the audio.
-
-    Raises:
-        CorpusError: what is wrong with the file, without its name.
-    """
-    try:
-        # First without libsndfile: it says "System error" to a missing permission, and would wait at a pipe.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CorpusError("not a regular file")
-        with path.open("rb") as file:
-            start = file.read(len(_LFS_POINTER))
-    except OSError as error:
-        raise CorpusError(f"cannot be read: {error.strerror or error}") from error
-    if not start:
-        raise CorpusError("empty file")
-    if start == _LFS_POINTER:
-        raise CorpusError("a Git LFS pointer instead of audio: run `git lfs pull` in its repository")
-
-    try:
-        # As bytes, because soundfile cannot encode a name that is not UTF-8.
-        sound = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
-    except soundfile.SoundFileError as error:
-        raise CorpusError(f"not audio: {_cause(error)}") from error
-    with sound:
-        sample_rate, n_channels = sound.samplerate, sound.channels
-        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-            raise CorpusError(f"{sample_rate} Hz, expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
-        if n_channels > 2:
-            raise CorpusError(f"{n_channels} channels, expected mono or stereo")
-        if sound.frames == 0:
-            raise CorpusError("no samples")
-        _refuse_short_wav(sound)
-        digest = hashlib.sha256(f"{sample_rate} Hz\n".encode())
-        n_samples = 0
-        try:
-            while len(block := sound.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                if not np.isfinite(block).all():
-                    raise CorpusError("NaN or infinite samples")
-                digest.update(block.mean(axis=1).astype("<f4").tobytes())
-                n_samples += len(block)
-        except soundfile.SoundFileError as error:
-            raise CorpusError(f"corrupt audio: {_cause(error)}") from error
-        if n_samples != sound.frames:
-            raise CorpusError(f"cut short: {n_samples} of {sound.frames} samples")
-    return sample_rate, n_samples, n_channels, digest.hexdigest()
-
-
-def _refuse_short_wav(sound: soundfile.SoundFile) -> None:
-    """Raise CorpusError for a WAV file that ends before its header says; libsndfile just reads less.
-
-    A header that is wrong by a few bytes is a common slip of writers, and one that says about 2 or 4 GiB was
-    written to a pipe before the length was known: both are whole.
-    """
-    if not sound.format.startswith("WAV"):
-        return
-    match = _SHORT_WAV.search(sound.extra_info)
-    if match is None:
-        return
-    declared, there = int(match[1]), int(match[2])
-    if there < 0.99 * declared and declared < (1 << 31) - (1 << 16):
-        raise CorpusError(f"cut short: {there} of {declared} bytes of audio")
-
-
-def _cause(error: soundfile.SoundFileError) -> str:
-    """libsndfile's own words, without the path that soundfile puts in front."""
-    return str(getattr(error, "error_string", error)).rstrip(".")
 
 
 def _stopped(item: Skipped) -> CorpusError:

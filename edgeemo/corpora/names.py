@@ -3,7 +3,7 @@
 A corpus is recognised by the name of a file, whatever its folder, case or suffix: people unpack, nest and
 convert corpora in many ways, and rename the files in few. The functions are pure; they open nothing. Where a
 name alone does not say it all (SAVEE's `DC/a01.wav`), the nearest folder that does is asked; the emotions of
-KEMDy are in no name at all, see `annotations`.
+KEMDy and IEMOCAP are in no name at all, see `annotations`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class ClipName:
     emotion: str
     """One of `labels.EMOTIONS`; empty where annotation tables say it, see `annotations`."""
     speaker: str
-    """Unique over all corpora: the corpus, a hyphen, and the corpus' own name of the speaker."""
+    """Unique over all corpora: the corpus, a hyphen, and the corpus' own name of the speaker. Corpora with the same
+    people, as RAVDESS' speech and song, share their names."""
     sentence: str
     """The corpus' own code of what is said (TESS: the word after "Say the word")."""
     intensity: str = ""
@@ -64,20 +65,29 @@ _RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgus
 
 def parse_ravdess(path: PurePath) -> Parsed:
     """`03-01-06-01-02-01-12`: modality, channel, emotion, intensity, statement, repetition, actor."""
+    return _ravdess(path, "ravdess", channel="01")
+
+
+def parse_ravdess_song(path: PurePath) -> Parsed:
+    """`03-02-06-01-02-01-12`: as RAVDESS, in channel 02.
+
+    Sung emotion: other pitch and length than speech, six emotions only, and 23 of the 24 actors.
+    """
+    return _ravdess(path, "ravdess_song", channel="02")
+
+
+def _ravdess(path: PurePath, corpus: str, *, channel: str) -> Parsed:
     match = _RAVDESS.fullmatch(path.stem)
-    if match is None:
+    if match is None or match[2] != channel:
         return None
-    modality, channel, emotion, intensity, statement, _, actor = match.groups()
-    if channel == "02":
-        # Sung emotion: other pitch and length than speech, six emotions only, and 23 of the 24 actors.
-        return Unwanted("ravdess", "RAVDESS song: only its speech (channel 01) is used")
+    modality, _, emotion, intensity, statement, _, actor = match.groups()
     if modality != "03":
         # The sound of a video is the sound of the audio-only file: it would be in the manifest twice.
-        return Unwanted("ravdess", "RAVDESS video: only its audio-only files (modality 03) are used")
+        return Unwanted(corpus, "RAVDESS video: only its audio-only files (modality 03) are used")
     return ClipName(
-        "ravdess",
+        corpus,
         _RAVDESS_EMOTIONS[int(emotion) - 1],
-        f"ravdess-{actor}",
+        f"ravdess-{actor}",  # whoever speaks in one also sings in the other
         statement,
         "strong" if intensity == "02" else "normal",
     )
@@ -265,6 +275,26 @@ def parse_kemdy(path: PurePath) -> Parsed:
     )
 
 
+_IEMOCAP_DIALOGUE = r"Ses0([1-5])[FM]_((?:impro|script)\d{2}(?:_\d)?[a-z]?)"
+_IEMOCAP = re.compile(rf"{_IEMOCAP_DIALOGUE}(?:_([FM])\d{{3}})?", re.ASCII | re.IGNORECASE)
+
+
+def parse_iemocap(path: PurePath) -> Parsed:
+    """`Ses01F_impro01_M003`: session, who wears the markers, dialogue, speaker, number of the sentence.
+
+    A session has one woman and one man.
+    """
+    match = _IEMOCAP.fullmatch(path.stem)
+    if match is None:
+        return None
+    session, dialogue, sex = match.groups()
+    if sex is None:
+        return Unwanted("iemocap", "IEMOCAP dialogue: only its sentences are used")
+    return ClipName(
+        "iemocap", "", f"iemocap-{session}{sex.upper()}", dialogue.lower(), session=f"iemocap-{session}"
+    )
+
+
 _CORPORA = (
     Corpus(
         name="ravdess",
@@ -274,6 +304,15 @@ _CORPORA = (
         licence="CC BY-NC-SA 4.0",
         citation="Livingstone & Russo 2018, PLoS ONE 13(5), e0196391",
         parse=parse_ravdess,
+    ),
+    Corpus(
+        name="ravdess_song",
+        title="RAVDESS song",
+        example="03-02-06-01-02-01-12.wav",
+        source="https://zenodo.org/record/1188976",
+        licence="CC BY-NC-SA 4.0",
+        citation="Livingstone & Russo 2018, PLoS ONE 13(5), e0196391",
+        parse=parse_ravdess_song,
     ),
     Corpus(
         name="tess",
@@ -347,10 +386,24 @@ _CORPORA = (
         citation="Noh & Jeong, KEMDy19 and KEMDy20; Noh et al. 2021, Sensors 21(5), 1579",
         parse=parse_kemdy,
     ),
+    Corpus(
+        name="iemocap",
+        title="IEMOCAP",
+        example="Ses01F_impro01_F000.wav",
+        source="https://sail.usc.edu/iemocap",
+        licence="licence agreement with USC",
+        citation="Busso et al. 2008, IEMOCAP: Interactive emotional dyadic motion capture database, LREV 42, 335-359",
+        parse=parse_iemocap,
+    ),
 )
 
 CORPORA: Mapping[str, Corpus] = MappingProxyType({corpus.name: corpus for corpus in _CORPORA})
 """The known corpora by name."""
+
+
+def is_of(speaker: str, corpus: str) -> bool:
+    """Whether a speaker's name is one of those of a corpus."""
+    return speaker.startswith("ravdess-" if corpus == "ravdess_song" else f"{corpus}-")
 
 
 def recognise(path: PurePath) -> Parsed:

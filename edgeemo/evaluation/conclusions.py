@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeemo.answer import Judgement
 from edgeemo.corpora.labels import AROUSAL
 from edgeemo.evaluation.bootstrap import N_RESAMPLES, Bootstrap, interval
-from edgeemo.evaluation.material import Material, exposure, has_heard
+from edgeemo.evaluation.material import UNKNOWN_SPEAKERS, Material, exposure, has_heard
 from edgeemo.evaluation.measures import (
     Floats,
     Indices,
@@ -138,7 +138,7 @@ def scores(answers: Answers) -> Scores:
 
     return Scores(
         n_clips=len(material.clips),
-        n_speakers=len(set(material.speakers)),
+        n_speakers=material.n_speakers,
         uar=estimate(uar, all_labels),
         uar_present=estimate(uar, present),
         war=estimate(war, all_labels),
@@ -164,9 +164,11 @@ def by_corpus(answers: Answers, training: Training | None) -> dict[str, CorpusSc
 
 
 def by_speaker(answers: Answers) -> dict[str, SpeakerScores]:
-    """The scores on each speaker."""
+    """The scores on each speaker who is known."""
     found = {}
     for speaker, of in _groups(answers.material.speakers).items():
+        if speaker in UNKNOWN_SPEAKERS:
+            continue
         part = answers.of(of)
         n = len(part.material.labels) + 1
         found[speaker] = SpeakerScores(

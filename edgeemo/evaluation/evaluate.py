@@ -17,7 +17,7 @@ import onnxruntime as ort
 from edgeemo import __version__
 from edgeemo.audio import find_audio, read_audio
 from edgeemo.corpora.labels import NEUTRAL
-from edgeemo.errors import ModelError
+from edgeemo.errors import CorpusError, ModelError
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.answers import Answer, Journal
 from edgeemo.evaluation.degradations import Condition, conditions
@@ -39,7 +39,7 @@ class Plan:
     """What is to be evaluated, and how thoroughly.
 
     Attributes:
-        data: a folder of corpora or a manifest.
+        data: a folder, a manifest or a table, see `corpora.find`.
         output: the folder that the journals and the results go to.
         heard_too: judge by clips of speakers that trained a model or chose its epoch, too.
         n_robustness: clips that are heard under conditions and step by step, the same number of every corpus, speaker
@@ -50,6 +50,7 @@ class Plan:
         plain: a folder of ordinary speech.
         n_jobs: how many processes hear.
         command: what was typed, for the results.
+        speaker_pattern: finds speakers in paths, as `corpora.find` has it.
     """
 
     data: Path
@@ -62,15 +63,23 @@ class Plan:
     plain: Path | None = None
     n_jobs: int = 1
     command: str = ""
+    speaker_pattern: str | None = None
 
 
-def evaluate(models: Sequence[EmotionModel], plan: Plan, report: Report = lambda *_: None) -> Evaluation:
+def evaluate(
+    models: Sequence[EmotionModel],
+    plan: Plan,
+    report: Report = lambda *_: None,
+    *,
+    notice: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
     """Evaluate models on the same clips; one that was interrupted goes on where it stopped.
 
     Args:
         models: at least one; of the same labels.
         plan: on what.
         report: called as `report(what, n_done, n_all)`.
+        notice: told how data of one's own were understood, line by line.
 
     Returns:
         the results, which are in `evaluation.json` too.
@@ -92,7 +101,14 @@ def evaluate(models: Sequence[EmotionModel], plan: Plan, report: Report = lambda
     checksums = [hashlib.sha256(model.path.read_bytes()).hexdigest() for model in models]
     if len(set(checksums)) < len(models):
         raise ModelError(f"{len(models)} models, two of which are the same file; name each once")
-    material = gather(plan.data, labels, [m.metadata.training for m in models], heard_too=plan.heard_too)
+    material = gather(
+        plan.data,
+        labels,
+        [m.metadata.training for m in models],
+        heard_too=plan.heard_too,
+        speaker_pattern=plan.speaker_pattern,
+        notice=notice,
+    )
     digest = _digest(material)
     with contextlib.ExitStack() as stack:
         journals = [stack.enter_context(_journal(plan.output, checksum, digest)) for checksum in checksums]
@@ -120,6 +136,11 @@ class _Evaluation:
         self._before = (*map(after, plan.history), *map(after_neutral, plan.enrolled))
         if self._before and not self._learning:
             models[0].profile({}, n_utterances=0)  # says why not
+        if self._before and not material.n_speakers:
+            raise CorpusError(
+                "what a speaker said before is asked for, but speakers are unknown; leave out --history and "
+                "--enrolled, or name them with --speaker-pattern, such as '(\\d+)_'"
+            )
         # Before the long work, so that a wrong folder is told at once; once for all models.
         self._no_voice_files = _with_digests(plan.no_voice)
         self._plain_files = _with_digests(plan.plain)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import read_audio
+from edgeemo.audio import clip_audio
 from edgeemo.clip import Clip as WholeClip
 from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.corpora.manifest import Clip
@@ -76,7 +76,7 @@ class Hearer:
         self._models = models
         self._others = others
         self._apply = {condition.name: condition.apply for condition in conditions()[0]}
-        self._read = functools.lru_cache(maxsize=256)(read_audio)
+        self._read = functools.lru_cache(maxsize=256)(clip_audio)
         self._of_speaker: dict[str, list[Clip]] = defaultdict(list)
         for clip in others:
             self._of_speaker[clip.speaker].append(clip)
@@ -113,18 +113,18 @@ class Hearer:
         asked, heard_s = condition.removeprefix(_AFTER), 0.0
         if not asked.endswith(_SECONDS):
             for i in order[: int(asked.split()[0])]:
-                yield spoken(self._read(others[i].path, rate), rate)
+                yield spoken(self._read(others[i], rate), rate)
             return
         for i in order:
             if heard_s >= float(asked.removesuffix(_SECONDS)):
                 break
             if others[i].label in NEUTRAL:
-                audio = spoken(self._read(others[i].path, rate), rate)
+                audio = spoken(self._read(others[i], rate), rate)
                 heard_s += len(audio) / rate
                 yield audio
 
     def _under(self, condition: str, clip: Clip, rate: int) -> Audio:
-        audio = self._read(clip.path, rate)
+        audio = self._read(clip, rate)
         if condition in (CLEAN, STEPS) or condition.startswith(_AFTER):
             return audio
         random = _random_of(f"{condition} {clip.sha256}")
@@ -137,7 +137,7 @@ class Hearer:
             clip = self._others[int(random.integers(len(self._others)))]
             if clip.speaker != speaker:
                 break
-        return self._read(clip.path, rate)
+        return self._read(clip, rate)
 
 
 def learnt_from(model: EmotionModel, utterances: Sequence[Audio]) -> Profile:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from edgeemo.corpora.labels import as_label
-from edgeemo.corpora.manifest import Clip, find_clips
+from edgeemo.corpora.find import find_clips, understood
+from edgeemo.corpora.labels import as_label, spelled
+from edgeemo.corpora.manifest import Clip
+from edgeemo.corpora.names import is_of
 from edgeemo.errors import CorpusError
 from edgeemo.evaluation.measures import Indices
 from edgeemo.evidence import Training
 
-UNKNOWN_SPEAKER = "unknown"
-"""In a manifest: nobody knows who speaks."""
+UNKNOWN_SPEAKERS = frozenset({"", "unknown"})
+"""What manifests say where nobody knows who speaks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,13 @@ class Material:
     @property
     def over_speakers(self) -> bool:
         """Whether intervals can be over speakers: all are known, and there are at least two."""
-        return UNKNOWN_SPEAKER not in self.speakers and len(set(self.speakers)) > 1
+        return self.n_speakers > 1
+
+    @property
+    def n_speakers(self) -> int:
+        """How many people speak; 0 where that is not known of every clip."""
+        speakers = set(self.speakers)
+        return 0 if speakers & UNKNOWN_SPEAKERS else len(speakers)
 
     def of(self, indices: Indices) -> Material:
         """Some of the clips."""
@@ -62,12 +70,13 @@ class Material:
 
 
 def has_heard(training: Training | None, clip: Clip) -> bool:
-    """Whether the speaker of a clip has trained a model, or chosen its epoch."""
-    return (
-        training is not None
-        and clip.corpus in training.corpora
-        and clip.speaker not in training.test_speakers
-    )
+    """Whether the speaker of a clip has trained a model, or chosen its epoch; of one who is unknown, whether that may
+    be.
+    """
+    if training is None:
+        return False
+    known = any(clip.corpus == corpus or is_of(clip.speaker, corpus) for corpus in training.corpora)
+    return known and clip.speaker not in training.test_speakers
 
 
 def exposure(training: Training | None, corpus: str) -> str:
@@ -79,28 +88,47 @@ def exposure(training: Training | None, corpus: str) -> str:
     return "speakers never heard"
 
 
+def _mapped(training: Training | None) -> Mapping[str, str]:
+    """What a model's recipe trained as something else: what the data call it -> a label of the model."""
+    table = (training.recipe or {}).get("labels") if training is not None else None
+    return {spelled(emotion): str(label) for emotion, label in (table or {}).items()}
+
+
 def gather(
-    data: Path, labels: tuple[str, ...], trainings: Sequence[Training | None], *, heard_too: bool
+    data: Path,
+    labels: tuple[str, ...],
+    trainings: Sequence[Training | None],
+    *,
+    heard_too: bool,
+    speaker_pattern: str | None = None,
+    notice: Callable[[str], None] = lambda line: None,
 ) -> Material:
-    """The clips of a folder of corpora, or of a manifest.
+    """The clips of whatever `corpora.find` finds.
 
     Args:
-        data: the folder or the CSV file.
+        data: a folder, a manifest or a table.
         labels: of the models.
         trainings: of the models.
         heard_too: keep clips of speakers that trained a model or chose its epoch.
+        speaker_pattern: finds speakers in paths, as `corpora.find` has it.
+        notice: told how data of one's own were understood, line by line.
 
     Raises:
         CorpusError: there are none.
     """
     left_out: Counter[str] = Counter()
     kept = []
-    for clip in find_clips(data).clips:
-        label = as_label(clip.emotion, labels)
+    manifest = find_clips(data, speaker_pattern=speaker_pattern)
+    for line in understood(manifest):
+        notice(line)
+    mapped = _mapped(trainings[0])
+    for clip in manifest.clips:
+        label = as_label(mapped.get(clip.emotion, clip.emotion), labels)
         if label is None:
             left_out[f"{clip.emotion}: not a label of the model"] += 1
         elif not heard_too and any(has_heard(training, clip) for training in trainings):
-            left_out[f"{clip.corpus}: its speaker was heard in training or validation"] += 1
+            heard = "was heard" if clip.speaker else "is unknown, and may have been heard"
+            left_out[f"{clip.corpus}: its speaker {heard} in training or validation"] += 1
         else:
             kept.append((clip, labels.index(label)))
     if not kept:

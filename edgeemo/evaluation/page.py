@@ -36,8 +36,10 @@ def html_page(evaluation: Evaluation, figures: Mapping[str, str] | None) -> str:
     """
     title = ", ".join(m.name for m in evaluation.models)
     verb = "is" if len(evaluation.models) == 1 else "are"
+    named = all(m.scores.n_speakers for m in evaluation.models)
+    whom = "strangers" if named else "clips whose speakers are not named"
     parts = [
-        f"<h1>What {escape(title)} {verb} worth on strangers</h1>",
+        f"<h1>What {escape(title)} {verb} worth on {whom}</h1>",
         *(f'<p class="lead">{escape(_lead(evaluation, m))}</p>' for m in evaluation.models),
         *(_section(table, figures or {}) for table in tables(evaluation)),
         "<h2>What was measured</h2>",
@@ -60,7 +62,7 @@ def _lead(evaluation: Evaluation, m: ModelResult) -> str:
     chance = f"guessing gives {100 / n:.0f} %"
     text = (
         f"{m.name} recognises {100 * (s.uar.value or 0):.0f} % of the clips of a class on average, over {s.n_clips} "
-        f"clips of {counted(s.n_speakers, 'speaker')} ({chance})."
+        f"clips of {counted(s.n_speakers, 'speaker') if s.n_speakers else 'unknown speakers'} ({chance})."
     )
     if m.calibration.confidence is not None and m.calibration.accuracy is not None:
         text += (

@@ -30,7 +30,7 @@ class Scores(Record):
 
     Attributes:
         n_clips: how many.
-        n_speakers: how many speakers they are of.
+        n_speakers: how many speakers they are of; 0 where they are unknown.
         uar: unweighted average recall, by the most probable of all labels.
         uar_present: likewise, by the most probable of the labels that occur in these clips.
         war: weighted average recall, the accuracy.

@@ -42,7 +42,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
                     "corpus": corpus,
                     "the model": c.exposure,
                     "clips": str(c.scores.n_clips),
-                    "speakers": str(c.scores.n_speakers),
+                    "speakers": str(c.scores.n_speakers or "unknown"),
                     "UAR": _percent(c.scores.uar),
                     "present": _percent(c.scores.uar_present),
                     "WAR": _percent(c.scores.war),

@@ -156,7 +156,6 @@ def test_names(path, name):
 @pytest.mark.parametrize(
     "path",
     [
-        "Ses01F_impro01_F000.wav",  # IEMOCAP
         "Sess01_impro04.wav",
         "Sess01_impro04_X013.wav",
         "Sess01_script01_User001_001.wav",

@@ -14,17 +14,18 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeemo.corpora.find import find_clips
 from edgeemo.corpora.labels import EMOTIONS, FASHION_MNIST_CLASSES, FER2013_CLASSES, LABEL_MAPS
 from edgeemo.corpora.manifest import (
     COLUMNS,
+    SEGMENT_COLUMNS,
     Clip,
     Manifest,
     Skipped,
-    find_clips,
     read_csv,
     scan,
 )
-from edgeemo.corpora.names import CORPORA, ClipName, Unwanted, recognise
+from edgeemo.corpora.names import CORPORA, ClipName, Unwanted, is_of, recognise
 from edgeemo.errors import CorpusError, OutputError
 
 
@@ -53,6 +54,9 @@ def reasons(manifest: Manifest) -> dict[str, str]:
 NAMES = {
     "03-01-06-01-02-01-12.wav": ClipName("ravdess", "fear", "ravdess-12", "02", "normal"),
     "a/b c/Actor_24/03-01-08-02-01-02-24.FLAC": ClipName("ravdess", "surprise", "ravdess-24", "01", "strong"),
+    "03-02-06-01-02-01-12.wav": ClipName("ravdess_song", "fear", "ravdess-12", "02", "normal"),
+    "Ses01F_impro01_M003.wav": ClipName("iemocap", "", "iemocap-1M", "impro01", session="iemocap-1"),
+    "Ses05M_script03_2b_F000.wav": ClipName("iemocap", "", "iemocap-5F", "script03_2b", session="iemocap-5"),
     "OAF_back_angry.wav": ClipName("tess", "angry", "tess-OAF", "back"),
     "yaf_BACK_Ps.WAV": ClipName("tess", "surprise", "tess-YAF", "back"),
     "OAF_tell_pleasant_surprise.flac": ClipName("tess", "surprise", "tess-OAF", "tell"),
@@ -103,13 +107,16 @@ def test_names_of_no_corpus(path):
     assert recognise(PurePath(path)) is None
 
 
-def test_ravdess_song_and_video_say_why_they_are_left_out():
-    song = recognise(PurePath("03-02-06-01-02-01-12.wav"))
-    video = recognise(PurePath("01-01-06-01-02-01-12.wav"))
-    assert isinstance(song, Unwanted)
-    assert "song" in song.reason
-    assert isinstance(video, Unwanted)
-    assert "video" in video.reason
+def test_videos_and_dialogues_say_why_they_are_left_out():
+    for name, corpus, word in [
+        ("01-01-06-01-02-01-12.wav", "ravdess", "video"),
+        ("02-02-06-01-02-01-12.wav", "ravdess_song", "video"),
+        ("dialog/wav/Ses01F_impro01.wav", "iemocap", "dialogue"),
+    ]:
+        unwanted = recognise(PurePath(name))
+        assert isinstance(unwanted, Unwanted)
+        assert unwanted.corpus == corpus
+        assert word in unwanted.reason
 
 
 RAVDESS_CODES = {f"{n:02}": emotion for n, emotion in enumerate(LABEL_MAPS["ravdess8"].labels, start=1)}
@@ -158,10 +165,11 @@ def stems_and_names(draw) -> tuple[str, ClipName]:
     """The stem of a file of any corpus, and what it has to be read as."""
     corpus = draw(st.sampled_from(sorted(CORPORA.keys() - NAMED_BY_FOLDERS)))
     two_digits = st.integers(0, 99).map("{:02}".format)
-    if corpus == "ravdess":
+    if corpus in ("ravdess", "ravdess_song"):
         code, actor = draw(st.sampled_from(sorted(RAVDESS_CODES))), draw(st.integers(1, 24))
         strong, statement, repetition = draw(st.booleans()), draw(st.integers(1, 2)), draw(st.integers(1, 2))
-        stem = f"03-01-{code}-{1 + strong:02}-{statement:02}-{repetition:02}-{actor:02}"
+        channel = "01" if corpus == "ravdess" else "02"
+        stem = f"03-{channel}-{code}-{1 + strong:02}-{statement:02}-{repetition:02}-{actor:02}"
         intensity = "strong" if strong else "normal"
         name = (RAVDESS_CODES[code], f"ravdess-{actor:02}", f"{statement:02}", intensity)
     elif corpus == "tess":
@@ -183,6 +191,15 @@ def stems_and_names(draw) -> tuple[str, ClipName]:
         else:
             stem = f"Sess{session:02}_{part}_{sex}{number:03}"
             name = ("", f"kemdy-{session:02}{sex}", part, "", f"kemdy19-{session:02}")
+    elif corpus == "iemocap":
+        session, sex, markers = (
+            draw(st.integers(1, 5)),
+            draw(st.sampled_from("FM")),
+            draw(st.sampled_from("FM")),
+        )
+        dialogue = draw(st.sampled_from(["impro01", "impro05a", "script01_1", "script03_2b"]))
+        stem = f"Ses{session:02}{markers}_{dialogue}_{sex}{draw(st.integers(0, 200)):03}"
+        name = ("", f"iemocap-{session}{sex}", dialogue, "", f"iemocap-{session}")
     elif corpus == "nemo":
         speaker, number = draw(st.sampled_from(["WR0", "KD0"])), draw(st.integers(1, 90))
         code = draw(st.sampled_from(sorted(NEMO_CODES)))
@@ -220,8 +237,8 @@ def test_a_name_is_read_back_in_any_folder_case_and_suffix(case, folders, how):
 def test_any_name_is_read_or_refused_without_an_error(stem):
     parsed = recognise(PurePath("DC") / f"{stem}.wav")
     if isinstance(parsed, ClipName):
-        assert parsed.emotion in EMOTIONS or parsed.corpus == "kemdy"
-        assert parsed.speaker.startswith(f"{parsed.corpus}-")
+        assert parsed.emotion in EMOTIONS or parsed.corpus in ("kemdy", "iemocap")
+        assert is_of(parsed.speaker, parsed.corpus)
 
 
 @pytest.mark.parametrize(
@@ -501,21 +518,42 @@ def test_whole_wav_files_with_odd_headers_are_kept(tmp_path):
 def test_files_that_are_no_clips_are_counted_but_never_stop_a_run(tmp_path):
     write_noise(tmp_path / GOOD, 1)
     write_noise(tmp_path / "speech.wav", 2)
-    write_noise(tmp_path / "03-02-06-01-02-01-12.wav", 3)
-    for name in ("1001_DFA_ANG_XX.MP3", "x.ogg", "y.m4a", "z.aif"):
+    write_noise(tmp_path / "03-02-06-01-02-01-12.mp4.wav", 3)
+    for name in ("1001_DFA_ANG_XX.wma", "x.ogg", "y.m4a", "z.aif", "._DC_a02.wav", "__MACOSX/JE/a01.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     manifest = scan(tmp_path, on_error="stop")
     assert len(manifest.clips) == 1
     assert not any(item.broken for item in manifest.skipped)
     assert reasons(manifest) == {
         "speech.wav": "not named like a clip of a known corpus",
-        "03-02-06-01-02-01-12.wav": "RAVDESS song: only its speech (channel 01) is used",
-        "1001_DFA_ANG_XX.MP3": ".mp3 is not read: convert it to .wav or .flac",
-        "x.ogg": ".ogg is not read: convert it to .wav or .flac",
+        "03-02-06-01-02-01-12.mp4.wav": "not named like a clip of a known corpus",
+        "1001_DFA_ANG_XX.wma": ".wma is not read: convert it to .wav or .flac",
+        "x.ogg": "not named like a clip of a known corpus",
         "y.m4a": ".m4a is not read: convert it to .wav or .flac",
-        "z.aif": ".aif is not read: convert it to .wav or .flac",
+        "z.aif": "not named like a clip of a known corpus",
+        "._DC_a02.wav": "made by macOS beside a clip: no audio",
+        "a01.wav": "made by macOS beside a clip: no audio",
     }
     assert [item.path for item in manifest.skipped] == sorted(item.path for item in manifest.skipped)
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus"])
+def test_compressed_clips_are_read_and_count_once_beside_exact_ones(tmp_path, suffix):
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, 24_000).astype(np.float32)
+    subtype = {".opus": "OPUS"}.get(suffix)
+    kind = {".mp3": "MP3"}.get(suffix, "OGG")
+    for name in ("1001_DFA_ANG_XX", "1001_DFA_SAD_XX"):
+        soundfile.write(tmp_path / f"{name}{suffix}", audio, 24_000, format=kind, subtype=subtype)
+    manifest = scan(tmp_path, on_error="stop")
+    assert [(clip.path.suffix, clip.emotion) for clip in manifest.clips] == [
+        (suffix, "angry"),
+        (suffix, "sad"),
+    ]
+    soundfile.write(tmp_path / "1001_DFA_ANG_XX.wav", audio, 24_000)
+    manifest = scan(tmp_path, on_error="stop")
+    assert [clip.path.suffix for clip in manifest.clips if clip.emotion == "angry"] == [".wav"]
+    assert "a compressed copy: the same clip is there as .wav or .flac" in reasons(manifest).values()
 
 
 def test_a_folder_without_a_clip_says_what_is_known(tmp_path):
@@ -727,8 +765,11 @@ CLIP = Clip(
     [
         ("path", "", "path is empty"),
         ("corpus", "", "corpus is empty"),
-        ("speaker", "", "speaker is empty"),
-        ("emotion", "cross", "emotion 'cross', expected one of neutral, calm"),
+        ("emotion", " ", "emotion is empty"),
+        ("start_s", "-1", "start_s '-1', expected seconds"),
+        ("end_s", "soon", "end_s 'soon', expected seconds"),
+        ("end_s", "0.0", "end_s '0.0', expected more than start_s, 0"),
+        ("part", "exam", "part 'exam', expected train, validation, test or nothing"),
         ("sample_rate", "16 kHz", "sample_rate '16 kHz', expected a whole number above 0"),
         ("n_samples", "0", "n_samples '0'"),
         ("n_samples", "1_0", "n_samples '1_0'"),
@@ -739,8 +780,12 @@ CLIP = Clip(
 )
 def test_csv_with_an_impossible_value_names_the_line(tmp_path, column, value, message):
     path = tmp_path / "manifest.csv"
-    good = dataclasses.asdict(CLIP)
-    rows = [COLUMNS, good.values(), (good | {"path": "/data/b.wav", column: value}).values()]
+    good = dataclasses.asdict(CLIP) | {"end_s": ""}
+    rows = [
+        COLUMNS + SEGMENT_COLUMNS,
+        good.values(),
+        (good | {"path": "/data/b.wav", column: value}).values(),
+    ]
     path.write_text("\n".join(",".join(map(str, row)) for row in rows))
     with pytest.raises(CorpusError, match=f"line 3: {message}"):
         read_csv(path)

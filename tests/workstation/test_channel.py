@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgeemo.audio import read_audio
+from edgeemo.audio import clip_audio, read_audio
 from edgeemo.corpora.manifest import Clip
 from edgeemo.metadata import LEVELS, Features
 from edgeemo.workstation.graphs.frontend import FrontEnd, mel_frequencies
@@ -117,7 +117,7 @@ def test_power_is_computed_once(
 ) -> None:
     """For every level but the one that hears from the first voice on; other frames are another folder's."""
     read: list[Path] = []
-    monkeypatch.setattr(caches, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
+    monkeypatch.setattr(caches, "clip_audio", lambda c, rate: read.append(c.path) or clip_audio(c, rate))
     clip = make_clip(3)
     first = PowerCache(FEATURES, tmp_path)[clip]
     for level in LEVELS:

@@ -28,6 +28,13 @@ def test_it_makes_the_same_recipe(name: str, tmp_path: Path) -> None:
             assert before.startswith("# "), line
 
 
+def test_what_else_counts_as_a_label(tmp_path: Path) -> None:
+    plain = load_recipe(EXPORT_DIR / "cnn_lstm.toml")
+    recipe = dataclasses.replace(plain, published=None, labels={"very cross": "angry"})
+    (tmp_path / "copy.toml").write_text(commented(recipe))
+    assert load_recipe(tmp_path / "copy.toml") == recipe
+
+
 def test_the_command_writes_one_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written = CliRunner().invoke(app, ["new", "mine", "--like", "conv1d_lstm"])

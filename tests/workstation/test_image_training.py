@@ -134,7 +134,7 @@ def test_features_are_computed_once(
     def refuse(*_: object) -> None:
         pytest.fail("read again")
 
-    monkeypatch.setattr(caches, "read_audio", refuse)
+    monkeypatch.setattr(caches, "clip_audio", refuse)
     again = SpeechDataset(cached_recipe, manifest)
     np.testing.assert_array_equal(again.fixed(manifest.clips).features, expected.features)
     batches = again.batches(manifest.clips, mask=np.full(8, -50, np.float32), seed=0)

@@ -415,7 +415,12 @@ def test_holdout_tests_on_the_corpus_own_part() -> None:
     ("kind", "items", "labels", "words"),
     [
         ("holdout", corpus_of("ravdess", 6, 8), "published7", "ravdess has no test part of its own"),
-        ("speaker", images(20, n_test=10), "fashion10", "fashion_mnist has no speakers"),
+        (
+            "speaker",
+            images(20, n_test=10),
+            "fashion10",
+            "fashion_mnist: speakers are unknown; use --protocol random",
+        ),
         ("holdout", images(20, n_test=0), "fashion10", "leaves no items for test"),
     ],
 )

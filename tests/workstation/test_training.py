@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edgeemo.audio import read_audio
+from edgeemo.audio import clip_audio, read_audio
 from edgeemo.classify import Classifier
 from edgeemo.cli import app
 from edgeemo.corpora.manifest import Clip, Manifest, scan
@@ -459,7 +459,7 @@ def test_clip_probabilities_are_the_mean_over_windows() -> None:
 
 def test_cache_reads_each_sound_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(caches, "read_audio", lambda path, rate: read.append(path) or read_audio(path, rate))
+    monkeypatch.setattr(caches, "clip_audio", lambda c, rate: read.append(c.path) or clip_audio(c, rate))
     fresh, clip = AudioCache(Features(sample_rate=8000, fmax_hz=4000)), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
     np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)

@@ -247,7 +247,8 @@ def cues(material: Material, heard: Heard) -> Iterator[Finding]:
         [clip.speaker or str(clip.path) for clip in clips],
     )
     if found is not None and found.found:
-        yield _cue_finding(found, len(clips))
+        of = "unknown speakers" if all(clip.speaker for clip in clips) else "other clips"
+        yield _cue_finding(found, len(clips), of)
 
 
 def few_speakers(material: Material) -> Iterator[Finding]:
@@ -271,7 +272,7 @@ def few_speakers(material: Material) -> Iterator[Finding]:
             )
 
 
-def _cue_finding(found: Cue, n_clips: int) -> Finding:
+def _cue_finding(found: Cue, n_clips: int, of: str) -> Finding:
     low, high = found.interval
     best = [f"{name} {uar:.2f}" for name, uar in found.alone.items() if uar > found.chance + 0.02]
     recorded = f"; {' and '.join(found.recorded)} is not speech at all" if found.recorded else ""
@@ -280,7 +281,7 @@ def _cue_finding(found: Cue, n_clips: int) -> Finding:
         leaks=found.given_away,
         n_clips=n_clips,
         share=1.0,
-        what=f"facts that are not speech tell the class of unknown speakers: UAR {found.uar:.2f} "
+        what=f"facts that are not speech tell the class of {of}: UAR {found.uar:.2f} "
         f"({low:.2f} to {high:.2f}), chance {found.chance:.2f}; alone: {', '.join(best)}{recorded}",
         example=tuple(found.alone)[:3],
         worth=f"up to {100 * (found.uar - found.chance):.0f} points of UAR; some are the voice's own: anger is loud",

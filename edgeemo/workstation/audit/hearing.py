@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from edgeemo.audio import native_rate, read_audio
+from edgeemo.audio import clip_audio, native_rate
 from edgeemo.corpora.manifest import Clip
 from edgeemo.workstation.audit.cues import facts
 from edgeemo.workstation.audit.fingerprints import RATE, landmarks, matches
@@ -42,14 +42,14 @@ def hear(clips: Sequence[Clip], progress: Progress) -> Heard:
     found, prints = {}, []
     for n_done, clip in enumerate(each, start=1):
         rate = native_rate(clip.path)
-        audio = read_audio(clip.path, rate)
+        audio = clip_audio(clip, rate)
         found[clip.sha256] = facts(audio, rate)
         prints.append(landmarks(soxr.resample(audio, rate, RATE)))
         progress("reading", n_done, len(each))
     alike: dict[str, set[str]] = defaultdict(set)
     pairs = matches(
         prints,
-        lambda i: read_audio(each[i].path, RATE),
+        lambda i: clip_audio(each[i], RATE),
         lambda done, total: progress("comparing", done, total),
     )
     for match in pairs:

@@ -40,7 +40,8 @@ def summary(audit: Audit) -> str:
     if not audit.n_clips:
         return f"{audit.source}: the record of a run; {audit.split}"
     tested = f", {audit.n_test_clips} of them tested on" if audit.n_test_clips else ""
-    return f"{audit.source}: {audit.n_clips} clips of {audit.n_speakers} speakers{tested}; {audit.split}"
+    speakers = f"{audit.n_speakers or 'unknown'} speakers"
+    return f"{audit.source}: {audit.n_clips} clips of {speakers}{tested}; {audit.split}"
 
 
 def unchecked(audit: Audit) -> list[str]:

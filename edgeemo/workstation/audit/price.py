@@ -50,9 +50,10 @@ def _cell(recipe: Recipe, kind: str, data: Path, folder: Path, progress: Progres
         training=dataclasses.replace(recipe.training, seeds=recipe.training.seeds[:1]),
     )
     what, epochs = f"training, {kind} split", recipe.training.epochs
+    dataset = open_dataset(one, data)
     metrics = train(
-        one,
-        open_dataset(one, data),
+        dataset.recipe,
+        dataset,
         folder / kind,
         folds=(1,),
         progress=lambda cell, row: progress(what, row.epoch, epochs),

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeemo.corpora.find import find_clips
 from edgeemo.corpora.labels import LabelMap
-from edgeemo.corpora.manifest import Clip, find_clips
+from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import CorpusError, TrainingError
 from edgeemo.wording import counted, printable
 from edgeemo.workstation.training.folder import RECIPE_FILE, cell_folder, finished, load_run, read_history
 from edgeemo.workstation.training.metrics import CellMetrics, HistoryRow
 from edgeemo.workstation.training.protocols import split
-from edgeemo.workstation.training.recipe import Recipe
+from edgeemo.workstation.training.recipe import Recipe, with_data
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def of_data(data: Path, recipe: Recipe | None) -> Material:
             source=printable(str(data)), split="not split", roots=_roots(data), clips=manifest.clips
         )
     _refuse_images(recipe)
+    recipe = with_data(recipe, manifest.select(corpora=recipe.data.corpora))
     clips = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
     folds = [
         Sides(s.name, (*s.train, *s.validation), s.test)

@@ -156,15 +156,17 @@ def _recognition(r: Recognition | None) -> dict[str, str]:
 
 def legend(training: Training | None) -> str:
     """What the columns of `variant_row` are; `training` is the metadata's."""
-    tested = "held-out speakers of the weights' own fold"
+    tested, draws = "held-out speakers of the weights' own fold", "speakers"
     if training is None:
         tested = "clips of the recipe's corpora, which may have been in the weights' training"
+    elif not training.test_speakers:
+        tested, draws = "test clips of the weights' own fold, whose speakers are unknown", "clips"
     elif set(training.test_speakers) & set(training.train_speakers):
         tested = "test clips of the weights' own fold, whose speakers are in the training clips too"
     return (
         "Step: median of the model's part of a step, front end included; ratio: to fp32 of the same mode, of fp32 "
         "streams to fp32 windows. Difference of a probability from the source model: mean, largest. UAR on "
-        f"{tested}, whole clips; changes in points, against fp32 windows; intervals: 95 %, bootstrap over speakers."
+        f"{tested}, whole clips; changes in points, against fp32 windows; intervals: 95 %, bootstrap over {draws}."
     )
 
 
@@ -190,7 +192,8 @@ def _measured_on(verdicts: Sequence[Verdict]) -> str:
     p, r, latency = verdicts[0].parity, verdicts[0].recognition, verdicts[0].latency
     parts = []
     if r:
-        parts.append(f"UAR: {counted(r.n_speakers, 'speaker')}, {counted(r.n_clips, 'clip')}.")
+        speakers = counted(r.n_speakers, "speaker") if r.n_speakers else "speakers unknown"
+        parts.append(f"UAR: {speakers}, {counted(r.n_clips, 'clip')}.")
     if p:
         parts.append(f"Differences: {counted(p.n_windows, 'window')} of {counted(p.n_clips, 'clip')}.")
     if latency:
@@ -228,14 +231,21 @@ def _weights(training: Training, things: str) -> str:
             if corpus
             else f"- {name}: a corpus of the maker's own, whose terms edgeemo does not know."
         )
-    lines += ["", _kept_apart(training)]
+    lines += ["", _kept_apart(training, things)]
     return "\n".join(lines)
 
 
-def _kept_apart(training: Training) -> str:
+def _kept_apart(training: Training, things: str) -> str:
     """What validation and test have in common with training."""
+    own_part = "The test part is the corpus' own."
+    if not training.test_speakers and things == "images":
+        return own_part
     if not training.test_speakers:
-        return "The test part is the corpus' own."
+        split = own_part if training.protocol == "holdout" else f"{training.protocol.capitalize()} split."
+        return (
+            f"{split} Speakers are unknown: whoever is in the test may be in the training clips too, so expect less "
+            "on other people."
+        )
     heard = set(training.train_speakers)
     if heard & {*training.validation_speakers, *training.test_speakers}:
         return (
@@ -255,7 +265,7 @@ def _scores(m: ModelFacts, things: str) -> str:
             "part": row.part,
             "protocol": f"{row.protocol}, {row.fold}",
             "corpus": row.corpus,
-            **({} if m.kind is Kind.IMAGE else {"speakers": str(row.n_speakers)}),
+            **({} if m.kind is Kind.IMAGE else {"speakers": str(row.n_speakers or "unknown")}),
             things: str(row.n_clips),
             "seeds": ", ".join(map(str, row.seeds)),
             "UAR": f"{row.uar:.3f}",

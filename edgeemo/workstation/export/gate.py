@@ -41,7 +41,7 @@ class HeldOut:
     Attributes:
         audio: mono float32 at the model's sample rate, shape `(n_samples,)`.
         label: index of its class.
-        speaker: who.
+        speaker: who; empty where nobody knows.
     """
 
     audio: np.ndarray
@@ -155,8 +155,10 @@ def lost_recognition(recognition: Recognition) -> list[str]:
     low, high = recognition.uar_change_interval
     if high >= -ALLOWED_DROP:
         return []
+    n = recognition.n_speakers
+    heard = f"{n} speakers" if n else f"{recognition.n_clips} clips of unknown speakers"
     return [
-        f"UAR on {recognition.n_speakers} speakers changes by {100 * recognition.uar_change:.1f} "
+        f"UAR on {heard} changes by {100 * recognition.uar_change:.1f} "
         f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}); at most {100 * ALLOWED_DROP:g} may be lost"
     ]
 
@@ -175,7 +177,7 @@ def compare_recognition(
 ) -> Recognition:
     """UAR of a variant and its change against a reference, both on the same clips.
 
-    The intervals are those of a bootstrap over speakers.
+    The intervals are those of a bootstrap over speakers; over clips, where speakers are unknown.
 
     Args:
         answers: probabilities of the variant, shape `(n_clips, n_labels)`.
@@ -184,7 +186,8 @@ def compare_recognition(
         labels: class names.
     """
     truth = np.array([clip.label for clip in clips])
-    bootstrap = Bootstrap([clip.speaker for clip in clips])
+    known = all(clip.speaker for clip in clips)
+    bootstrap = Bootstrap([clip.speaker if known else str(i) for i, clip in enumerate(clips)])
     uar, reference_uar = (
         measures.uar(bootstrap.confusions(truth, p.argmax(axis=1), len(labels))) for p in (answers, reference)
     )
@@ -201,7 +204,7 @@ def compare_recognition(
                 (label, found.recall[label], before.recall[label]) for label in found.recall
             )
         },
-        n_speakers=bootstrap.n_speakers,
+        n_speakers=bootstrap.n_speakers if known else 0,
         n_clips=len(clips),
     )
 

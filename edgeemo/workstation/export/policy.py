@@ -18,8 +18,9 @@ from typing import TypeVar
 import numpy as np
 
 from edgeemo.answer import Judgement
-from edgeemo.audio import find_audio, read_audio
-from edgeemo.corpora.manifest import Clip, find_clips
+from edgeemo.audio import clip_audio, find_audio, read_audio
+from edgeemo.corpora.find import find_clips, is_table
+from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import AudioError, CorpusError, ExportError
 from edgeemo.evidence import ScoreRow, Training, Verdict
 from edgeemo.files import replace_set, sweep, write_text
@@ -114,6 +115,7 @@ class Plan:
         options: what to make of it.
         evaluation: what int8 is calibrated and UAR is measured on; None where there is nothing fit for that.
         unfit: why the data are not fit for that; None where they are fit, and where there are none.
+        understood: how data of one's own were understood, in lines for a person.
     """
 
     source: Source
@@ -121,6 +123,7 @@ class Plan:
     options: Options
     evaluation: Evaluation | None = None
     unfit: str | None = None
+    understood: tuple[str, ...] = ()
 
 
 def trained(run: Path, *, fold: str | None = None) -> Network:
@@ -224,18 +227,20 @@ def plan_export(
     calibrate: Path | None = None,
     options: Options | None = None,
     replace: bool = False,
+    speaker_pattern: str | None = None,
 ) -> Plan:
     """Convert a network, and choose what its files are compared, calibrated and tested on.
 
     Args:
         network: what to export.
         folder: where the files go.
-        data: a folder or manifest with the recipe's corpora. Any other audio serves to compare on, and without any
-            the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
+        data: a folder, manifest or table with the recipe's corpora. Any other audio serves to compare on, and without
+            any the bundled sample does; int8 then cannot be calibrated, and UAR is not measured. Of a network over
             images, the folder of its corpus, which it needs.
         calibrate: a folder or file of any audio to calibrate int8 on, where the data are not fit for that.
         options: what to make of it.
         replace: put it in the place of a shipped model of the same name.
+        speaker_pattern: finds speakers in the paths of the data.
 
     Raises:
         ExportError: `folder` is a file, or has a shipped model of that name; options for a network over images;
@@ -275,10 +280,17 @@ def plan_export(
     if recipe.image is not None or data is None:
         return Plan(source=source, folder=folder, options=options, evaluation=unlabelled)
     try:
-        chosen = evaluation(source, SpeechDataset(recipe, find_clips(data)))
+        dataset = SpeechDataset(recipe, find_clips(data, speaker_pattern=speaker_pattern))
+        chosen = evaluation(source, dataset)
     except CorpusError as error:
         return Plan(source=source, folder=folder, options=options, evaluation=unlabelled, unfit=str(error))
-    return Plan(source=source, folder=folder, options=options, evaluation=chosen)
+    return Plan(
+        source=source,
+        folder=folder,
+        options=options,
+        evaluation=chosen,
+        understood=tuple(dataset.understood),
+    )
 
 
 def carry_out(plan: Plan, *, on_progress: Progress = lambda what, done, total: None) -> Exported:
@@ -327,7 +339,7 @@ def evaluation(source: Source, dataset: SpeechDataset) -> Evaluation:
         CorpusError: too few clips for the protocol, none with a label of the network, or other clips than those that
             the weights were trained on, so that test clips may be among them.
     """
-    recipe, training = source.recipe, source.metadata.training
+    recipe, training = dataset.recipe, source.metadata.training
     chosen = _split(dataset.splits(), training)
     # By name: the network's labels may be some of the recipe's, in another order.
     labels, label_of, audio = source.metadata.labels, recipe.label_map.of, dataset.audio
@@ -375,13 +387,12 @@ def _clips(data: Path | None, recipe: Recipe, n: int = N_CLIPS) -> list[np.ndarr
     rate = recipe.features.sample_rate
     if data is None:
         return [read_audio(sample_path(), rate)]
-    is_manifest = data.suffix.lower() == ".csv"
-    paths = [clip.path for clip in find_clips(data).clips] if is_manifest else find_audio([data])
+    found: Sequence[Clip | Path] = find_clips(data).clips if is_table(data) else find_audio([data])
     clips: list[np.ndarray] = []
     problem = None
-    for path in _some(paths, n):
+    for one in _some(found, n):
         try:
-            clips.append(read_audio(path, rate))
+            clips.append(clip_audio(one, rate) if isinstance(one, Clip) else read_audio(one, rate))
         except AudioError as error:
             problem = error
     if problem and not clips:

@@ -61,7 +61,7 @@ def train_job(job: Job) -> None:
     dataset = open_dataset(recipe, Path(job.data))
     (split,) = (s for s in dataset.splits() if s.name == job.fold)
     fit(
-        recipe,
+        dataset.recipe,
         split,
         seed=job.seed,
         folder=Path(job.folder),

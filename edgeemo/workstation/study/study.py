@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeemo.corpora.manifest import find_clips
+from edgeemo.corpora.find import find_clips
 from edgeemo.files import write_text
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.study.engines import Engine
@@ -128,6 +129,7 @@ def plan(
     columns = []
     for setting in settings:
         found, where = dataset(setting.recipe)
+        setting = dataclasses.replace(setting, recipe=found.recipe)
         run = folder / setting.folder
         wanted = {cell.folder for cell in planned_cells(setting.recipe, found, run, folds)}
         claim_run(run, setting.recipe)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import read_audio
+from edgeemo.audio import clip_audio
 from edgeemo.corpora.manifest import Clip
 from edgeemo.files import replacing
 from edgeemo.metadata import Features
@@ -28,7 +28,7 @@ def read_clip(clip: Clip, features: Features) -> npt.NDArray[np.float32]:
     Raises:
         AudioError: the file cannot be read.
     """
-    audio = read_audio(clip.path, features.sample_rate)
+    audio = clip_audio(clip, features.sample_rate)
     return spoken(audio, features.sample_rate) if features.level == "running_mean" else audio
 
 

@@ -41,6 +41,15 @@ def commented(recipe: Recipe) -> str:
                 f"[{f.name}]",
                 *_keys(table),
             ]
+        if isinstance(table, dict) and table:
+            about = meanings(_documentation(recipe), "Attributes")[f.name]
+            lines += [
+                "",
+                "",
+                *_comment(about),
+                f"[{f.name}]",
+                *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items()),
+            ]
         if table is recipe.architecture:
             of_settings = settings_meanings(recipe.architecture.builder)
             for name, value in recipe.architecture.settings.items():

@@ -69,6 +69,14 @@ class Dataset(Protocol[ItemT]):
     """The items that a recipe trains on, and how they become what its network takes."""
 
     @property
+    def recipe(self) -> Recipe:
+        """The recipe, with what it leaves to the data."""
+
+    @property
+    def understood(self) -> list[str]:
+        """How data of one's own were understood, in lines for a person."""
+
+    @property
     def items(self) -> tuple[ItemT, ...]:
         """All items that have a label of the recipe."""
 

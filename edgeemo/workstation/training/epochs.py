@@ -25,7 +25,9 @@ class Epochs:
     """
 
     def __init__(self, clips: Sequence[Clip], labels: npt.NDArray[np.int64], training: Training) -> None:
-        self._speakers = np.array(voices(clips) if training.balance else [clip.speaker for clip in clips])
+        # Whoever is unknown speaks in one clip, as far as anyone knows.
+        speakers = [clip.speaker or clip.sha256 for clip in clips]
+        self._speakers = np.array(voices(clips) if training.balance else speakers)
         self._training = training
         self._chances = balanced(clips, labels) if training.balance else None
         self._of_speaker = {s: np.flatnonzero(self._speakers == s) for s in np.unique(self._speakers)}

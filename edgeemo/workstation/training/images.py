@@ -31,6 +31,7 @@ class ImageDataset:
 
     def __init__(self, recipe: Recipe, images: Sequence[LabelledImage]) -> None:
         self.recipe = recipe
+        self.understood: list[str] = []
         self.items = tuple(image for image in images if recipe.label_map.index(image.label) is not None)
         if not self.items:
             have = ", ".join(sorted({image.label for image in images})) or "none"

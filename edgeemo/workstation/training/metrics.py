@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeemo.corpora.names import is_of
 from edgeemo.evidence import ScoreRow, Training
 from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.training.scores import Scores
@@ -334,7 +335,7 @@ def training_facts(recipe: Recipe, cell: CellMetrics) -> Training:
         fold=cell.fold,
         seed=cell.seed,
         corpora=recipe.data.corpora,
-        label_map=recipe.data.labels,
+        label_map=recipe.label_map.name,
         split=cell.split,
         n_clips=cell.n_train,
         train_speakers=cell.train_speakers,
@@ -354,7 +355,7 @@ def score_rows(recipe: Recipe, cell: CellMetrics) -> tuple[ScoreRow, ...]:
             corpus=corpus,
             fold=cell.fold,
             seeds=(cell.seed,),
-            n_speakers=sum(speaker.startswith(f"{corpus}-") for speaker in metrics.speakers),
+            n_speakers=sum(is_of(speaker, corpus) for speaker in metrics.speakers),
             n_clips=scores.n_clips,
             uar=scores.uar,
             war=scores.war,

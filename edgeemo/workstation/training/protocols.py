@@ -10,8 +10,9 @@
 - `session`: k folds inside each recording session (of a corpus without sessions: of each speaker), so that with 5
   folds every session is split 8 : 2 into training and test. The same speakers are in both.
 - `holdout`: the corpus' own test part in every fold; its training part in k stratified parts, one of which
-  validates: with 5 folds, training and validation are 8 : 2. What is in the test part too (image corpora repeat
-  images) is left out of training and validation.
+  validates: with 5 folds, training and validation are 8 : 2. Where the data have a validation part of their own, it
+  validates, and there is one fold. What is in the test part too (image corpora repeat images) is left out of training
+  and validation.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from edgeemo.corpora.find import unknown_speakers_remedy
 from edgeemo.corpora.labels import LabelMap
 from edgeemo.errors import CorpusError
 from edgeemo.workstation.training import recipe
@@ -172,6 +174,10 @@ def _holdout(
     test = [item for item in items if item.part == "test"]
     tested = {item.sha256 for item in test}
     rest = [item for item in items if item.part != "test" and item.sha256 not in tested]
+    if validation := [item for item in rest if item.part == "validation"]:
+        validated = {item.sha256 for item in validation}
+        train = [item for item in rest if item.part != "validation" and item.sha256 not in validated]
+        return {"fold-1": {"train": train, "validation": validation, "test": test}}
     dealt = _dealt(_strata(rest, labels, lambda item: (item.corpus,)), rng)
     return {
         f"fold-{fold + 1}": {
@@ -187,6 +193,8 @@ def _session(
     items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
 ) -> dict[str, _Parts[ItemT]]:
     """Stratified by session and label."""
+    if without := sorted({item.corpus for item in items if not item.session and not item.speaker}):
+        raise _no_speakers(without)
     dealt = _dealt(_strata(items, labels, lambda item: (item.corpus, item.session or item.speaker)), rng)
     share = Fraction(protocol.validation_share).limit_denominator(1000)
     folds = {}
@@ -249,14 +257,23 @@ def _corpus(
 
 
 def _speakers(items: Sequence[Item]) -> dict[str, list[str]]:
+    """The speakers of each corpus; one whom two corpora have, as RAVDESS' speech and song, of the first alone."""
     found: dict[str, set[str]] = defaultdict(set)
     for item in items:
         found[item.corpus].add(item.speaker)
     if without := sorted(corpus for corpus, speakers in found.items() if "" in speakers):
-        raise CorpusError(
-            f"{', '.join(without)} has no speakers to split by; choose protocol.kind=holdout or random"
-        )
-    return {corpus: sorted(speakers) for corpus, speakers in sorted(found.items())}
+        raise _no_speakers(without)
+    known: set[str] = set()
+    by_corpus = {}
+    for corpus, speakers in sorted(found.items()):
+        if new := speakers - known:
+            by_corpus[corpus] = sorted(new)
+        known |= speakers
+    return by_corpus
+
+
+def _no_speakers(corpora: Sequence[str]) -> CorpusError:
+    return CorpusError(f"{', '.join(corpora)}: speakers are unknown; {unknown_speakers_remedy()}")
 
 
 def _by_speakers(items: list[ItemT], validation: set[str], test: set[str]) -> _Parts[ItemT]:

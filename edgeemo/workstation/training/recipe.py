@@ -14,17 +14,19 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeemo.corpora.labels import LABEL_MAPS, LabelMap
+from edgeemo.corpora.labels import LABEL_MAPS, OWN, LabelMap, also, listed, spelled
 from edgeemo.errors import RecipeError
 from edgeemo.metadata import Features
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from edgeemo.corpora.manifest import Clip
 
 PROTOCOLS = ("random", "speaker", "corpus", "session", "holdout")
 FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
@@ -89,14 +91,15 @@ class Data:
     """`[data]`: corpora by name, and the label map.
 
     Attributes:
-        corpora: names of `edgeemo data`, or of the image corpora.
-        labels: name of the label map.
+        corpora: names of `edgeemo data`, or of the image corpora; none: all that the data hold.
+        labels: name of the label map; or a list of labels, each of which stands for itself; or `own`: all labels that
+            the data have, in alphabetical order.
         cached: train on the windows that clips are scored by, their features computed once and kept on disk, instead
             of on windows drawn and augmented anew in each epoch. For networks so large that this costs little.
     """
 
-    corpora: tuple[str, ...] = ("ravdess", "savee", "tess")
-    labels: str = "published7"
+    corpora: tuple[str, ...] = ()
+    labels: str | tuple[str, ...] = "published7"
     cached: bool = False
 
 
@@ -325,6 +328,8 @@ class Recipe:
     Attributes:
         name: what the model and its files are called.
         summary: one line on the architecture.
+        labels: `[labels]`: what clips are labelled in the data -> which label they are trained as, for those that the
+            labels of `[data]` do not say, such as `anger = "angry"`. What has no label is left out.
     """
 
     name: str
@@ -334,6 +339,7 @@ class Recipe:
     window: Window = field(default_factory=Window)
     image: Image | None = None
     data: Data = field(default_factory=Data)
+    labels: dict[str, str] = field(default_factory=dict)
     protocol: Protocol = field(default_factory=Protocol)
     training: Training = field(default_factory=Training)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -365,8 +371,18 @@ class Recipe:
 
     @property
     def label_map(self) -> LabelMap:
-        """The label map by its name in `[data]`."""
-        return LABEL_MAPS[self.data.labels]
+        """What each label of the data is trained as, by `[data]` and `[labels]`.
+
+        Raises:
+            RecipeError: only the data say it; see `with_data`.
+        """
+        labels = self.data.labels
+        if labels == OWN:
+            raise RecipeError(
+                f"[data] labels is {OWN!r}: which those are, only the data say; give --data, or list the labels"
+            )
+        known = listed(labels) if isinstance(labels, tuple) else LABEL_MAPS[labels]
+        return also(known, self.labels) if self.labels else known
 
     @property
     def trained_by(self) -> dict[str, Any]:
@@ -382,6 +398,8 @@ class Recipe:
         if self.image is not None:
             for table in _AUDIO_TABLES:
                 values.pop(table, None)
+        if not self.labels:
+            del values["labels"]
         if self.published is not None:
             values["published"] = {k: v for k, v in values["published"].items() if v is not None}
         architecture = values.pop("architecture")
@@ -433,6 +451,24 @@ def with_step(recipe: Recipe, step_s: float) -> Recipe:
     """
     values = recipe.to_dict()
     values["window"] = {**values["window"], "step_s": step_s}
+    return recipe_from_dict(values)
+
+
+def with_data(recipe: Recipe, clips: Iterable[Clip]) -> Recipe:
+    """The same recipe with the corpora and labels of the data, where it leaves them to the data.
+
+    Raises:
+        RecipeError: the data have one label alone.
+    """
+    if recipe.data.corpora and recipe.data.labels != OWN:
+        return recipe
+    values = recipe.to_dict()
+    if not recipe.data.corpora:
+        values["data"]["corpora"] = sorted({clip.corpus for clip in clips})
+    if recipe.data.labels == OWN:
+        of = {spelled(emotion): label for emotion, label in recipe.labels.items()}
+        wanted = values["data"]["corpora"]
+        values["data"]["labels"] = sorted({of.get(c.emotion, c.emotion) for c in clips if c.corpus in wanted})
     return recipe_from_dict(values)
 
 
@@ -539,15 +575,17 @@ def _are_missing(names: Sequence[str]) -> str:
     return ", ".join(names) + (" is missing" if len(names) == 1 else " are missing")
 
 
-def _without_none(hint: Any) -> Any:
-    """The table of one that may be left out."""
+def _without_none(hint: Any, value: Any = None) -> Any:
+    """What a value may be that may be left out; of several choices, what fits it: a list or not."""
     if isinstance(hint, types.UnionType):
-        return next(h for h in typing.get_args(hint) if h is not types.NoneType)
+        choices = [h for h in typing.get_args(hint) if h is not types.NoneType]
+        is_list = isinstance(value, list | tuple)
+        return next((h for h in choices if (typing.get_origin(h) is tuple) == is_list), choices[0])
     return hint
 
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
-    hint = _without_none(hint)
+    hint = _without_none(hint, value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise RecipeError(f"{where} is {value!r}, expected a table")
@@ -560,7 +598,9 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
             raise RecipeError(f"{where} is {value!r}, expected {len(arguments)} values")
         return tuple(_converted(v, arguments[0], where) for v in value)
     if typing.get_origin(hint) is dict:
-        return value
+        if not isinstance(value, dict):
+            raise RecipeError(f"{where} is {value!r}, expected a table")
+        return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -573,12 +613,28 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
 
 def _check_ranges(recipe: Recipe) -> None:
     features, window, t = recipe.features, recipe.window, recipe.training
-    protocol, a = recipe.protocol, recipe.augmentation
+    protocol, a, labels = recipe.protocol, recipe.augmentation, recipe.data.labels
     hop_s = features.hop_samples / features.sample_rate
     checks = [
-        (recipe.data.labels in LABEL_MAPS, "[data] labels", recipe.data.labels, " or ".join(LABEL_MAPS)),
+        (
+            labels in LABEL_MAPS or labels == OWN or _are_labels(labels),
+            "[data] labels",
+            labels,
+            f"{' or '.join(LABEL_MAPS)} or {OWN}, or a list of two or more different labels",
+        ),
+        (
+            all(isinstance(label, str) and label.strip() for label in recipe.labels.values()),
+            "[labels]",
+            recipe.labels,
+            'labels in quotes, such as anger = "angry"',
+        ),
         (_NAME.fullmatch(recipe.name) is not None, "name", recipe.name, "letters, digits, _ and -"),
-        (bool(recipe.data.corpora), "[data] corpora", recipe.data.corpora, "at least one corpus"),
+        (
+            bool(recipe.data.corpora) or recipe.image is None,
+            "[data] corpora",
+            recipe.data.corpora,
+            "at least one corpus of images",
+        ),
         (
             recipe.step_samples > 0 and recipe.step_samples % features.hop_samples == 0,
             "[window] step_s",
@@ -696,3 +752,13 @@ def _check_ranges(recipe: Recipe) -> None:
     for ok, name, got, expected in checks:
         if not ok:
             raise RecipeError(f"{name} is {got!r}, expected {expected}")
+    if labels == OWN:
+        return
+    known = recipe.label_map.labels
+    if strange := [label for label in recipe.labels.values() if label not in known]:
+        raise RecipeError(f"[labels] maps to {strange[0]!r}, expected one of {', '.join(known)}")
+
+
+def _are_labels(labels: str | tuple[str, ...]) -> bool:
+    """Whether labels are listed: two or more, and no two that mean the same."""
+    return isinstance(labels, tuple) and all(labels) and len({*map(spelled, labels)}) == len(labels) > 1

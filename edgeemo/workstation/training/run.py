@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from edgeemo.corpora.manifest import find_clips
+from edgeemo.corpora.find import find_clips
 from edgeemo.errors import CorpusError
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training.dataset import Dataset
@@ -116,15 +116,20 @@ def _left_out(recipe: Recipe, folder: Path) -> list[LeftOut]:
     return found
 
 
-def open_dataset(recipe: Recipe, data: Path) -> Dataset[Any]:
-    """The data of a recipe: in a folder of corpora, or, of speech, in a manifest of `edgeemo data`.
+def open_dataset(recipe: Recipe, data: Path, *, speaker_pattern: str | None = None) -> Dataset[Any]:
+    """The data of a recipe: in a folder of images, or, of speech, whatever `corpora.find` finds.
+
+    Args:
+        recipe: what is to be trained; the dataset's own one has what it leaves to the data.
+        data: the folder, manifest or table.
+        speaker_pattern: of speech: finds speakers in paths.
 
     Raises:
         CorpusError: a corpus of the recipe is not there.
     """
     if recipe.image is not None:
         return ImageDataset(recipe, read_images(data, recipe.data.corpora))
-    return SpeechDataset(recipe, find_clips(data))
+    return SpeechDataset(recipe, find_clips(data, speaker_pattern=speaker_pattern))
 
 
 def planned_cells(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgeemo.corpora.find import understood
 from edgeemo.corpora.manifest import Clip, Manifest
 from edgeemo.corpora.votes import votes_on
 from edgeemo.places import CACHE_DIR
@@ -19,7 +20,7 @@ from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerC
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.epochs import Epochs
 from edgeemo.workstation.training.protocols import Split, split
-from edgeemo.workstation.training.recipe import Augmentation, Recipe
+from edgeemo.workstation.training.recipe import Augmentation, Recipe, with_data
 from edgeemo.workstation.training.voices import voices
 from edgeemo.workstation.training.windows import AudioWindows, CachedWindows, PowerWindows, Windows
 
@@ -31,12 +32,18 @@ class SpeechDataset:
         recipe: its features, window, corpora, labels, protocol and augmentation.
         manifest: clips to choose from.
 
+    Attributes:
+        recipe: the same, with the corpora and labels of the data where it leaves them to the data.
+        understood: how data of one's own were understood, in lines for a person.
+
     Raises:
         CorpusError: the manifest lacks a corpus of the recipe.
+        RecipeError: the labels are left to the data, which have one alone.
     """
 
     def __init__(self, recipe: Recipe, manifest: Manifest) -> None:
-        self.recipe = recipe
+        self.recipe = recipe = with_data(recipe, manifest.select(corpora=recipe.data.corpora))
+        self.understood = understood(manifest, recipe.label_map)
         self.items = manifest.select(corpora=recipe.data.corpora, label_map=recipe.label_map)
         self.audio = AudioCache(recipe.features)
         # One thread: TensorFlow has the other cores.
