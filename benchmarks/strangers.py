@@ -26,7 +26,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edgeemo.cli.progress import progress_bar
-from edgeemo.corpora.manifest import Manifest, find_clips
+from edgeemo.corpora.find import find_clips
+from edgeemo.corpora.manifest import Manifest
 from edgeemo.corpora.names import CORPORA
 from edgeemo.evaluation.evaluate import N_ROBUSTNESS_CLIPS, Plan, evaluate
 from edgeemo.evaluation.results import Estimate, ModelResult
