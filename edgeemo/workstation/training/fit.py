@@ -196,12 +196,11 @@ def compile_model(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
 @contextlib.contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
     """For a while, put the weights' average in their place, where the recipe has them averaged."""
-    latest = [np.array(variable) for variable in model.trainable_variables]
+    latest = [np.array(variable.numpy()) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
     for variable in model.trainable_variables:
-        variable.assign(
-            np.array(variable)
-        )  # a copy: JAX uses up what a function is called with, here the average
+        # A copy: JAX uses up what a function is called with, here the average.
+        variable.assign(np.array(variable.numpy()))
     try:
         yield
     finally:
