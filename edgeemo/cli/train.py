@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeemo.cli.extras import workstation
+from edgeemo.cli.extras import extras, workstation
 from edgeemo.cli.own import SpeakerPattern, show_all
 from edgeemo.cli.progress import resumable
 from edgeemo.cli.tables import stderr_console
 
 if TYPE_CHECKING:
+    from edgeemo.workstation.training.cells import Cell
     from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics
-    from edgeemo.workstation.training.run import Cell
 
 
 class Backend(StrEnum):
@@ -92,18 +92,19 @@ def train_command(
     from edgeemo.workstation.training.recipe import load_recipe
 
     recipe = load_recipe(recipe_path(model), overrides)
-    with workstation():
-        use_backend(backend)
-        from edgeemo.workstation.training.run import open_dataset, planned_cells
-        from edgeemo.workstation.training.run import train as run_training
-
-        limit_threads(threads)
-
+    with extras():
+        from edgeemo.workstation.training.cells import open_dataset, planned_cells
     dataset = open_dataset(recipe, data, speaker_pattern=speaker_pattern)
     recipe = dataset.recipe
     show_all(dataset.understood)
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
     cells = planned_cells(recipe, dataset, folder, fold or ())
+    with workstation():
+        use_backend(backend)
+        from edgeemo.workstation.training.run import train as run_training
+
+        limit_threads(threads)
+
     with resumable(), _Bar(len(cells), recipe.training.epochs) as bar:
         metrics = run_training(recipe, dataset, folder, folds=fold or (), progress=bar.epoch)
     _report(metrics, folder)

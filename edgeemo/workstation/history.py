@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import KerasTensor, layers, ops
 
-UNKNOWN = -1
-"""The number of a speaker without other clips."""
+from edgeemo.workstation.speakers import UNKNOWN
 
 
 @keras.saving.register_keras_serializable(package="edgeemo")
@@ -81,9 +80,3 @@ def relative_weights(model: keras.Model) -> npt.NDArray[np.float32] | None:
         return None
     kernel: npt.NDArray[np.float32] = model.get_layer("relative").kernel.numpy()
     return kernel
-
-
-def numbered(speakers: list[str]) -> npt.NDArray[np.int32]:
-    """A number for each speaker, the same for the same one."""
-    numbers: npt.NDArray[np.int32] = np.unique(speakers, return_inverse=True)[1].astype(np.int32)
-    return numbers

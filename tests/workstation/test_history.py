@@ -23,14 +23,13 @@ from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.graphs.assemble import save
 from edgeemo.workstation.graphs.baseline import LEAST_FRAMES, MOST_UTTERANCES
 from edgeemo.workstation.history import (
-    UNKNOWN,
     History,
     has_history,
-    numbered,
     relative_weights,
     without_history,
 )
 from edgeemo.workstation.networks import load_network
+from edgeemo.workstation.speakers import UNKNOWN, numbered
 from edgeemo.workstation.training.fit import build_network
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 

@@ -14,10 +14,11 @@ from edgeemo.errors import CorpusError, RecipeError
 from edgeemo.workstation.history import UNKNOWN
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training import caches, speech
+from edgeemo.workstation.training.cells import open_dataset
 from edgeemo.workstation.training.folder import load_run, read_history
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, recipe_from_dict
-from edgeemo.workstation.training.run import open_dataset, train
+from edgeemo.workstation.training.run import train
 from edgeemo.workstation.training.speech import SpeechDataset
 from support.corpora import bars, write_corpus, write_fashion
 from support.recipes import TINY_RECIPE

@@ -23,9 +23,9 @@ from edgeemo.workstation.study.grid import Setting, _split, settings, with_folds
 from edgeemo.workstation.study.job import Job
 from edgeemo.workstation.study.report import Result, table_rows, write_report
 from edgeemo.workstation.study.study import plan, study
+from edgeemo.workstation.training.cells import open_dataset
 from edgeemo.workstation.training.folder import finish_cell, load_run, read_cell
 from edgeemo.workstation.training.recipe import recipe_from_dict
-from edgeemo.workstation.training.run import open_dataset
 from support.corpora import write_corpus
 from support.recipes import TINY_RECIPE
 from support.runs import make_cell, make_scores

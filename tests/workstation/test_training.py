@@ -34,6 +34,7 @@ from edgeemo.workstation.training import caches, speech, windows
 from edgeemo.workstation.training import fit as fit_module
 from edgeemo.workstation.training import run as run_module
 from edgeemo.workstation.training.caches import AudioCache
+from edgeemo.workstation.training.cells import Cell, planned_cells
 from edgeemo.workstation.training.dataset import Batch, FixedExamples
 from edgeemo.workstation.training.epochs import balanced
 from edgeemo.workstation.training.fit import averaged, build_network, compile_model, predict
@@ -55,7 +56,7 @@ from edgeemo.workstation.training.recipe import (
     load_recipe,
     recipe_from_dict,
 )
-from edgeemo.workstation.training.run import Cell, planned_cells, train
+from edgeemo.workstation.training.run import train
 from edgeemo.workstation.training.scores import scores
 from edgeemo.workstation.training.speech import SpeechBatches, SpeechDataset, mask, soft_labels
 from edgeemo.workstation.training.windows import AudioWindows, augmented_window

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeemo.workstation.audit.findings import Price
+from edgeemo.workstation.training.cells import open_dataset
 from edgeemo.workstation.training.metrics import CellMetrics
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.run import open_dataset, train
+from edgeemo.workstation.training.run import train
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, n_done, n_epochs)`."""

@@ -53,9 +53,9 @@ def train_job(job: Job) -> None:
         EdgeEmoError: the data are missing, the recipe cannot be built, or the training failed.
     """
     # Here, not above: what only plans jobs or sends them elsewhere needs no TensorFlow.
+    from edgeemo.workstation.training.cells import open_dataset
     from edgeemo.workstation.training.fit import fit
     from edgeemo.workstation.training.recipe import recipe_from_dict
-    from edgeemo.workstation.training.run import open_dataset
 
     recipe = recipe_from_dict(job.recipe)
     dataset = open_dataset(recipe, Path(job.data))

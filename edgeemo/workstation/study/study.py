@@ -15,12 +15,12 @@ from edgeemo.workstation.study.engines import Engine
 from edgeemo.workstation.study.grid import Setting
 from edgeemo.workstation.study.job import Job
 from edgeemo.workstation.study.report import Result, write_report
+from edgeemo.workstation.training.cells import Cell, known_cells, planned_cells
 from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.folder import claim_run, finished, write_run_metrics
 from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.metrics import summarise
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.run import Cell, known_cells, planned_cells
 from edgeemo.workstation.training.speech import SpeechDataset
 
 ERROR_FILE = "error.txt"

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
-from edgeemo.workstation.history import UNKNOWN, has_history
+from edgeemo.workstation.history import has_history
 from edgeemo.workstation.networks import load_network
+from edgeemo.workstation.speakers import UNKNOWN
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.folder import (
     MODEL_FILE,

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.errors import RecipeError
-from edgeemo.workstation.history import UNKNOWN
 from edgeemo.workstation.image_corpora import LabelledImage
+from edgeemo.workstation.speakers import UNKNOWN
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.plots import images_figure, save_figure
 from edgeemo.workstation.training.protocols import Split, split

@@ -279,9 +279,9 @@ def _no_speakers(corpora: Sequence[str]) -> CorpusError:
 def _by_speakers(items: list[ItemT], validation: set[str], test: set[str]) -> _Parts[ItemT]:
     tested = {item.sha256 for item in items if item.speaker in test}
     validated = {item.sha256 for item in items if item.speaker in validation}
-    held_out = validation | test
+    held_out, heard = validation | test, validated | tested
     return {
-        "train": [x for x in items if x.speaker not in held_out and x.sha256 not in tested | validated],
+        "train": [x for x in items if x.speaker not in held_out and x.sha256 not in heard],
         "validation": [x for x in items if x.speaker in validation and x.sha256 not in tested],
         "test": [x for x in items if x.speaker in test],
     }

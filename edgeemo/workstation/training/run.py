@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 
-from edgeemo.corpora.find import find_clips
-from edgeemo.errors import CorpusError
-from edgeemo.workstation.image_corpora import read_images
+from edgeemo.workstation.training.cells import Cell, known_cells, planned_cells
 from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.fit import build_network, fit
 from edgeemo.workstation.training.folder import (
-    cell_folder,
     cell_folders,
     claim_run,
     finished,
     read_cell,
-    seeds_of,
     write_judging,
     write_run_metrics,
 )
-from edgeemo.workstation.training.images import ImageDataset
 from edgeemo.workstation.training.judging import LeftOut, fit_judging
 from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics, summarise
-from edgeemo.workstation.training.protocols import ItemT, Split
+from edgeemo.workstation.training.protocols import ItemT
 from edgeemo.workstation.training.recipe import Recipe
-from edgeemo.workstation.training.speech import SpeechDataset
-
-
-@dataclass(frozen=True)
-class Cell(Generic[ItemT]):
-    """One training of a run: a fold and a seed, in a folder of its own."""
-
-    split: Split[ItemT]
-    seed: int
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """Such as `fold-1, seed 0`."""
-        return f"{self.split.name}, seed {self.seed}"
-
 
 Progress = Callable[[Cell[Any], HistoryRow], None]
 """Called after each epoch of a cell."""
@@ -114,46 +91,3 @@ def _left_out(recipe: Recipe, folder: Path) -> list[LeftOut]:
                 )
             )
     return found
-
-
-def open_dataset(recipe: Recipe, data: Path, *, speaker_pattern: str | None = None) -> Dataset[Any]:
-    """The data of a recipe: in a folder of images, or, of speech, whatever `corpora.find` finds.
-
-    Args:
-        recipe: what is to be trained; the dataset's own one has what it leaves to the data.
-        data: the folder, manifest or table.
-        speaker_pattern: of speech: finds speakers in paths.
-
-    Raises:
-        CorpusError: a corpus of the recipe is not there.
-    """
-    if recipe.image is not None:
-        return ImageDataset(recipe, read_images(data, recipe.data.corpora))
-    return SpeechDataset(recipe, find_clips(data, speaker_pattern=speaker_pattern))
-
-
-def planned_cells(
-    recipe: Recipe, dataset: Dataset[ItemT], folder: Path, folds: Sequence[int] = ()
-) -> list[Cell[ItemT]]:
-    """The trainings of a run, in order.
-
-    Raises:
-        CorpusError: as `train`, or `folds` names one that the protocol does not have.
-    """
-    splits = dataset.splits()
-    for number in folds:
-        if not 1 <= number <= len(splits):
-            raise CorpusError(f"no fold {number}; the {recipe.protocol.kind} protocol has 1 to {len(splits)}")
-    chosen = [splits[number - 1] for number in dict.fromkeys(folds)] or splits
-    return [
-        Cell(split, seed, cell_folder(folder, split.name, seed))
-        for seed in recipe.training.seeds
-        for split in chosen
-    ]
-
-
-def known_cells(recipe: Recipe, dataset: Dataset[ItemT], folder: Path) -> list[Cell[ItemT]]:
-    """All folds of the recipe's seeds, and of other seeds that are in the run folder."""
-    seeds = sorted({*recipe.training.seeds, *seeds_of(folder)})
-    training = dataclasses.replace(recipe.training, seeds=tuple(seeds))
-    return planned_cells(dataclasses.replace(recipe, training=training), dataset, folder)

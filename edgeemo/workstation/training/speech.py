@@ -15,7 +15,7 @@ from edgeemo.corpora.votes import votes_on
 from edgeemo.places import CACHE_DIR
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.history import numbered
+from edgeemo.workstation.speakers import numbered
 from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerCache
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.epochs import Epochs
