@@ -121,6 +121,8 @@ def read_images(folder: Path, corpora: Sequence[str]) -> tuple[LabelledImage, ..
         CorpusError: no such folder or corpus; a corpus that is not there, not all there, or there more than once;
             the first file that is broken.
     """
+    if not corpora:
+        raise CorpusError(f"[data] corpora names no corpus of images; known: {', '.join(IMAGE_CORPORA)}")
     if unknown := [name for name in corpora if name not in IMAGE_CORPORA]:
         raise CorpusError(f"no image corpus {unknown[0]!r}; known: {', '.join(IMAGE_CORPORA)}")
     if not Path(folder).is_dir():

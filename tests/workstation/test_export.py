@@ -141,6 +141,7 @@ def assert_untouched(path: Path) -> None:
         (lstm_model, {"LSTM": 1}),
         (bidirectional_model, {"LSTM": 2}),
         (gru_model, {"GRU": 2}),
+        (wrapped_gru_model, {"GRU": 2}),
         (initial_state_model, {"LSTM": 1}),
         (image_model, {}),
     ],
@@ -422,8 +423,6 @@ def test_an_unknown_fold_of_the_shipped_run(old_file: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], type[Exception], str]] = {
     "custom cell": (custom_cell_model, ExportError, r"Loop .* where a native LSTM or GRU node belongs"),
-    # tf2onnx does not recognise Keras 3's GRU cell, and one inside another layer is not rewritten for it.
-    "wrapped GRU": (wrapped_gru_model, ExportError, r"Loop .* where a native LSTM or GRU node belongs"),
     "activation": (elu_lstm_model, ExportError, r"Loop .* where a native LSTM or GRU node belongs"),
     "input shape": (lambda: lstm_model(n_frames=17), ExportError, r"\(batch, 17, 8\).*\(batch, 16, 8\)"),
     "number of labels": (lambda: lstm_model(n_labels=4), ExportError, r"\(batch, 4\), expected \(batch, 3\)"),

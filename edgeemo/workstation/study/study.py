@@ -82,10 +82,11 @@ def study(
         done += 1
         progress(done, n_wanted, f"{job.name}: {error or 'finished'}")
     write_report(list(results.values()), folder)
-    for setting in settings:
-        of_setting = [r for r in results.values() if r.setting is setting]
+    # As planned: their recipes have what they leave to the data.
+    for setting in {entry.setting.folder: entry.setting for entry in planned}.values():
+        of_setting = [r for r in results.values() if r.setting.folder == setting.folder]
         cells = [r.metrics for r in of_setting if r.metrics]
-        if len(cells) == len(of_setting):
+        if of_setting and len(cells) == len(of_setting):
             write_run_metrics(folder / setting.folder, summarise(setting.recipe, cells))
     return list(results.values())
 

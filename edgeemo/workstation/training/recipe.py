@@ -630,12 +630,6 @@ def _check_ranges(recipe: Recipe) -> None:
         ),
         (_NAME.fullmatch(recipe.name) is not None, "name", recipe.name, "letters, digits, _ and -"),
         (
-            bool(recipe.data.corpora) or recipe.image is None,
-            "[data] corpora",
-            recipe.data.corpora,
-            "at least one corpus of images",
-        ),
-        (
             recipe.step_samples > 0 and recipe.step_samples % features.hop_samples == 0,
             "[window] step_s",
             window.step_s,
