@@ -94,7 +94,8 @@ def test_the_order_of_the_labels_changes_nothing(
     )
     answer = judgement.answer(table)
     shuffled = judgement.answer(dict(random.sample(list(table.items()), len(table))))
-    if list(table.values()).count(max(table.values())) == 1:
+    # Of two that are as probable, once tempered, the first is named.
+    if list(answer.probabilities.values()).count(max(answer.probabilities.values())) == 1:
         assert shuffled == answer
     assert shuffled.probabilities == answer.probabilities
     assert shuffled.arousal == answer.arousal
