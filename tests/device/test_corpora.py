@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path, PurePath
@@ -431,7 +432,7 @@ BROKEN = {
     "text named flac": ("JE_a01.flac", spoil_with_bytes(b"fLaC but no more"), "not audio"),
     "header only": ("JE_a01.wav", lambda path: write_noise(path, 2, n_samples=0), "no samples"),
     "half a wav": ("JE_a01.wav", spoil_half, "cut short"),
-    "half a flac": ("JE_a01.flac", spoil_half, "corrupt audio"),
+    "half a flac": ("JE_a01.flac", spoil_half, "corrupt audio|cut short: 0 of"),
     "git lfs": (
         "JE_a01.wav",
         spoil_with_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
@@ -460,7 +461,7 @@ def test_a_broken_file_is_named_and_skipped_or_stops_the_run(tmp_path, name, spo
     assert [clip.path.name for clip in manifest.clips] == [GOOD]
     [skipped] = manifest.skipped
     assert (skipped.path, skipped.broken) == (tmp_path / name, True)
-    assert reason in skipped.reason
+    assert re.search(reason, skipped.reason)
     assert str(tmp_path) not in skipped.reason
 
     with pytest.raises(CorpusError, match=reason) as caught:
