@@ -147,9 +147,7 @@ def read_audio(path: Path | str, sample_rate: int) -> Audio:
     Raises:
         AudioError: as `read_blocks`.
     """
-    resampler = Resampler(native_rate(path), sample_rate)
-    pieces = [resampler.push(block) for block in read_blocks(path, _READ_SAMPLES)]
-    return np.concatenate([*pieces, resampler.flush()])
+    return _resampled(path, sample_rate, 0.0, None)
 
 
 def clip_audio(clip: Clip, sample_rate: int) -> Audio:
@@ -165,15 +163,19 @@ def clip_audio(clip: Clip, sample_rate: int) -> Audio:
     Raises:
         AudioError: as `read_blocks`.
     """
-    rate = native_rate(clip.path)
+    return _resampled(clip.path, sample_rate, clip.start_s, clip.end_s)
+
+
+def _resampled(path: Path | str, sample_rate: int, start_s: float, end_s: float | None) -> Audio:
+    """A file at another rate, from one time to another; None: to its end."""
+    rate = native_rate(path)
     resampler = Resampler(rate, sample_rate)
-    first, last = round(clip.start_s * rate), None if clip.end_s is None else round(clip.end_s * rate)
+    first, last = round(start_s * rate), None if end_s is None else round(end_s * rate)
     pieces: list[Audio] = []
     position = 0
-    for block in read_blocks(clip.path, _READ_SAMPLES):
-        pieces.append(
-            resampler.push(block[max(first - position, 0) : None if last is None else last - position])
-        )
+    for block in read_blocks(path, _READ_SAMPLES):
+        wanted = block[max(first - position, 0) : None if last is None else last - position]
+        pieces.append(resampler.push(wanted))
         position += len(block)
         if last is not None and position >= last:
             break

@@ -14,12 +14,12 @@ from edgeemo.corpora.manifest import (
     OnError,
     Progress,
     Skipped,
+    clip_of_file,
     each_clip,
     own_corpus,
     unread,
     without_copies,
 )
-from edgeemo.corpora.sound import read_sound
 from edgeemo.errors import CorpusError
 from edgeemo.wording import printable
 
@@ -58,23 +58,7 @@ def read_class_folders(
             return other
         if not (label := _label(path, root)):
             return Skipped(path, "in no folder that is named by a label")
-        try:
-            sound = read_sound(path)
-        except CorpusError as error:
-            return Skipped(path, str(error), broken=True)
-        return Clip(
-            path=path,
-            corpus=corpus,
-            emotion=label,
-            speaker="",
-            sentence="",
-            intensity="",
-            sample_rate=sound.sample_rate,
-            n_samples=sound.n_samples,
-            n_channels=sound.n_channels,
-            sha256=sound.sha256,
-            part=_part(path, root),
-        )
+        return clip_of_file(path, corpus=corpus, emotion=label, part=_part(path, root))
 
     clips, without = each_clip(paths, clip_at, on_error=on_error, progress=progress)
     if not clips:

@@ -19,6 +19,7 @@ from edgeemo.corpora.manifest import (
     is_manifest,
     name_of,
     read_csv,
+    read_known,
     scan,
 )
 from edgeemo.corpora.names import CORPORA
@@ -103,12 +104,12 @@ def _found(data: Path, on_error: OnError, progress: Progress | None) -> Manifest
     if not data.is_dir():
         return scan(data)  # says that there is no folder
     root = data.resolve()
-    paths, _, skipped = find_files(root)
-    if not paths or any(name_of(path, root) is not None for path in paths):
-        return scan(data, on_error=on_error, progress=progress)
+    found = find_files(root)
+    if not found.audio or any(name_of(path, root) is not None for path in found.audio):
+        return read_known(root, found, on_error=on_error, progress=progress)
     if tables := _metadata_files(root):
         return read_tables(tables, root.name, on_error=on_error, progress=progress)
-    return read_class_folders(root, paths, skipped, on_error=on_error, progress=progress)
+    return read_class_folders(root, found.audio, found.skipped, on_error=on_error, progress=progress)
 
 
 def _metadata_files(root: Path) -> list[Path]:

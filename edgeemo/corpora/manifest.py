@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from edgeemo.corpora.annotations import Annotation, Table, is_table, merge, read_table
 from edgeemo.corpora.labels import LabelMap
@@ -121,6 +121,20 @@ class Skipped:
     """True: it should have given a clip, and `on_error="stop"` would have stopped at it."""
 
 
+class Found(NamedTuple):
+    """Files below a folder, sorted.
+
+    Attributes:
+        audio: by their suffixes.
+        tables: of annotations, likewise.
+        skipped: folders that could not be listed, and what macOS leaves beside clips (`__MACOSX`, `._`).
+    """
+
+    audio: list[Path]
+    tables: list[Path]
+    skipped: list[Skipped]
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The clips of a folder in the order of their paths, and what was skipped on the way."""
@@ -223,9 +237,16 @@ def scan(folder: Path, *, on_error: OnError = "skip", progress: Progress | None 
     if not Path(folder).is_dir():
         raise CorpusError(f"no folder at {str(folder)!r}; give the folder that a corpus was unpacked into")
     root = Path(folder).resolve()
-    paths, table_files, skipped = find_files(root)
+    return read_known(root, find_files(root), on_error=on_error, progress=progress)
+
+
+def read_known(
+    root: Path, found: Found, *, on_error: OnError = "skip", progress: Progress | None = None
+) -> Manifest:
+    """Read the clips of known corpora among files that were found below a folder; see `scan`."""
+    paths, table_files, skipped = found
     tables, unread = _read_tables(table_files)
-    skipped += unread
+    skipped = [*skipped, *unread]
     if on_error == "stop" and (broken := [item for item in skipped if item.broken]):
         raise _stopped(broken[0])
     annotations = merge(tables)
@@ -362,12 +383,8 @@ def segment_of(start: str, end: str) -> tuple[float, float | None]:
     return start_s, end_s
 
 
-def find_files(root: Path) -> tuple[list[Path], list[Path], list[Skipped]]:
-    """Audio files and annotation tables below a folder by their suffixes, sorted.
-
-    Returns:
-        audio files; tables; folders that could not be listed, and what macOS leaves beside clips (`__MACOSX`, `._`).
-    """
+def find_files(root: Path) -> Found:
+    """The audio files and annotation tables below a folder."""
     audio: list[Path] = []
     tables: list[Path] = []
     skipped: list[Skipped] = []
@@ -385,7 +402,7 @@ def find_files(root: Path) -> tuple[list[Path], list[Path], list[Skipped]]:
                 skipped.append(Skipped(path, _OF_MACOS))
             else:
                 (audio if is_audio else tables).append(path)
-    return sorted(audio), sorted(tables), sorted(skipped, key=lambda item: item.path)
+    return Found(sorted(audio), sorted(tables), sorted(skipped, key=lambda item: item.path))
 
 
 def each_clip(
@@ -486,22 +503,50 @@ def _examine(path: Path, parsed: Parsed, annotations: Mapping[str, Annotation]) 
         if annotation.reason:
             return Skipped(path, annotation.reason, annotation.broken)
         emotion = annotation.emotion
-    try:
-        sound = read_sound(path)
-    except CorpusError as error:
-        return Skipped(path, str(error), broken=True)
-    return Clip(
-        path=path,
+    return clip_of_file(
+        path,
         corpus=parsed.corpus,
         emotion=emotion,
         speaker=parsed.speaker,
         sentence=parsed.sentence,
         intensity=parsed.intensity,
+        session=parsed.session,
+    )
+
+
+def clip_of_file(
+    path: Path,
+    *,
+    corpus: str,
+    emotion: str,
+    speaker: str = "",
+    sentence: str = "",
+    intensity: str = "",
+    session: str = "",
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    part: str = "",
+) -> Clip | Skipped:
+    """The clip that a file or a segment of it holds, of which the rest is known; or why it cannot be read."""
+    try:
+        sound = read_sound(path, start_s, end_s)
+    except CorpusError as error:
+        return Skipped(path, str(error), broken=True)
+    return Clip(
+        path=path,
+        corpus=corpus,
+        emotion=emotion,
+        speaker=speaker,
+        sentence=sentence,
+        intensity=intensity,
         sample_rate=sound.sample_rate,
         n_samples=sound.n_samples,
         n_channels=sound.n_channels,
         sha256=sound.sha256,
-        session=parsed.session,
+        session=session,
+        start_s=start_s,
+        end_s=end_s,
+        part=part,
     )
 
 

@@ -25,12 +25,12 @@ from edgeemo.corpora.manifest import (
     OnError,
     Progress,
     Skipped,
+    clip_of_file,
     each_clip,
     own_corpus,
     segment_of,
     without_copies,
 )
-from edgeemo.corpora.sound import read_sound
 from edgeemo.errors import CorpusError
 from edgeemo.wording import printable
 
@@ -117,21 +117,11 @@ def read_tables(
 def _clip(row: _Row) -> Clip | Skipped:
     if not row.label:
         return Skipped(row.path, "no label in its table")
-    try:
-        sound = read_sound(row.path, row.start_s, row.end_s)
-    except CorpusError as error:
-        return Skipped(row.path, str(error), broken=True)
-    return Clip(
-        path=row.path,
+    return clip_of_file(
+        row.path,
         corpus=row.corpus,
         emotion=spelled(row.label),
         speaker=row.speaker,
-        sentence="",
-        intensity="",
-        sample_rate=sound.sample_rate,
-        n_samples=sound.n_samples,
-        n_channels=sound.n_channels,
-        sha256=sound.sha256,
         start_s=row.start_s,
         end_s=row.end_s,
         part=row.part,

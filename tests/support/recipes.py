@@ -18,7 +18,24 @@ SHIPPED = tuple(name for name in SPEECH if (EXPORT_DIR / name).is_dir())
 """Models of speech with the run that they ship from."""
 
 
-TINY_RECIPE = """
+TINY_TABLES = """
+[features]
+sample_rate = 8000
+n_fft = 256
+hop_samples = 128
+n_mels = 8
+fmax_hz = 4000
+[data]
+corpora = ["ravdess"]
+[protocol]
+folds = 3
+validation_speakers = 1
+"""
+"""Of recipes for `write_corpus` and its like: what is heard of it, and its folds."""
+
+
+TINY_RECIPE = (
+    """
 name = "tiny"
 summary = "a tiny CNN-LSTM"
 [architecture]
@@ -27,20 +44,9 @@ filters = [4, 4]
 pools = [[2, 2], [2, 2]]
 units = [6, 6]
 dropout = 0.2
-[features]
-sample_rate = 8000
-n_fft = 256
-hop_samples = 128
-n_mels = 8
-fmax_hz = 4000
 [window]
 window_s = 0.256
 step_s = 0.032
-[data]
-corpora = ["ravdess"]
-[protocol]
-folds = 3
-validation_speakers = 1
 [training]
 epochs = 3
 batch_size = 8
@@ -56,4 +62,6 @@ mel_masks = 1
 mel_mask_bands = 2
 mixup = 0.3
 """
+    + TINY_TABLES
+)
 """To train in a second on `write_corpus`."""

@@ -14,9 +14,11 @@ from edgeemo.workstation.backend import limit_threads, use_backend
 from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training.folder import load_run, read_history
 from support.corpora import write_corpus
+from support.recipes import TINY_TABLES
 
 # Weights' averages and a history: what is done with variables beside the optimiser's steps.
-RECIPE = """
+RECIPE = (
+    """
 name = "tiny"
 summary = "a tiny attentive CNN"
 [architecture]
@@ -26,26 +28,17 @@ kernels = [3, 3]
 strides = [[2, 4], [2, 2]]
 hidden = 8
 history = true
-[features]
-sample_rate = 8000
-n_fft = 256
-hop_samples = 128
-n_mels = 8
-fmax_hz = 4000
 [window]
 window_s = 0.256
 step_s = 0.064
-[data]
-corpora = ["ravdess"]
-[protocol]
-folds = 3
-validation_speakers = 1
 [training]
 epochs = 3
 batch_size = 8
 learning_rate = 0.01
 averaging = 0.9
 """
+    + TINY_TABLES
+)
 
 
 def edgeemo(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

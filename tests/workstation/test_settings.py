@@ -13,6 +13,7 @@ import pytest
 
 from edgeemo.workstation.training.folder import load_run, read_history
 from support.corpora import write_corpus
+from support.recipes import TINY_TABLES
 
 KERAS = {"floatx": "float16", "epsilon": 1e-3, "backend": "jax", "image_data_format": "channels_first"}
 ENVIRONMENT = {
@@ -21,32 +22,24 @@ ENVIRONMENT = {
     "KERAS_NNX_ENABLED": "true",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
-RECIPE = """
+RECIPE = (
+    """
 name = "tiny"
 summary = "a tiny Conv1D-LSTM"
 [architecture]
 builder = "conv1d_lstm"
 filters = 4
 units = 6
-[features]
-sample_rate = 8000
-n_fft = 256
-hop_samples = 128
-n_mels = 8
-fmax_hz = 4000
 [window]
 window_s = 0.256
 step_s = 0.064
-[data]
-corpora = ["ravdess"]
-[protocol]
-folds = 3
-validation_speakers = 1
 [training]
 epochs = 2
 batch_size = 8
 learning_rate = 0.01
 """
+    + TINY_TABLES
+)
 
 pytestmark = pytest.mark.slow  # every test starts TensorFlow
 

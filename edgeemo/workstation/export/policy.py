@@ -272,12 +272,14 @@ def plan_export(
         judgement=network.judgement,
         softmax=network.softmax,
     )
+    if recipe.image is not None:
+        return Plan(source=source, folder=folder, options=options)
     unlabelled = None
     if calibrate is not None:
         clips = _clips(calibrate, recipe, N_CALIBRATION_CLIPS)
         windows = np.stack([clip_windows(clip, recipe.window_samples)[0] for clip in clips])
         unlabelled = Evaluation(windows, held_out=())
-    if recipe.image is not None or data is None:
+    if data is None:
         return Plan(source=source, folder=folder, options=options, evaluation=unlabelled)
     try:
         dataset = SpeechDataset(recipe, find_clips(data, speaker_pattern=speaker_pattern))
