@@ -118,8 +118,8 @@ def read_images(folder: Path, corpora: Sequence[str]) -> tuple[LabelledImage, ..
         The images of one corpus after the other; of one corpus, always in the same order.
 
     Raises:
-        CorpusError: no corpus named; no such folder or corpus; a corpus that is not there, not all there, or there more than once;
-            the first file that is broken.
+        CorpusError: no corpus named; no such folder or corpus; a corpus that is not there, not all there, or there
+            more than once; the first file that is broken.
     """
     if not corpora:
         raise CorpusError(f"[data] corpora names no corpus of images; known: {', '.join(IMAGE_CORPORA)}")

@@ -156,7 +156,7 @@ def test_no_folder_and_no_such_corpus(tmp_path):
         f"no folder at {str(tmp_path / 'gone')!r}; give"
     )
     assert message_of(tmp_path, "ravdess") == "no image corpus 'ravdess'; known: fashion_mnist, fer2013"
-    with pytest.raises(CorpusError, match=r"^\[data\] corpora names no corpus of images; known: fashion_mnist, fer2013$"):
+    with pytest.raises(CorpusError, match="names no corpus of images; known: fashion_mnist, fer2013"):
         read_images(tmp_path, [])
 
 
