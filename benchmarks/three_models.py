@@ -256,9 +256,9 @@ def random_table(runs: Cells) -> list[str]:
     ]
     for model, cells in runs.items():
         all_metrics = [cell.metrics for cell in cells]
-        rows = {"both": [(m.validation.scores, m.test.scores) for m in all_metrics]}
+        rows = {"both": [(m.validated.scores, m.test.scores) for m in all_metrics]}
         for corpus in ("ravdess", "tess"):
-            rows[corpus] = [(m.validation.by_corpus[corpus], m.test.by_corpus[corpus]) for m in all_metrics]
+            rows[corpus] = [(m.validated.by_corpus[corpus], m.test.by_corpus[corpus]) for m in all_metrics]
         of_others = published(model)
         for corpus, parts in rows.items():
             val, test = [v for v, _ in parts], [t for _, t in parts]
@@ -296,7 +296,7 @@ def speaker_table(runs: Cells) -> list[str]:
     for classes, test in ((8, eight_classes), (7, seven_classes)):
         for model, cells in runs.items():
             tests = [test(cell) for cell in cells]
-            validation = f"{mean(c.metrics.validation.scores.uar for c in cells):.3f}" if classes == 8 else ""
+            validation = f"{mean(c.metrics.validated.scores.uar for c in cells):.3f}" if classes == 8 else ""
             lines.append(
                 f"| {MODELS[model]} | {classes} | {mean(t.uar for t in tests):.3f} "
                 f"| {deviation(by_fold(cells, test))} | {deviation(by_seed(cells, test))} "
@@ -317,7 +317,7 @@ def shipped_table(runs: Cells) -> list[str]:
         m = cell.metrics
         lines.append(
             f"| {MODELS[model]} | {m.n_parameters:,} | {m.test.scores.uar:.3f} | {m.test.scores.war:.3f} "
-            f"| {m.validation.scores.uar:.3f} | {len(m.test.speakers)} | {m.best_epoch} |"
+            f"| {m.validated.scores.uar:.3f} | {len(m.test.speakers)} | {m.best_epoch} |"
         )
     return lines
 
@@ -334,7 +334,7 @@ def figure(random: Cells, speaker: Cells) -> Figure:
         color="lightgrey",
         label="published (+ SAVEE)",
     )
-    ours = [mean(c.metrics.validation.scores.war for c in cells) for cells in random.values()]
+    ours = [mean(c.metrics.validated.scores.war for c in cells) for cells in random.values()]
     left.bar(x + 0.2, ours, 0.4, color="tab:blue", label="edgeemo")
     left.set_title("random split: validation accuracy,\n7 classes, RAVDESS + TESS", fontsize=10)
     left.legend(loc="lower right")

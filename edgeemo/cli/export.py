@@ -127,6 +127,7 @@ def export_command(
 
     with workstation():
         from edgeemo.workstation.export import policy
+        from edgeemo.workstation.training.start import shipped_run
 
     if weights:
         names = tuple(label.strip() for label in labels.split(",")) if labels else ()
@@ -140,7 +141,7 @@ def export_command(
             softmax=softmax,
         )
     else:
-        network = policy.trained(run or policy.shipped_run(model), fold=fold)
+        network = policy.trained(run or shipped_run(model), fold=fold)
     options = policy.Options(
         modes=tuple(mode or ()),
         precisions=tuple(precision or ()),

@@ -29,8 +29,19 @@ class Backend(StrEnum):
 
 def train_command(
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Recipe: a name in export/, or a TOML file.")
-    ] = "cnn_lstm",
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Recipe: a name in export/, or a TOML file.  \\[default: cnn_lstm]"
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL|RUN",
+            help="Instead of a recipe: a shipped model, or a run folder, that is adapted to your clips and labels.",
+        ),
+    ] = None,
     data: Annotated[
         Path,
         typer.Option(
@@ -40,10 +51,11 @@ def train_command(
         ),
     ] = Path("data"),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder.  \\[default: runs/MODEL-PROTOCOL]")
+        Path | None, typer.Option("--output", "-o", help="Run folder.  \\[default: runs/NAME-PROTOCOL]")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="random, speaker, corpus, session or holdout, instead of the recipe's.")
+        str | None,
+        typer.Option(help="random, speaker, corpus, session, clips or holdout, instead of the recipe's."),
     ] = None,
     corpora: Annotated[
         str | None,
@@ -73,7 +85,9 @@ def train_command(
         Backend, typer.Option(help="What Keras trains with: the other two where they have a GPU.")
     ] = Backend.tensorflow,
 ) -> None:
-    """Train a model. An interrupted run of the same recipe goes on where it stopped."""
+    """Train a model, or adapt one to your voice and labels. An interrupted run goes on where it stopped."""
+    if start and model:
+        raise typer.BadParameter("--from has a recipe of its own; leave out --model")
     overrides = list(override or [])
     for key, value in (
         ("protocol.kind", protocol),
@@ -90,13 +104,18 @@ def train_command(
     from edgeemo.places import recipe_path
     from edgeemo.workstation.backend import limit_threads, use_backend
     from edgeemo.workstation.training.recipe import load_recipe
+    from edgeemo.workstation.training.start import recipe_from, too_few
 
-    recipe = load_recipe(recipe_path(model), overrides)
+    recipe = (
+        recipe_from(start, overrides) if start else load_recipe(recipe_path(model or "cnn_lstm"), overrides)
+    )
     with extras():
         from edgeemo.workstation.training.cells import open_dataset, planned_cells
     dataset = open_dataset(recipe, data, speaker_pattern=speaker_pattern)
     recipe = dataset.recipe
     show_all(dataset.understood)
+    if start:
+        show_all(too_few(dataset.items, recipe.label_map))
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
     cells = planned_cells(recipe, dataset, folder, fold or ())
     with workstation():
@@ -142,7 +161,9 @@ class _Bar:
     def epoch(self, cell: Cell[Any], row: HistoryRow) -> None:
         if cell.folder not in self._cells:
             self._cells.append(cell.folder)
-        text = f"{cell.name}: loss {row.loss:.3f}, validation loss {row.val_loss:.3f} UAR {row.val_uar:.3f}"
+        text = f"{cell.name}: loss {row.loss:.3f}"
+        if row.val_loss is not None:
+            text += f", validation loss {row.val_loss:.3f} UAR {row.val_uar:.3f}"
         done = (len(self._cells) - 1) * self._n_epochs + row.epoch
         self._progress.update(self._task, completed=done, description=text)
         if not self._progress.console.is_terminal:
@@ -160,15 +181,20 @@ def _report(metrics: RunMetrics, folder: Path) -> None:
         f"{len(metrics.labels)} classes, seeds {seeds}{speakers}"
     )
     table.add_column("fold")
-    for title in ("seed", "epoch", "val UAR", "val loss", "test UAR", "test WAR", "test F1", "test loss"):
+    v, t = metrics.validation, metrics.test
+    validated = () if v is None else ("val UAR", "val loss")
+    for title in ("seed", "epoch", *validated, "test UAR", "test WAR", "test F1", "test loss"):
         table.add_column(title, justify="right")
     for cell in metrics.cells:
-        val, test = cell.validation.scores, cell.test.scores
-        numbers = (val.uar, val.loss, test.uar, test.war, test.macro_f1, test.loss)
+        test = cell.test.scores
+        numbers = [test.uar, test.war, test.macro_f1, test.loss]
+        if cell.validation is not None:
+            numbers = [cell.validation.scores.uar, cell.validation.scores.loss, *numbers]
         table.add_row(cell.fold, str(cell.seed), str(cell.best_epoch), *(f"{n:.3f}" for n in numbers))
     table.add_section()
-    v, t = metrics.validation, metrics.test
-    means = (v.uar, v.loss, t.uar, t.war, t.macro_f1, t.loss)
+    means = [t.uar, t.war, t.macro_f1, t.loss]
+    if v is not None:
+        means = [v.uar, v.loss, *means]
     table.add_row("mean", "", "", *(f"{score.mean:.3f}" for score in means))
     Console().print(table)
     typer.echo(f"curves, confusion matrices, scores and models: {folder}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import keras
 from edgeemo.errors import ModelError
 from edgeemo.workstation import history  # noqa: F401 - Keras loads its layer by name
 
+LABEL_LAYERS = ("probabilities", "own", "relative")
+"""The layers of our networks that have a value for each label; see `architectures` and `history`."""
 MAX_UNPACKED_BYTES = 2 * 2**30
 """Of a `.keras` file: no ONNX file holds more either."""
 _OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
@@ -51,6 +53,38 @@ def load_network(path: Path, *, with_optimizer: bool = False) -> keras.Model:
         f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, expected at most {MAX_UNPACKED_BYTES / 2**30:g} GiB; "
         "save the network without its optimizer"
     )
+
+
+def take_over(model: keras.Model, held: keras.Model, columns: Sequence[int | None]) -> None:
+    """Give a network the weights of another of the same layers, which may have other labels.
+
+    Args:
+        model: the network.
+        held: the other.
+        columns: for each label of `model`, where it is among those of `held`; None: there is none, and its weights
+            stay as they are.
+
+    Raises:
+        ValueError: the layers are not the same.
+    """
+    if len(model.layers) != len(held.layers):
+        raise ValueError(f"{len(held.layers)} layers, expected {len(model.layers)}")
+    for layer, other in zip(model.layers, held.layers, strict=True):
+        weights = layer.get_weights()
+        if len(weights) != len(other.get_weights()):
+            raise ValueError(f"{other.name} where {layer.name} was expected")
+        for i, value in enumerate(other.get_weights()):
+            if layer.name in LABEL_LAYERS and value.shape[:-1] == weights[i].shape[:-1]:
+                for to, column in enumerate(columns):
+                    if column is not None:
+                        weights[i][..., to] = value[..., column]
+            elif value.shape == weights[i].shape:
+                weights[i] = value
+            else:
+                raise ValueError(f"{layer.name} of shape {value.shape}, expected {weights[i].shape}")
+        layer.set_weights(weights)
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def in_float32(model: keras.Model) -> keras.Model:

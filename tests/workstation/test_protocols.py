@@ -356,6 +356,30 @@ def test_session_folds_hold_each_clip_once_as_test(clips: list[Clip], folds: int
         assert not sounds[0] & sounds[1]
 
 
+@settings(max_examples=50, deadline=None)
+@given(clips=clip_lists(), folds=st.integers(2, 6), seed=st.integers(0, 9))
+def test_folds_over_clips_hold_each_once_as_test_and_have_no_validation(
+    clips: list[Clip], folds: int, seed: int
+) -> None:
+    try:
+        found = split(clips, Protocol(kind="clips", folds=folds, seed=seed), LABELS)
+    except CorpusError:
+        assume(False)
+    assert Counter(c.path for fold in found for c in fold.test) == Counter(c.path for c in clips)
+    for fold in found:
+        assert not fold.validation
+        assert_partition(fold, clips)
+        assert not {c.sha256 for c in fold.train} & {c.sha256 for c in fold.test}
+
+
+def test_folds_over_clips_have_every_label_of_every_speaker() -> None:
+    clips = corpus_of("ravdess", 3, 8 * 10)
+    for fold in split(clips, Protocol(kind="clips", folds=5), LABELS):
+        n = Counter((c.speaker, c.emotion) for c in fold.test)
+        assert len(n) == 3 * 8
+        assert sum(n.values()) == len(clips) / 5
+
+
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.4, 0.45])
 def test_the_validation_share_of_a_session_is_that_of_what_is_no_test(share: float) -> None:
     clips = corpus_of("ravdess", 5, 80)

@@ -14,6 +14,7 @@ from edgeemo.workstation.audit.cues import Cue, cue
 from edgeemo.workstation.audit.findings import Finding, Kind
 from edgeemo.workstation.audit.hearing import Heard
 from edgeemo.workstation.audit.sides import Material, Told
+from edgeemo.workstation.training.metrics import kept_epoch
 
 _Cases = dict[Clip, Clip]
 """Clips that a finding concerns, each with one that it shares something with."""
@@ -147,7 +148,7 @@ def unrecorded(material: Material) -> dict[str, str]:
         str(kind): why
         for kind, said in (
             (Kind.normalisation, [told.metrics.normalised_on for told in material.told]),
-            (Kind.epochs, [told.metrics.stopped_on for told in material.told]),
+            (Kind.epochs, [told.metrics.stopped_on for told in material.told if told.metrics.validation]),
         )
         if None in said
     }
@@ -156,7 +157,8 @@ def unrecorded(material: Material) -> dict[str, str]:
 def _recorded_speakers(material: Material) -> Iterator[Finding]:
     def wrong(told: Told) -> str:
         metrics = told.metrics
-        learned = {*metrics.train_speakers, *metrics.validation.speakers}
+        validated = metrics.validation.speakers if metrics.validation else ()
+        learned = {*metrics.train_speakers, *validated}
         shared = sorted(learned & set(metrics.test.speakers))
         return (
             f"{counted(len(shared), 'speaker')} in training and test, such as {shared[0]}" if shared else ""
@@ -180,9 +182,9 @@ def _wrong_epoch(told: Told) -> str:
     metrics = told.metrics
     if metrics.stopped_on not in (None, "validation"):
         return f"the epoch was chosen on {metrics.stopped_on!r}, not on 'validation'"
-    if metrics.validation.scores == metrics.test.scores:
+    if metrics.validation is not None and metrics.validation.scores == metrics.test.scores:
         return "validation and test have the same scores to the last digit: they are the same clips"
-    lowest = min(told.history, key=lambda row: row.val_loss).epoch if told.history else metrics.best_epoch
+    lowest = kept_epoch(told.history) or metrics.best_epoch
     if metrics.best_epoch != lowest:
         return (
             f"the weights are of epoch {metrics.best_epoch}, though epoch {lowest} had the lowest validation loss: "

@@ -203,22 +203,6 @@ def own(
     )
 
 
-def shipped_run(name_or_path: str) -> Path:
-    """The run folder that the model of a recipe ships from.
-
-    Raises:
-        RecipeError: there is no such recipe.
-        ExportError: there is no such folder: an installed edgeemo has the recipes alone.
-    """
-    name = load_recipe(recipe_path(name_or_path)).name
-    if not (run := EXPORT_DIR / name).is_dir():
-        raise ExportError(
-            f"no weights of {name} in {EXPORT_DIR}; those of shipped models are in export/ of edgeemo's repository: "
-            "run this in a clone of it, or give --run or --weights"
-        )
-    return run
-
-
 def plan_export(
     network: Network,
     folder: Path,

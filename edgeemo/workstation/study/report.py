@@ -33,7 +33,7 @@ class _Score(NamedTuple):
 class _Part(NamedTuple):
     name: str
     title: str
-    of: Callable[[CellMetrics], PartMetrics]
+    of: Callable[[CellMetrics], PartMetrics | None]
 
 
 _SCORES = (
@@ -94,7 +94,9 @@ class Result:
             "best_epoch": self.metrics.best_epoch,
         }
         for part in _PARTS:
-            scores = part.of(self.metrics).scores
+            if (metrics := part.of(self.metrics)) is None:
+                continue
+            scores = metrics.scores
             row |= {f"{part.name}_{score.name}": score.of(scores) for score in _SCORES}
             row[f"n_{part.name}"] = scores.n_clips
         return row
@@ -128,7 +130,7 @@ def table_rows(results: Sequence[Result]) -> list[dict[str, str]]:
         row = {"setting": setting.name, "parameters": f"{cells[0].n_parameters:,}" if cells else ""}
         for part in _PARTS:
             for score in _SCORES:
-                values = [score.of(part.of(cell).scores) for cell in cells]
+                values = [score.of(metrics.scores) for cell in cells if (metrics := part.of(cell))]
                 row[f"{part.title} {score.title}"] = spread(values)
         if published:
             row["published"] = _published(setting)

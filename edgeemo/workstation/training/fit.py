@@ -15,21 +15,24 @@ from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
 from edgeemo.workstation.history import has_history
-from edgeemo.workstation.networks import load_network
+from edgeemo.workstation.networks import load_network, take_over
 from edgeemo.workstation.speakers import UNKNOWN
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.folder import (
     MODEL_FILE,
+    best_cell,
     claim_cell,
     finish_cell,
+    load_run,
     read_history,
     write_history,
 )
-from edgeemo.workstation.training.metrics import Answers, CellMetrics, HistoryRow, PartMetrics
+from edgeemo.workstation.training.metrics import Answers, CellMetrics, HistoryRow, PartMetrics, kept_epoch
 from edgeemo.workstation.training.plots import confusion_figure, history_figure, save_figure
 from edgeemo.workstation.training.protocols import Item, ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.training.scores import Scores, scores
+from edgeemo.workstation.training.start import columns, start_run
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +60,8 @@ def fit(
     """Train a model and score it.
 
     Writes a cell's files into `folder`: `history.csv` (a row an epoch), `model.keras` (weights of the epoch with the
-    lowest validation loss), `history.png`, `confusion.png`, of images `samples.png`, and last `metrics.json`.
+    lowest validation loss; of the last, where the split has no validation), `history.png`, `confusion.png`, of images
+    `samples.png`, and last `metrics.json`.
     During training, `epoch-NNN.keras` holds the state to go on from, and `split.txt` says of which split it is.
 
     Args:
@@ -69,20 +73,25 @@ def fit(
         progress: told of every epoch.
 
     Raises:
-        TrainingError: the loss became infinite or NaN, or the folder holds a training on another split.
+        TrainingError: the loss became infinite or NaN, the folder holds a training on another split, or what it is to
+            start from is not there or another network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     claim_cell(folder, split)
     labels = recipe.label_map.labels
-    validation = dataset.fixed(split.validation)
+    validation = dataset.fixed(split.validation) if split.validation else None
 
     keras.utils.set_random_seed(seed)
     model = build_network(recipe)
-    mean_db = _fit_normalisation(model, split, dataset)
+    if recipe.training.start:
+        _start(model, recipe)
+        mean_db = model.get_layer("normalisation").mean.numpy().ravel()
+    else:
+        mean_db = _fit_normalisation(model, split, dataset)
     examples = dataset.batches(split.train, mask=mean_db, seed=seed)
     compile_model(model, recipe, len(examples))
     history, model = _resume(folder, model)
-    best = _best(history)
+    best = kept_epoch(history)
     _log.info("%s seed %d: %d clips, %d epochs done", split.name, seed, len(split.train), len(history))
 
     while len(history) < recipe.training.epochs and len(history) - best < recipe.training.patience:
@@ -92,7 +101,7 @@ def fit(
                 f"{folder}: the loss became {row.loss} in epoch {row.epoch}; lower learning_rate"
             )
         history.append(row)
-        best = _best(history)
+        best = kept_epoch(history)
         if best == row.epoch:
             with averaged(model):
                 _save(model, folder / MODEL_FILE)
@@ -113,10 +122,12 @@ def fit(
         split=split.digest,
         n_train=len(split.train),
         train_speakers=_speakers(split.train),
-        validation=_part(split.validation, validation, _clip_probabilities(model, validation), labels),
+        validation=None
+        if validation is None
+        else _part(split.validation, validation, _clip_probabilities(model, validation), labels),
         test=_part(split.test, test, probabilities, labels),
-        normalised_on=None if mean_db is None else "train",
-        stopped_on="validation",
+        normalised_on=None if mean_db is None or recipe.training.start else "train",
+        stopped_on=None if validation is None else "validation",
         test_answers=Answers(
             probabilities=tuple(tuple(row) for row in probabilities.round(5).tolist()),
             truth=tuple(test.labels.tolist()),
@@ -144,6 +155,19 @@ def build_network(recipe: Recipe) -> keras.Model:
         n_mels=recipe.input_shape[1],
         n_labels=len(recipe.label_map.labels),
     )
+
+
+def _start(model: keras.Model, recipe: Recipe) -> None:
+    """Give a network the weights that it starts from."""
+    run = start_run(recipe.training.start)
+    held, metrics = load_run(run)
+    folder, _ = best_cell(run, metrics.cells)
+    try:
+        take_over(model, load_network(folder / MODEL_FILE), columns(recipe.label_map, held.label_map))
+    except ValueError as error:
+        raise TrainingError(
+            f"{run} holds another network ({error}); train from it with its own architecture, features and window"
+        ) from error
 
 
 def predict(model: keras.Model, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -221,13 +245,13 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 def _train_epoch(
     model: keras.Model,
     examples: Batches,
-    validation: FixedExamples,
+    validation: FixedExamples | None,
     labels: tuple[str, ...],
     *,
     seed: int,
     epoch: int,
 ) -> HistoryRow:
-    """Train on every batch once, then validate; epochs count from 1."""
+    """Train on every batch once, then validate, if there is something to; epochs count from 1."""
     examples.start_epoch(epoch - 1)
     _reseed_dropout(model, seed, epoch - 1)
     losses, accuracies, sizes = [], [], []
@@ -238,15 +262,17 @@ def _train_epoch(
         losses.append(values["loss"])
         accuracies.append(values["accuracy"])
         sizes.append(len(batch.labels))
-    with averaged(model):
-        validated = _validate(model, validation, labels)
+    validated = None
+    if validation is not None:
+        with averaged(model):
+            validated = _validate(model, validation, labels)
     return HistoryRow(
         epoch=epoch,
         loss=float(np.average(losses, weights=sizes)),
         accuracy=float(np.average(accuracies, weights=sizes)),
-        val_loss=validated.loss,
-        val_accuracy=validated.war,
-        val_uar=validated.uar,
+        val_loss=None if validated is None else validated.loss,
+        val_accuracy=None if validated is None else validated.war,
+        val_uar=None if validated is None else validated.uar,
         learning_rate=float(model.optimizer.learning_rate),
     )
 
@@ -275,11 +301,6 @@ def _part(
         },
         speakers=_speakers(items),
     )
-
-
-def _best(history: Sequence[HistoryRow]) -> int:
-    """The epoch (from 1) with the lowest validation loss; 0 before the first."""
-    return min(history, key=lambda row: row.val_loss).epoch if history else 0
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -115,8 +115,11 @@ def load_run(run: Path) -> tuple[Recipe, RunMetrics]:
 
 
 def best_cell(run: Path, cells: Sequence[CellMetrics]) -> tuple[Path, CellMetrics]:
-    """The folder and metrics of the cell with the highest validation UAR: test speakers have no say in what ships."""
-    cell = max(cells, key=lambda c: c.validation.scores.uar)
+    """The folder and metrics of the cell with the highest validation UAR: test speakers have no say in what ships.
+
+    Without validation it is the first.
+    """
+    cell = max(cells, key=lambda c: c.validation.scores.uar if c.validation else 0.0)
     return cell_folder(run, cell.fold, cell.seed), cell
 
 
@@ -179,7 +182,9 @@ def _check_split(cell: Path, digest: str, split: Split[Any]) -> None:
 def write_history(cell: Path, history: Sequence[HistoryRow]) -> None:
     """Write a row for each epoch."""
     columns = [field.name for field in dataclasses.fields(HistoryRow)]
-    rows = [",".join(repr(value) for value in row.to_dict().values()) for row in history]
+    rows = [
+        ",".join("" if value is None else repr(value) for value in row.to_dict().values()) for row in history
+    ]
     write_text(cell / HISTORY_FILE, "\n".join([",".join(columns), *rows]) + "\n")
 
 

@@ -26,34 +26,47 @@ class HistoryRow:
     Attributes:
         epoch: its number, from 1.
         loss, accuracy: means over the training batches.
-        val_loss, val_accuracy, val_uar: of the validation part after the epoch.
+        val_loss, val_accuracy, val_uar: of the validation part after the epoch; None where there is none.
         learning_rate: at the end of the epoch.
     """
 
     epoch: int
     loss: float
     accuracy: float
-    val_loss: float
-    val_accuracy: float
-    val_uar: float
+    val_loss: float | None
+    val_accuracy: float | None
+    val_uar: float | None
     learning_rate: float
 
-    def to_dict(self) -> dict[str, int | float]:
+    def to_dict(self) -> dict[str, int | float | None]:
         """The values by their columns."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HistoryRow:
-        """The row with these values: numbers, or their text."""
+        """The row with these values: numbers, or their text; what is empty is not there."""
         return cls(
             epoch=int(values["epoch"]),
             loss=float(values["loss"]),
             accuracy=float(values["accuracy"]),
-            val_loss=float(values["val_loss"]),
-            val_accuracy=float(values["val_accuracy"]),
-            val_uar=float(values["val_uar"]),
+            val_loss=_number(values["val_loss"]),
+            val_accuracy=_number(values["val_accuracy"]),
+            val_uar=_number(values["val_uar"]),
             learning_rate=float(values["learning_rate"]),
         )
+
+
+def kept_epoch(history: Sequence[HistoryRow]) -> int:
+    """The epoch (from 1) whose weights are kept: the one with the lowest validation loss, else the last.
+
+    0 before the first.
+    """
+    validated = [(row.val_loss, row.epoch) for row in history if row.val_loss is not None]
+    return min(validated)[1] if validated else len(history)
+
+
+def _number(value: Any) -> float | None:
+    return None if value in (None, "") else float(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +104,15 @@ class CellMetrics:
     Attributes:
         fold: name of the split.
         seed: of weights and augmentation.
-        best_epoch: whose weights were kept (from 1): that of the lowest validation loss.
+        best_epoch: whose weights were kept (from 1): that of the lowest validation loss, or the last.
         epochs: how many were trained.
         n_parameters: weights of the network.
         split: digest of the split; None of old runs.
         n_train: training clips.
         train_speakers: whose clips they are, in alphabetical order; images have none.
-        validation, test: the other two parts.
+        validation, test: the other two parts; of a split without validation, None.
         normalised_on: the part whose clips normalisation was fitted on; None of old runs, and of networks without it.
-        stopped_on: the part whose loss chose the epoch; None of old runs.
+        stopped_on: the part whose loss chose the epoch; None of old runs, and where it was the last.
         test_answers: of single test clips: in the cell's own file, not in the run's.
     """
 
@@ -111,11 +124,22 @@ class CellMetrics:
     split: str | None
     n_train: int
     train_speakers: tuple[str, ...]
-    validation: PartMetrics
+    validation: PartMetrics | None
     test: PartMetrics
     normalised_on: str | None = None
     stopped_on: str | None = None
     test_answers: Answers | None = None
+
+    @property
+    def validated(self) -> PartMetrics:
+        """The validation part.
+
+        Raises:
+            ValueError: the split has none.
+        """
+        if self.validation is None:
+            raise ValueError(f"{self.fold} has no validation part")
+        return self.validation
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: of the cell's `metrics.json`, or, without answers, of a cell in the run's."""
@@ -123,7 +147,8 @@ class CellMetrics:
         if self.test_answers is not None:
             values["test_probabilities"] = [list(row) for row in self.test_answers.probabilities]
             values["test_truth"] = list(self.test_answers.truth)
-        values |= _part_to_dict("validation", self.validation)
+        if self.validation is not None:
+            values |= _part_to_dict("validation", self.validation)
         values |= {
             "fold": self.fold,
             "seed": self.seed,
@@ -137,7 +162,7 @@ class CellMetrics:
         return values | {
             "n_train": self.n_train,
             "train_speakers": list(self.train_speakers),
-            "validation_speakers": list(self.validation.speakers),
+            "validation_speakers": [] if self.validation is None else list(self.validation.speakers),
             "test_speakers": list(self.test.speakers),
         }
 
@@ -159,7 +184,7 @@ class CellMetrics:
             split=values.get("split"),
             n_train=int(values["n_train"]),
             train_speakers=tuple(values["train_speakers"]),
-            validation=_part_from_dict("validation", values),
+            validation=_part_from_dict("validation", values) if "validation" in values else None,
             test=_part_from_dict("test", values),
             normalised_on=values.get("normalised_on"),
             stopped_on=values.get("stopped_on"),
@@ -221,7 +246,7 @@ class RunMetrics:
         seeds, folds: those that occur.
         n_parameters: weights of the network.
         n_test_speakers: of all folds together.
-        validation, test: the scores over the cells.
+        validation, test: the scores over the cells; without validation, None.
         cells: each cell, without its answers; at least one.
     """
 
@@ -233,7 +258,7 @@ class RunMetrics:
     folds: tuple[str, ...]
     n_parameters: int
     n_test_speakers: int
-    validation: Spreads
+    validation: Spreads | None
     test: Spreads
     cells: tuple[CellMetrics, ...]
 
@@ -248,7 +273,7 @@ class RunMetrics:
             "folds": list(self.folds),
             "n_parameters": self.n_parameters,
             "n_test_speakers": self.n_test_speakers,
-            **_spreads_to_dict("validation", self.validation),
+            **({} if self.validation is None else _spreads_to_dict("validation", self.validation)),
             **_spreads_to_dict("test", self.test),
             "cells": [cell.to_dict() for cell in self.cells],
         }
@@ -267,7 +292,7 @@ class RunMetrics:
             folds=tuple(values["folds"]),
             n_parameters=int(values["n_parameters"]),
             n_test_speakers=int(values["n_test_speakers"]),
-            validation=_spreads_from_dict("validation", values),
+            validation=_spreads_from_dict("validation", values) if "validation_uar" in values else None,
             test=_spreads_from_dict("test", values),
             cells=tuple(CellMetrics.from_dict(cell) for cell in values["cells"]),
         )
@@ -289,6 +314,7 @@ def summarise(recipe: Recipe, cells: Sequence[CellMetrics]) -> RunMetrics:
     Pooling comes first because a fold has few speakers: the spread over folds is the spread over speakers, not over
     trainings. It is given too.
     """
+    validated = [cell.validation.scores for cell in cells if cell.validation is not None]
     return RunMetrics(
         name=recipe.name,
         protocol=recipe.protocol.kind,
@@ -298,22 +324,24 @@ def summarise(recipe: Recipe, cells: Sequence[CellMetrics]) -> RunMetrics:
         folds=tuple(sorted({cell.fold for cell in cells})),
         n_parameters=cells[0].n_parameters,
         n_test_speakers=len({speaker for cell in cells for speaker in cell.test.speakers}),
-        validation=_spreads(cells, lambda cell: cell.validation.scores),
-        test=_spreads(cells, lambda cell: cell.test.scores),
+        validation=_spreads(cells, validated) if validated else None,
+        test=_spreads(cells, [cell.test.scores for cell in cells]),
         cells=tuple(dataclasses.replace(cell, test_answers=None) for cell in cells),
     )
 
 
-def _spreads(cells: Sequence[CellMetrics], part: Callable[[CellMetrics], Scores]) -> Spreads:
+def _spreads(cells: Sequence[CellMetrics], part: Sequence[Scores]) -> Spreads:
+    """Of the scores of each cell's part."""
+
     def spread(score: Callable[[Scores], float]) -> Spread:
         by_seed: dict[int, list[float]] = {}
-        for cell in cells:
-            by_seed.setdefault(cell.seed, []).append(score(part(cell)))
+        for cell, scores in zip(cells, part, strict=True):
+            by_seed.setdefault(cell.seed, []).append(score(scores))
         means = [float(np.mean(by_seed[seed])) for seed in sorted(by_seed)]
         return Spread(
             mean=float(np.mean(means)),
             std_over_seeds=_std(means),
-            std_over_folds=_std([score(part(cell)) for cell in cells]),
+            std_over_folds=_std([score(scores) for scores in part]),
         )
 
     return Spreads(
@@ -339,7 +367,7 @@ def training_facts(recipe: Recipe, cell: CellMetrics) -> Training:
         split=cell.split,
         n_clips=cell.n_train,
         train_speakers=cell.train_speakers,
-        validation_speakers=cell.validation.speakers,
+        validation_speakers=() if cell.validation is None else cell.validation.speakers,
         test_speakers=cell.test.speakers,
         epoch=cell.best_epoch,
         recipe=recipe.to_dict(),
@@ -363,5 +391,6 @@ def score_rows(recipe: Recipe, cell: CellMetrics) -> tuple[ScoreRow, ...]:
             recall=dict(scores.recall),
         )
         for part, metrics in (("test", cell.test), ("validation", cell.validation))
+        if metrics is not None
         for corpus, scores in metrics.by_corpus.items()
     )

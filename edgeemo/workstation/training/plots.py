@@ -10,14 +10,17 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from edgeemo.files import replacing
-from edgeemo.workstation.training.metrics import HistoryRow
+from edgeemo.workstation.training.metrics import HistoryRow, kept_epoch
 from edgeemo.workstation.training.scores import Scores
 
 _N_IMAGES = 4  # right, and wrong, per class
 
 
 def history_figure(history: Sequence[HistoryRow], *, title: str) -> Figure:
-    """Loss on the left axis, accuracy and UAR on the right, over epochs; the kept epoch is marked."""
+    """Loss on the left axis, accuracy and UAR on the right, over epochs; the kept epoch is marked.
+
+    What is not known of the validation part leaves a gap.
+    """
     epochs = [row.epoch for row in history]
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.subplots()
@@ -27,13 +30,13 @@ def history_figure(history: Sequence[HistoryRow], *, title: str) -> Figure:
         (right, "accuracy", "tab:orange", [r.accuracy for r in history], [r.val_accuracy for r in history]),
     ):
         axis.plot(epochs, training, color=colour, alpha=0.45, label="training")
-        axis.plot(epochs, validation, color=colour, label="validation")
+        axis.plot(epochs, np.array(validation, float), color=colour, label="validation")
         axis.set_ylabel(name, color=colour)
         axis.tick_params(axis="y", labelcolor=colour)
-    right.plot(epochs, [row.val_uar for row in history], color="tab:red", label="validation UAR")
+    uar = np.array([row.val_uar for row in history], float)
+    right.plot(epochs, uar, color="tab:red", label="validation UAR")
     right.set_ylabel("accuracy; UAR (red)", color="tab:orange")
-    best = min(history, key=lambda row: row.val_loss)
-    left.axvline(best.epoch, color="grey", linestyle=":", label="kept")
+    left.axvline(kept_epoch(history), color="grey", linestyle=":", label="kept")
     left.set_ylim(bottom=0)
     right.set_ylim(0, 1)
     left.set_xlabel("epoch")

@@ -9,6 +9,9 @@
   most a third of its speakers.
 - `session`: k folds inside each recording session (of a corpus without sessions: of each speaker), so that with 5
   folds every session is split 8 : 2 into training and test. The same speakers are in both.
+- `clips`: k folds over clips, stratified by corpus, speaker and label; nothing is left for validation, so that a
+  training lasts all its epochs. The same speakers are in training and test: it is for a network that is adapted to
+  them (`edgeemo train --from`), and for so few clips that each counts.
 - `holdout`: the corpus' own test part in every fold; its training part in k stratified parts, one of which
   validates: with 5 folds, training and validation are 8 : 2. Where the data have a validation part of their own, it
   validates, and there is one fold. What is in the test part too (image corpora repeat images) is left out of training
@@ -73,7 +76,10 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 @dataclass(frozen=True)
 class Split(Generic[ItemT]):
-    """One fold: its name and the items of its three parts, in the order of their places."""
+    """One fold: its name and the items of its three parts, in the order of their places.
+
+    Without items for validation, a training lasts all its epochs.
+    """
 
     name: str
     train: tuple[ItemT, ...]
@@ -104,12 +110,13 @@ def split(items: Sequence[ItemT], protocol: recipe.Protocol, labels: LabelMap) -
         "speaker": _speaker,
         "corpus": _corpus,
         "session": _session,
+        "clips": _clips,
         "holdout": _holdout,
     }[protocol.kind]
     splits = []
     for name, parts in make(sorted(items, key=_place), protocol, labels, rng).items():
         for part in ("train", "validation", "test"):
-            if not parts[part]:
+            if not parts[part] and (part, protocol.kind) != ("validation", "clips"):
                 raise CorpusError(
                     f"the {protocol.kind} protocol leaves no items for {part} in {name}; "
                     f"give more data or fewer folds ({len(items)} items)"
@@ -208,6 +215,21 @@ def _session(
         parts["test"] = [item for group in dealt[fold :: protocol.folds] for item in group]
         folds[f"fold-{fold + 1}"] = parts
     return folds
+
+
+def _clips(
+    items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
+) -> dict[str, _Parts[ItemT]]:
+    """Stratified by corpus, speaker and label."""
+    dealt = _dealt(_strata(items, labels, lambda item: (item.corpus, item.speaker)), rng)
+    return {
+        f"fold-{fold + 1}": {
+            "train": [x for i, group in enumerate(dealt) if i % protocol.folds != fold for x in group],
+            "validation": [],
+            "test": [x for group in dealt[fold :: protocol.folds] for x in group],
+        }
+        for fold in range(protocol.folds)
+    }
 
 
 def _speaker(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from edgeemo.corpora.manifest import Clip
 
-PROTOCOLS = ("random", "speaker", "corpus", "session", "holdout")
-FOLDED_PROTOCOLS = ("speaker", "session", "holdout")
+PROTOCOLS = ("random", "speaker", "corpus", "session", "clips", "holdout")
+FOLDED_PROTOCOLS = ("speaker", "session", "clips", "holdout")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
 BALANCES = ("", "corpus")
@@ -108,8 +108,8 @@ class Protocol:
     """`[protocol]`: which clips train, validate and test; see `edgeemo.workstation.training.protocols`.
 
     Attributes:
-        kind: `random`, `speaker`, `corpus`, `session` or `holdout`.
-        folds: of the speaker, session and holdout protocols.
+        kind: `random`, `speaker`, `corpus`, `session`, `clips` or `holdout`.
+        folds: of the speaker, session, clips and holdout protocols.
         validation_share: of the items, for validation (random, session).
         test_share: of the items, for the test (random).
         validation_speakers: per corpus (speaker, corpus).
@@ -150,6 +150,8 @@ class Training:
             rest is what the actor meant.
         averaging: the kept weights are an exponential moving average over the batches, with this decay; 0: they are
             those of the last batch.
+        start: a shipped model, or a run folder of the same network, whose weights are started from, as far as labels
+            are the same; its normalisation stays. Empty: they are drawn at random.
         seeds: of the weights and the augmentation; one training each.
     """
 
@@ -168,6 +170,7 @@ class Training:
     speaker_run: int = 1
     votes: float = 0.0
     averaging: float = 0.0
+    start: str = ""
     seeds: tuple[int, ...] = (0,)
 
 
@@ -431,6 +434,18 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, trainable: bool = 
     except RecipeError as error:
         where = str(path) if not overrides or _fault(values, trainable=trainable) else "on the command line"
         raise RecipeError(f"{where}: {error}") from error
+
+
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+    """Plain values, as `Recipe.to_dict` gives them, with some others in their place.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    given = copy.deepcopy(values)
+    for override in overrides:
+        _apply(given, override)
+    return recipe_from_dict(given)
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
