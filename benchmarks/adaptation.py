@@ -123,7 +123,8 @@ def page(model: str, results: Results, n_epochs: int) -> str:
         "",
         f"Made by `python benchmarks/adaptation.py --model {model} --data CORPORA`: UAR in percent on clips of "
         "people whom the model never heard, before and after it was trained on some of their other clips as `edgeemo "
-        f"train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. `better`: people for whom it rose.",
+        f"train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. Better: people for whom it "
+        "rose.",
         "",
         *markdown_table(rows(results), left=("corpus",)),
         "",
