@@ -16,11 +16,13 @@ from edgeemo.errors import RecipeError, TrainingError
 from edgeemo.places import recipe_path
 from edgeemo.workstation.networks import load_network, take_over
 from edgeemo.workstation.training.fit import build_network
+from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import load_recipe, recipe_from_dict
-from edgeemo.workstation.training.start import columns, recipe_from, too_few
+from edgeemo.workstation.training.start import check_strangers, columns, recipe_from, too_few
 from support.corpora import clip
 from support.own import write_class_folders
 from support.recipes import SHIPPED, TINY_RECIPE
+from support.runs import make_cell
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
@@ -105,6 +107,26 @@ def test_another_network_is_not_taken_over(tiny, tmp_path, override):
     other = build_network(load_recipe(tmp_path / "tiny.toml", [override]))
     with pytest.raises(ValueError, match="expected"):
         take_over(other, network, columns(recipe.label_map, recipe.label_map))
+
+
+def test_whoever_the_start_has_heard_is_no_stranger():
+    cell = make_cell()
+    known, other = (clip(n, emotion="sad", speaker=f"ravdess-0{n}") for n in (1, 9))
+    for kind, test, refused in (
+        ("speaker", known, True),
+        ("corpus", known, True),
+        ("clips", known, False),
+        ("speaker", other, False),
+    ):
+        recipe = recipe_from("cnn_lstm", [f"protocol.kind={kind}"])
+        split = Split("fold-2", (other,), (), (test,))
+        if refused:
+            with pytest.raises(
+                TrainingError, match="ravdess-01 is to be a stranger in fold-2, but cnn_lstm was"
+            ):
+                check_strangers(recipe, split, cell)
+        else:
+            check_strangers(recipe, split, cell)
 
 
 def test_few_clips_are_said():

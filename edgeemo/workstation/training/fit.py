@@ -32,7 +32,7 @@ from edgeemo.workstation.training.plots import confusion_figure, history_figure,
 from edgeemo.workstation.training.protocols import Item, ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.training.scores import Scores, scores
-from edgeemo.workstation.training.start import columns, start_run
+from edgeemo.workstation.training.start import check_strangers, columns, start_run
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def fit(
 
     Raises:
         TrainingError: the loss became infinite or NaN, the folder holds a training on another split, or what it is to
-            start from is not there or another network.
+            start from is not there, is another network, or has heard speakers who are to be strangers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     claim_cell(folder, split)
@@ -84,7 +84,7 @@ def fit(
     keras.utils.set_random_seed(seed)
     model = build_network(recipe)
     if recipe.training.start:
-        _start(model, recipe)
+        _start(model, recipe, split)
         mean_db = model.get_layer("normalisation").mean.numpy().ravel()
     else:
         mean_db = _fit_normalisation(model, split, dataset)
@@ -157,11 +157,12 @@ def build_network(recipe: Recipe) -> keras.Model:
     )
 
 
-def _start(model: keras.Model, recipe: Recipe) -> None:
+def _start(model: keras.Model, recipe: Recipe, split: Split[ItemT]) -> None:
     """Give a network the weights that it starts from."""
     run = start_run(recipe.training.start)
     held, metrics = load_run(run)
-    folder, _ = best_cell(run, metrics.cells)
+    folder, cell = best_cell(run, metrics.cells)
+    check_strangers(recipe, split, cell)
     try:
         take_over(model, load_network(folder / MODEL_FILE), columns(recipe.label_map, held.label_map))
     except ValueError as error:

@@ -11,7 +11,8 @@ from edgeemo.errors import TrainingError
 from edgeemo.places import EXPORT_DIR, recipe_path
 from edgeemo.wording import counted
 from edgeemo.workstation.training.folder import RECIPE_FILE, load_run
-from edgeemo.workstation.training.protocols import Item
+from edgeemo.workstation.training.metrics import CellMetrics
+from edgeemo.workstation.training.protocols import Item, ItemT, Split
 from edgeemo.workstation.training.recipe import Recipe, load_recipe, overridden
 
 FEW = 5
@@ -72,6 +73,27 @@ def recipe_from(start: str, overrides: Sequence[str] = ()) -> Recipe:
         "training": {**_TRAINING, "start": start},
     }
     return overridden(values, overrides)
+
+
+def check_strangers(recipe: Recipe, split: Split[ItemT], start: CellMetrics) -> None:
+    """Refuse a split whose score would be called one of strangers, though the start has heard them.
+
+    Args:
+        recipe: its protocol.
+        split: of it.
+        start: what is known of the weights that are started from.
+
+    Raises:
+        TrainingError: it has.
+    """
+    if recipe.protocol.kind not in ("speaker", "corpus"):
+        return
+    tested = {item.speaker for item in (*split.validation, *split.test)} - {""}
+    if heard := sorted(tested & set(start.train_speakers)):
+        raise TrainingError(
+            f"{heard[0]} is to be a stranger in {split.name}, but {recipe.training.start} was trained on "
+            f"{counted(len(heard), 'such speaker')}; use --protocol clips, or data that it never heard"
+        )
 
 
 def columns(labels: LabelMap, of: LabelMap) -> list[int | None]:
