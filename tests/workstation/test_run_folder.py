@@ -181,6 +181,7 @@ def test_a_run_is_of_one_recipe(small_recipe: Recipe, tmp_path: Path) -> None:
     n = small_recipe.training.epochs
     assert f"{tmp_path} holds" in str(caught.value)
     assert f"([training] epochs is {n + 1}, {n} in the other)" in str(caught.value)
+    assert f"or go on from its weights with --set training.start={tmp_path} and" in str(caught.value)
     assert (tmp_path / "recipe.json").read_bytes() == before
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(TrainingError, match="is damaged"):

@@ -66,10 +66,12 @@ def claim_run(run: Path, recipe: Recipe) -> None:
         except ValueError as error:
             raise TrainingError(f"{path} is damaged ({error}); give another --output or delete it") from error
         if held.trained_by != recipe.trained_by:
-            others = "; ".join(differences(recipe, held))
-            raise TrainingError(
-                f"{run} holds a run of another recipe ({others}); give another --output or delete that folder"
-            )
+            others = differences(recipe, held)
+            remedy = "give another --output or delete that folder"
+            if len(others) == 1 and others[0].startswith("[training] epochs "):
+                # The learning rate falls over the epochs: a longer training does not begin with a shorter one.
+                remedy += f", or go on from its weights with --set training.start={run} and another --output"
+            raise TrainingError(f"{run} holds a run of another recipe ({'; '.join(others)}); {remedy}")
     write_text(path, json.dumps(recipe.to_dict(), indent=1))
 
 
