@@ -181,7 +181,7 @@ def test_adapting_from_the_command_line(tmp_path, monkeypatch):
         "--output",
         "models",
         "--mode",
-        "stream",
+        "window",
         "--precision",
         "fp32",
         "--force",
