@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from edgeemo.audio import clip_audio
 from edgeemo.corpora.manifest import Clip
+from edgeemo.features import Features
 from edgeemo.files import replacing
-from edgeemo.metadata import Features
 from edgeemo.speech import spoken
 from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.graphs.frontend import FrontEnd

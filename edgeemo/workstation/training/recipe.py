@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeemo.corpora.labels import LABEL_MAPS, OWN, LabelMap, also, listed, spelled
 from edgeemo.errors import RecipeError
-from edgeemo.metadata import Features
+from edgeemo.features import Features
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
