@@ -170,7 +170,12 @@ class Features(Record):
     @property
     def n_columns(self) -> int:
         """How many values the front end gives for each frame."""
-        return (self.n_mfcc or self.n_mels) * (1 + self.deltas) + (self.level == "running_mean")
+        return self.n_spectral + (self.level == "running_mean")
+
+    @property
+    def n_spectral(self) -> int:
+        """How many of these are bands or coefficients and their slopes: all but the last of voiced frames."""
+        return (self.n_mfcc or self.n_mels) * (1 + self.deltas)
 
     @property
     def first_sample(self) -> int:
@@ -237,6 +242,11 @@ class Features(Record):
             f'standardise = "{self.standardise}"': self.standardise != "none",
         }
         return tuple(key for key, used in uses.items() if used)
+
+    @property
+    def besides_levelling(self) -> tuple[str, ...]:
+        """The keys that make more of audio than log-mel bands in dB of causal frames, levelled."""
+        return tuple(name for name in self.to_dict() if name not in (*_ALWAYS_WRITTEN, "layout"))
 
     # --- reading and writing -------------------------------------------------------------------------------
 

@@ -225,6 +225,11 @@ class Metadata(ModelFacts):
         return self.step_samples / self.features.sample_rate
 
     @property
+    def late_s(self) -> float:
+        """Seconds by which a stream hears a frame later than a window of its front end has it."""
+        return self.features.delay_samples / self.features.sample_rate if self.mode is Mode.STREAM else 0.0
+
+    @property
     def takes(self) -> str:
         """What it classifies at once, for a person: `3.2 s`."""
         return f"{self.window_s:g} s"
@@ -250,6 +255,10 @@ class Metadata(ModelFacts):
             (
                 0 < self.step_samples <= self.window_samples,
                 f"a step of {self.step_samples} samples, expected 1 to the window's {self.window_samples}",
+            ),
+            (
+                self.mode is Mode.STREAM or self.window_samples >= self.features.least_samples,
+                f"a window of {self.window_samples} samples, expected at least {self.features.least_samples}",
             ),
             (
                 self.step_samples % self.features.hop_samples == 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -63,7 +62,7 @@ class FeatureCache:
 
     def __init__(self, recipe: Recipe, audio: AudioCache, frontend: FrontEnd, folder: Path) -> None:
         self._audio, self._frontend, self._window_samples = audio, frontend, recipe.window_samples
-        self._folder = _folder_of([dataclasses.asdict(recipe.features), recipe.window_samples], folder)
+        self._folder = _folder_of([recipe.features.to_dict(), recipe.window_samples], folder)
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Features of the windows that a clip is scored by, in dB, shape `(n_windows, n_frames, n_mels)`."""
