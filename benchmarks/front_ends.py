@@ -19,6 +19,7 @@ from edgeemo.audio import read_audio
 from edgeemo.features import Features, preset_values
 from edgeemo.markdown import markdown_table
 from edgeemo.places import sample_path
+from edgeemo.wording import counted
 from edgeemo.workstation.graphs.frontend import FrontEnd
 
 RESULTS = Path(__file__).parent / "results" / "front_ends.md"
@@ -229,7 +230,7 @@ def main() -> None:
     RESULTS.write_text(
         "# Front ends of others\n\n"
         "What the graph gives, against the library, in units of the features (dB where they are dB). Made by\n"
-        f"`python benchmarks/front_ends.py` on {len(clips)} clip{'s' if len(clips) > 1 else ''} of speech. In a\n"
+        f"`python benchmarks/front_ends.py` on {counted(len(clips), 'clip')} of speech. In a\n"
         "stream, frames come as they become complete: in the interior they are those of a window, so much later.\n\n"
         + "\n".join(markdown_table(rows, left=["as people write it"]))
         + "\n\n\\* by the documented formula, computed with librosa; the others by the library itself, Whisper's as\n"

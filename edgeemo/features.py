@@ -331,7 +331,7 @@ class Features(Record):
             (self.pcen_gain > 0, "pcen_gain", "positive"),
             (self.pcen_bias > 0, "pcen_bias", "positive"),
             (self.pcen_power > 0, "pcen_power", "positive"),
-            (self.pcen_time_s >= 0.01, "pcen_time_s", "at least 0.01"),
+            (self.pcen_time_s >= 0.1, "pcen_time_s", "at least 0.1"),
             (self.pcen_eps > 0, "pcen_eps", "positive"),
         ]
 
