@@ -14,6 +14,9 @@ from edgeemo.audio import read_audio
 from edgeemo.cli import app
 from edgeemo.model import EmotionModel
 from edgeemo.places import sample_path
+from edgeemo.workstation.training.folder import load_run
+from support.own import write_class_folders
+from support.recipes import TINY_RECIPE
 
 pytestmark = pytest.mark.slow
 BENCHMARK: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "front_ends.py"))
@@ -139,6 +142,46 @@ def test_steps_that_a_window_is_no_number_of_are_refused_with_others(tmp_path: P
     assert found.exit_code == 1
     text = " ".join(found.output.split())
     assert "a window of 241 frames is no whole number of steps of 13; give --step-ms, such as 12.5" in text
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' variables
+def test_a_recipe_with_such_features_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_class_folders(tmp_path / "mine", n_clips=8)
+    recipe = TINY_RECIPE.replace('corpora = ["ravdess"]', 'corpora = []\nlabels = "own"')
+    (tmp_path / "tiny.toml").write_text(recipe, encoding="utf-8")
+    keys = {
+        "level": "none",
+        "framing": "left",
+        "n_mfcc": 8,
+        "deltas": 1,
+        "delta_width": 3,
+        "standardise": "bands",
+    }
+    trained = CliRunner().invoke(
+        app,
+        [
+            *(
+                "train",
+                "--model",
+                "tiny.toml",
+                "--data",
+                "mine",
+                "--epochs",
+                "1",
+                "--output",
+                "run",
+                "--fold",
+                "1",
+            ),
+            *("--speaker-pattern", r"(s\d)_"),
+            *(part for key, value in keys.items() for part in ("--set", f"features.{key}={value}")),
+        ],
+    )
+    assert trained.exit_code == 0, trained.output
+    kept = load_run(tmp_path / "run")[0]
+    assert kept.features.besides_levelling == ("framing", "n_mfcc", "deltas", "delta_width", "standardise")
+    assert kept.input_shape == (kept.n_frames, 16)
 
 
 def test_options_that_go_together(tmp_path: Path) -> None:
