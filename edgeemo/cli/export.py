@@ -166,11 +166,6 @@ def export_command(
         )
         if check:
             typer.echo(policy.check_features(network, *check))
-        elif network.recipe.image is None:
-            typer.echo(
-                "note: features are as the recipe says, and were not compared with yours (--check CLIP FEATURES)",
-                err=True,
-            )
     else:
         network = policy.trained(run or policy.shipped_run(model), fold=fold)
     options = policy.Options(
@@ -189,6 +184,11 @@ def export_command(
         replace=replace,
         speaker_pattern=speaker_pattern,
     )
+    if weights and not check and plan.source.metadata.kind is Kind.AUDIO:
+        typer.echo(
+            "note: features are as the recipe says, and were not compared with yours (--check CLIP FEATURES)",
+            err=True,
+        )
     if check and predictions:
         typer.echo(policy.check_predictions(plan.source, check[0], predictions))
     show_all(plan.understood)

@@ -748,7 +748,7 @@ def _check_ranges(recipe: Recipe) -> None:
             not a.mel_masks or 0 <= a.mel_mask_bands <= features.n_spectral,
             "[augmentation] mel_mask_bands",
             a.mel_mask_bands,
-            f"0 to {features.n_spectral}, the columns of the features",
+            f"0 to {features.n_spectral}: n_mels, or the coefficients and slopes in their place",
         ),
         (
             not a.time_masks or 0 <= a.time_mask_frames <= recipe.n_frames,
