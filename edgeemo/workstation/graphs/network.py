@@ -195,8 +195,9 @@ def _arranging(model: keras.Model, layout: Layout) -> Callable[..., tf.Tensor]:
         if layout.bands_first:
             features = tf.transpose(features, [0, 2, 1])
         if layout.n_channels:
-            image = tf.expand_dims(features, layout.channel_axis)
-            features = tf.concat([image] * layout.n_channels, layout.channel_axis)
+            features = features[:, tf.newaxis] if layout.channels_first else features[..., tf.newaxis]
+        if layout.n_channels > 1:
+            features = tf.concat([features] * layout.n_channels, layout.channel_axis)
         return model(features, training=training)
 
     return call

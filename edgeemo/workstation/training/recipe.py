@@ -390,6 +390,8 @@ class Recipe:
         seeds, so that a finished run can be given more of them.
         """
         values = {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
+        if "features" in values:
+            values["features"] = dataclasses.asdict(self.features)
         return values | {"training": {k: v for k, v in values["training"].items() if k != "seeds"}}
 
     def to_dict(self) -> dict[str, Any]:
