@@ -84,7 +84,7 @@ def _windowed(nodes: Nodes, frames: ir.Value, features: Features) -> ir.Value:
         False,
         1.0,
     ):
-        half = nodes.floats(0.5, np.float64)
+        half = nodes.floats(0.5, np.float64)  # of the DFT's own table: nothing more is stored
         window = nodes("Sub", half, nodes("Mul", half, cosine_table(nodes, n)))
     else:
         window = nodes.floats(features.scale * window_values(features), np.float64)
