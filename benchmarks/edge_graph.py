@@ -36,8 +36,8 @@ from edgeemo.bench import machine
 from edgeemo.bench.latency import Latency
 from edgeemo.bench.signals import endless_blocks
 from edgeemo.bench.turns import take_turns, timed, timed_steps
+from edgeemo.features import Features
 from edgeemo.files import replacing, write_text
-from edgeemo.metadata import Features
 from edgeemo.model import EmotionModel
 from edgeemo.places import EXPORT_DIR, MODELS_DIR, model_path
 from edgeemo.session import session_options

@@ -19,8 +19,8 @@ import soxr
 
 from edgeemo.corpora.sound import Forward
 from edgeemo.errors import AudioError
+from edgeemo.features import MIN_RATE
 from edgeemo.folders import walk
-from edgeemo.metadata import MIN_RATE
 from edgeemo.wav import UntilItsEnd, unfinished_length
 
 if TYPE_CHECKING:

@@ -18,14 +18,13 @@ from edgeemo import limits
 from edgeemo.answer import Judgement
 from edgeemo.errors import ModelError
 from edgeemo.evidence import Parity, Quantization, ScoreRow, Training, Verdict
+from edgeemo.features import Features
 from edgeemo.records import Record
 
 KEY = "edgeemo"
 CHECKSUM_KEY = "edgeemo_graph_sha256"
 """Beside it: the SHA-256 of the graph's bytes, by which a damaged file is known. Older files have none."""
 FORMAT = 1
-MIN_RATE, MAX_RATE = 1000, 384_000
-"""Hz, of audio."""
 
 
 class Kind(StrEnum):
@@ -48,102 +47,6 @@ class Precision(StrEnum):
     FP32 = "fp32"
     INT8 = "int8"
     FP16 = "fp16"
-
-
-LEVELS = ("none", "running_peak", "running_mean")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Features(Record):
-    """Settings of the log-mel front end. They are the recipe's `[features]` table, word for word.
-
-    Frames are causal: frame `t` covers the `n_fft` samples that end at sample `(t + 1) * hop_samples`, with
-    zeros before the first sample, so that `hop_samples` new samples give exactly one new frame.
-
-    Attributes:
-        sample_rate: Hz.
-        n_fft: samples in a frame (a periodic Hann window over all of them).
-        hop_samples: samples from one frame to the next.
-        n_mels: mel bands (Slaney scale and area normalisation, as in librosa).
-        fmin_hz: lower edge of the lowest band.
-        fmax_hz: upper edge of the highest band.
-        level: `"none"` keeps absolute levels. `"running_peak"` makes the features independent of the
-            microphone's gain: from each frame it subtracts the level (mean power over the mel bands, in dB) of
-            the loudest frame of the last `level_frames` frames. `"running_mean"` does that, and then subtracts from
-            each band its mean over the voiced frames so far, so that neither the microphone nor the line nor the
-            corpus can be told from the bands' levels; a last column says which frames are voiced, as 1 or 0.
-        level_frames: how many frames `running_peak` looks back on, the current one included.
-        level_floor_db: a peak below this counts as this, so that silence is not amplified into noise.
-        range_db: with `running_peak` and `running_mean`, values more than this below the peak are clipped to it.
-        voiced_db: with `running_mean`, a frame is voiced if its level is less than this below the peak.
-        mean_s: with `running_mean`, seconds of voiced frames that the mean looks back on, fading exponentially.
-        mean_start_s: what the mean starts from counts as so many seconds of voiced frames.
-        mean_start_db: that start: dB relative to the peak, one for all bands, or one for each.
-    """
-
-    sample_rate: int = 16000
-    n_fft: int = 512
-    hop_samples: int = 160
-    n_mels: int = 64
-    fmin_hz: float = 0.0
-    fmax_hz: float = 8000.0
-    level: str = "running_peak"
-    level_frames: int = 320
-    level_floor_db: float = -60.0
-    range_db: float = 80.0
-    voiced_db: float = 25.0
-    mean_s: float = 5.0
-    mean_start_s: float = 0.5
-    mean_start_db: tuple[float, ...] = (-25.0,)
-
-    @property
-    def n_columns(self) -> int:
-        """How many values the front end gives for each frame."""
-        return self.n_mels + (self.level == "running_mean")
-
-    def __post_init__(self) -> None:
-        """Refuse settings that no front end can compute.
-
-        Raises:
-            ValueError: one line: the setting, its value, what it must be.
-        """
-        checks = [
-            (
-                isinstance(self.sample_rate, int) and MIN_RATE <= self.sample_rate <= MAX_RATE,
-                "sample_rate",
-                self.sample_rate,
-                f"a whole number of Hz from {MIN_RATE} to {MAX_RATE}",
-            ),
-            (
-                0 < self.hop_samples <= self.n_fft,
-                "hop_samples",
-                self.hop_samples,
-                f"from 1 to n_fft ({self.n_fft})",
-            ),
-            (self.n_fft > 0 and self.n_fft % 4 == 0, "n_fft", self.n_fft, "a multiple of 4 samples"),
-            (self.n_mels > 0, "n_mels", self.n_mels, "at least 1"),
-            (
-                0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate / 2,
-                "fmin_hz, fmax_hz",
-                (self.fmin_hz, self.fmax_hz),
-                f"rising, between 0 and half the sample rate ({self.sample_rate / 2:g} Hz)",
-            ),
-            (self.level in LEVELS, "level", self.level, " or ".join(map(repr, LEVELS))),
-            (self.level_frames > 0, "level_frames", self.level_frames, "at least 1"),
-            (self.range_db > 0, "range_db", self.range_db, "positive"),
-            (self.voiced_db > 0, "voiced_db", self.voiced_db, "positive"),
-            (self.mean_s > 0, "mean_s", self.mean_s, "positive"),
-            (self.mean_start_s > 0, "mean_start_s", self.mean_start_s, "positive"),
-            (
-                len(self.mean_start_db) in (1, self.n_mels),
-                "mean_start_db",
-                f"{len(self.mean_start_db)} values",
-                f"one, or one for each of {self.n_mels} bands",
-            ),
-        ]
-        for ok, name, got, expected in checks:
-            if not ok:
-                raise ValueError(f"{name} is {got!r}; it must be {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +225,11 @@ class Metadata(ModelFacts):
         return self.step_samples / self.features.sample_rate
 
     @property
+    def late_s(self) -> float:
+        """Seconds by which a stream hears a frame later than a window of its front end has it."""
+        return self.features.delay_samples / self.features.sample_rate if self.mode is Mode.STREAM else 0.0
+
+    @property
     def takes(self) -> str:
         """What it classifies at once, for a person: `3.2 s`."""
         return f"{self.window_s:g} s"
@@ -347,6 +255,10 @@ class Metadata(ModelFacts):
             (
                 0 < self.step_samples <= self.window_samples,
                 f"a step of {self.step_samples} samples, expected 1 to the window's {self.window_samples}",
+            ),
+            (
+                self.mode is Mode.STREAM or self.window_samples >= self.features.least_samples,
+                f"a window of {self.window_samples} samples, expected at least {self.features.least_samples}",
             ),
             (
                 self.step_samples % self.features.hop_samples == 0,

@@ -62,6 +62,13 @@ def export_command(
     softmax: Annotated[
         bool, typer.Option("--softmax", help="With --weights: the network gives logits; add a softmax.")
     ] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="With --weights: a preset in place of the recipe's features: edgeemo, librosa, torchaudio, kaldi or "
+            "whisper."
+        ),
+    ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,6 +76,18 @@ def export_command(
             metavar="SECTION.KEY=VALUE",
             help="With --weights: any value of the recipe, such as features.n_mels=40; repeatable.",
         ),
+    ] = None,
+    check: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="CLIP FEATURES",
+            help="With --weights: a clip, and what your own pipeline computed of it (numpy.save). Where the features "
+            "differ, nothing is written, and you are told what to change.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="With --check: what your network said of the clip (numpy.save)."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -120,10 +139,15 @@ def export_command(
         "--name": name,
         "--licence": licence,
         "--softmax": softmax,
+        "--features": features,
         "--set": override,
+        "--check": check,
     }
     if not weights and (given := [option for option, value in described.items() if value]):
         raise typer.BadParameter(f"{given[0]} goes with --weights; a trained run says it itself")
+
+    if predictions and not check:
+        raise typer.BadParameter("--predictions goes with --check: it is of the same clip")
 
     with workstation():
         from edgeemo.workstation.export import policy
@@ -138,8 +162,11 @@ def export_command(
             name=name,
             licence=licence,
             overrides=override or (),
+            features=features,
             softmax=softmax,
         )
+        if check:
+            typer.echo(policy.check_features(network, *check))
     else:
         network = policy.trained(run or shipped_run(model), fold=fold)
     options = policy.Options(
@@ -158,6 +185,13 @@ def export_command(
         replace=replace,
         speaker_pattern=speaker_pattern,
     )
+    if weights and not check and plan.source.metadata.kind is Kind.AUDIO:
+        typer.echo(
+            "note: features are as the recipe says, and were not compared with yours (--check CLIP FEATURES)",
+            err=True,
+        )
+    if check and predictions:
+        typer.echo(policy.check_predictions(plan.source, check[0], predictions))
     show_all(plan.understood)
     if plan.unfit is not None:
         not_done = "" if calibrate else " and int8 not calibrated"

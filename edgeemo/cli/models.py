@@ -84,6 +84,8 @@ def info_command(
     scores = metadata.pop("scores", [])
     if isinstance(loaded.metadata, Metadata):  # of images, a key of this name is anybody's
         metadata["states"] = {s.name: f"{list(s.shape)}, {s.holds}" for s in loaded.metadata.states}
+        if late_s := loaded.metadata.late_s:
+            metadata["frames"] = f"{1000 * late_s:.0f} ms later than those of a window"
     # Single values before tables, which may be pages long.
     metadata = dict(sorted(metadata.items(), key=lambda item: isinstance(item[1], dict)))
     for title, values in {"file": facts, "model": metadata}.items():

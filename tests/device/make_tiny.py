@@ -15,7 +15,8 @@ import numpy as np
 from keras import layers
 
 from edgeemo.answer import Judgement
-from edgeemo.metadata import Features, Mode
+from edgeemo.features import Features
+from edgeemo.metadata import Mode
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.export.file import export
 from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window

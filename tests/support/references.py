@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeemo.metadata import Features
+from edgeemo.features import Features
 
 
 def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:

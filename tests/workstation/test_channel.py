@@ -14,7 +14,7 @@ import soundfile
 
 from edgeemo.audio import clip_audio, read_audio
 from edgeemo.corpora.manifest import Clip
-from edgeemo.metadata import LEVELS, Features
+from edgeemo.features import LEVELS, Features
 from edgeemo.workstation.graphs.frontend import FrontEnd, mel_frequencies
 from edgeemo.workstation.training import caches
 from edgeemo.workstation.training.caches import PowerCache

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeemo.audio import read_audio
-from edgeemo.metadata import LEVELS, Features, Metadata
+from edgeemo.features import LEVELS, Features
+from edgeemo.metadata import Metadata
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.editing import open_session, to_bytes
 from edgeemo.workstation.graphs.frontend import PREFIX, FrontEnd, Levelling, frontend_model, mel_frequencies

@@ -18,7 +18,7 @@ import onnxruntime as ort
 import pytest
 
 from edgeemo.errors import ExportError
-from edgeemo.metadata import Features
+from edgeemo.features import Features
 from edgeemo.session import session_options
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.graphs import choose

@@ -85,7 +85,7 @@ WRONG = [
     ("features", "sample_rate", 0, ["0", "a whole number of Hz"]),
     ("features", "hop_samples", 600, ["600", "n_fft (512)"]),
     ("features", "hop_samples", 0, ["0", "1 to n_fft"]),
-    ("features", "n_fft", 510, ["510", "multiple of 4"]),
+    ("features", "n_fft", 2 * 1031, ["2062", "product of small numbers"]),
     ("features", "n_mels", 0, ["0", "at least 1"]),
     ("features", "fmin_hz", -1.0, ["-1.0", "between 0"]),
     ("features", "fmax_hz", 8001.0, ["8001.0", "8000 Hz"]),

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 from edgeemo.errors import ExportError
-from edgeemo.metadata import Features, Metadata, State
+from edgeemo.features import Features
+from edgeemo.metadata import Metadata, State
 from edgeemo.model import EmotionModel
 from edgeemo.stepper import StreamStepper
 from edgeemo.workstation.architectures import build

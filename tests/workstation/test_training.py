@@ -26,7 +26,7 @@ from edgeemo.classify import Classifier
 from edgeemo.cli import app
 from edgeemo.corpora.manifest import Clip, Manifest, scan
 from edgeemo.errors import CorpusError, RecipeError, TrainingError
-from edgeemo.metadata import Features
+from edgeemo.features import Features
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd

@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from edgeemo.errors import ExportError
 from edgeemo.evidence import Parity, Quantization, Verdict
+from edgeemo.features import Features
 from edgeemo.metadata import KEY, ImageMetadata, Metadata, Mode, Precision, State, read_metadata
-from edgeemo.workstation.export.source import Source
+from edgeemo.workstation.export.source import Source, stream_windows
 from edgeemo.workstation.graphs.assemble import assemble
 from edgeemo.workstation.graphs.calibrate import Batch
 from edgeemo.workstation.graphs.choose import choose_float
@@ -53,8 +54,11 @@ def build(
         return assemble(source.network.clone(), source.metadata)
     metadata = dataclasses.replace(source.metadata, mode=Mode(mode), precision=Precision(precision))
     network, states = source.network.clone(), list[State]()
+    features = metadata.features
     if mode == Mode.STREAM:
-        network, states = stream(network, step_frames=metadata.step_samples // metadata.features.hop_samples)
+        step_frames = metadata.step_samples // features.hop_samples
+        _refuse_stream(features, source.recipe.n_frames, step_frames)
+        network, states = stream(network, step_frames=step_frames)
         metadata = dataclasses.replace(metadata, states=tuple(states))
     if precision == Precision.INT8:
         if calibration is None or not len(calibration):
@@ -62,7 +66,9 @@ def build(
                 "int8 is calibrated on clips of training speakers; give --data with the recipe's corpora, or any "
                 "speech with --calibrate"
             )
-        batches = _batches(network, states, FrontEnd(source.recipe.features)(calibration))
+        if mode == Mode.STREAM and features.framing != "causal":
+            features, calibration = features.causal, stream_windows(calibration, source.recipe)
+        batches = _batches(network, states, FrontEnd(features)(calibration))
         on_progress(f"choosing int8 operators, {metadata.variant}", 0, 1)
         choice = choose_float(as_model(network), batches)
         on_progress(f"choosing int8 operators, {metadata.variant}", 1, 1)
@@ -72,6 +78,26 @@ def build(
     elif precision == Precision.FP16:
         network = half(as_model(network)).graph
     return assemble(network, metadata, relative=source.relative)
+
+
+def _refuse_stream(features: Features, n_frames: int, step_frames: int) -> None:
+    """Refuse what a stream cannot be, or cannot be compared with windows.
+
+    Raises:
+        ExportError: naming the key, or the steps that would do.
+    """
+    if features.window_only:
+        raise ExportError(
+            f"[features] {features.window_only[0]} needs a whole window at once: there is no stream of it, window "
+            "files alone"
+        )
+    if n_frames % step_frames:
+        hop_ms = 1000 * features.hop_samples / features.sample_rate
+        steps = [n for n in range(1, n_frames + 1) if n_frames % n == 0 and n < 2 * step_frames]
+        raise ExportError(
+            f"a window of {n_frames} frames is no whole number of steps of {step_frames}; give --step-ms, such as "
+            + " or ".join(f"{n * hop_ms:.6g}" for n in steps[-2:])
+        )
 
 
 def annotate(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from edgeemo.corpora.names import CORPORA, Corpus
 from edgeemo.evidence import Parity, Recognition, Training, Verdict
+from edgeemo.features import Features
 from edgeemo.markdown import markdown_table
 from edgeemo.metadata import ImageMetadata, Kind, Metadata, ModelFacts
 from edgeemo.wording import counted
@@ -47,10 +49,16 @@ def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], list
         f"`(1, {m.window_samples})`, {m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's "
         f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
         f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
-        f"{f.hop_samples}; level `{f.level}`.",
+        f"{f.hop_samples}; level `{f.level}`{_besides(f)}.",
         limits=f"{_expect(m.training)}\n\n{_USE}",
         variants=_variants(variants, n_bytes, listen),
     )
+
+
+def _besides(features: Features) -> str:
+    """What else the front end is told."""
+    values = features.to_dict()
+    return "".join(f"; {key} `{json.dumps(values[key])}`" for key in features.besides_levelling)
 
 
 def image_card(metadata: ImageMetadata) -> str:

@@ -12,8 +12,9 @@ from edgeemo.workstation.export.source import Source
 
 def parity(model: Model, source: Source) -> Parity:
     """Compare a loaded file with the source's reference, on the source's inputs."""
-    found = np.stack([probabilities(model, given) for given in source.inputs])
-    difference = np.abs(found - source.expected)
+    inputs, expected = source.compared(model.metadata.mode)
+    found = np.stack([probabilities(model, given) for given in inputs])
+    difference = np.abs(found - expected)
     of_images = model.metadata.kind is Kind.IMAGE
     return Parity(
         reference=source.reference,
@@ -23,7 +24,7 @@ def parity(model: Model, source: Source) -> Parity:
         n_clips=None if of_images else source.n_clips,
         n_windows=None if of_images else len(source.inputs),
         n_images=len(source.inputs) if of_images else None,
-        same_label=float((found.argmax(axis=1) == source.expected.argmax(axis=1)).mean()),
+        same_label=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
     )
 
 

@@ -29,10 +29,13 @@ from edgeemo.places import EXPORT_DIR, recipe_path, sample_path, ships
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.export.build import Progress
 from edgeemo.workstation.export.card import image_card
+from edgeemo.workstation.export.comparison import compare, read_array, read_features
 from edgeemo.workstation.export.file import write
 from edgeemo.workstation.export.gate import HeldOut
 from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.export.variants import Evaluation, Exported, export_variants
+from edgeemo.workstation.graphs.editing import as_model, open_session
+from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run, read_judging
@@ -47,6 +50,8 @@ N_IMAGES = 256
 N_CALIBRATION_CLIPS = 64
 N_HELD_OUT_CLIPS = 1000
 """At most, for the gate: six variants hear each of them. The scores in cards are of all test clips, by the run."""
+
+_SAME_PREDICTIONS = 0.01
 
 _T = TypeVar("_T")
 
@@ -167,6 +172,7 @@ def own(
     name: str | None = None,
     licence: str | None = None,
     overrides: Sequence[str] = (),
+    features: str | None = None,
     softmax: bool = False,
 ) -> Network:
     """A network of one's own, of which its file and a recipe are known.
@@ -182,13 +188,14 @@ def own(
         name: what the model is called; None for what was said above.
         licence: its terms, likewise.
         overrides: values of the recipe, `section.key=value` each.
+        features: a preset in place of the recipe's features.
         softmax: the network gives logits, and a softmax is added behind them.
 
     Raises:
         RecipeError: there is no such recipe, or it is broken.
     """
     path = recipe_path(recipe)
-    described = load_recipe(path, overrides, trainable=False)
+    described = load_recipe(path, overrides, trainable=False, preset=features)
     if path.parent.resolve() == EXPORT_DIR.resolve():
         stem = re.sub(r"[^\w-]+", "_", weights.stem)
         terms = dataclasses.replace(described.export, licence=Export().licence)
@@ -201,6 +208,59 @@ def own(
     return Network(
         recipe=recipe_from_dict(values, trainable=False), weights=weights, labels=labels, softmax=softmax
     )
+
+
+def check_features(network: Network, clip: Path, features: Path) -> str:
+    """Compare a front end with features that somebody's own pipeline computed of a clip, or of its first window.
+
+    Returns:
+        one line: they are the same.
+
+    Raises:
+        AudioError: the clip cannot be read.
+        ExportError: the features differ, and how; or the file holds none.
+    """
+    recipe = network.recipe
+    theirs = read_features(features, recipe.features.n_columns)
+    audio = read_audio(clip, recipe.features.sample_rate)
+    if len(audio) < recipe.features.least_samples:
+        raise ExportError(f"{clip}: too short, expected at least {recipe.features.least_samples} samples")
+    if recipe.n_frames == len(theirs) != recipe.features.n_frames(len(audio)):
+        audio = audio[: recipe.window_samples]
+    found = compare(recipe.features, audio, theirs)
+    if not found.same:
+        raise ExportError(f"{clip}: {found.text}")
+    return f"{clip}: {found.text}"
+
+
+def check_predictions(source: Source, clip: Path, predictions: Path) -> str:
+    """Compare what a converted network says of a clip's first window with what somebody's own pipeline said.
+
+    Returns:
+        one line: it is the same.
+
+    Raises:
+        ExportError: it is not; or the file holds none, or the clip is shorter than a window.
+    """
+    recipe = source.recipe
+    theirs = np.ravel(read_array(predictions))
+    audio = read_audio(clip, recipe.features.sample_rate)[: recipe.window_samples]
+    if len(audio) < recipe.window_samples:
+        raise ExportError(f"{clip}: shorter than the network's window of {recipe.window.window_s:g} s")
+    if len(theirs) != len(source.metadata.labels):
+        raise ExportError(
+            f"{predictions} holds {len(theirs)} numbers, expected {len(source.metadata.labels)}, one a label"
+        )
+    given = FrontEnd(recipe.features)(audio[np.newaxis])
+    session = open_session(as_model(source.network.clone()))
+    ours = session.run(None, {session.get_inputs()[0].name: given})[0][0]
+    largest = float(np.abs(ours - theirs).max())
+    if largest > _SAME_PREDICTIONS:
+        raise ExportError(
+            f"{clip}: the predictions are not yours, they differ by {largest:.2g} at most; are the labels in the "
+            "network's order, and the features those of --check?"
+        )
+    return f"{clip}: the predictions are yours, they differ by {largest:.2g} at most"
 
 
 def plan_export(

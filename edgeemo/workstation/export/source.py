@@ -7,6 +7,7 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -17,12 +18,13 @@ import edgeemo
 from edgeemo.answer import Judgement
 from edgeemo.errors import ExportError
 from edgeemo.evidence import ScoreRow, Training
-from edgeemo.metadata import ImageMetadata, Metadata
-from edgeemo.windows import clip_windows
+from edgeemo.metadata import ImageMetadata, Metadata, Mode
+from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.architectures import count_parameters
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
-from edgeemo.workstation.graphs.network import network_graph
+from edgeemo.workstation.graphs.layout import Layout
+from edgeemo.workstation.graphs.network import input_layout, network_graph
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.history import relative_weights, without_history
 from edgeemo.workstation.networks import in_float32
@@ -47,6 +49,8 @@ class Source:
         expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`.
         relative: of a network with a history, its weights over differences, shape `(n_values, n_labels)`: what it
             adds where something was heard before, which `network` and `expected` do not know.
+        stream_expected: likewise of the frames that a stream has of the inputs; None where it has those of a window,
+            and where there is no stream.
     """
 
     recipe: Recipe
@@ -57,6 +61,23 @@ class Source:
     reference: str
     expected: np.ndarray
     relative: np.ndarray | None = None
+    stream_expected: np.ndarray | None = None
+
+    def compared(self, mode: Mode) -> tuple[np.ndarray, np.ndarray]:
+        """What a variant is given, and what the reference says of it.
+
+        A stream is given whole steps, and takes frames as they become complete: where windows have other frames, the
+        reference is given a stream's.
+        """
+        if mode is Mode.STREAM and self.stream_expected is not None:
+            return stream_windows(self.inputs, self.recipe), self.stream_expected
+        return self.inputs, self.expected
+
+
+def stream_windows(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The end of each window, of as many hops as it has frames; silence before it, where it is shorter."""
+    n = recipe.n_frames * recipe.features.hop_samples
+    return np.stack([preceded_by_silence(window[-n:], n) for window in windows])
 
 
 def prepare(
@@ -73,8 +94,8 @@ def prepare(
     """Convert a model.
 
     Args:
-        model: features in dB `(n_frames, n_mels)`, or pixel values `(height, width)`, -> probabilities, in Keras, or
-            the path of an ONNX file.
+        model: features `(n_frames, n_columns)` in any layout, or pixel values `(height, width)`, -> probabilities, in
+            Keras, or the path of an ONNX file.
         recipe: the features and window, or the image, it was trained with; without a summary, the kinds of its layers
             are the summary.
         clips: what both are compared on: audio, mono float32 at the recipe's sample rate, `(n_samples,)` each; or, if
@@ -95,21 +116,25 @@ def prepare(
             f"labels are {', '.join(map(repr, labels))}; each must be a name and occur only once"
         )
     inputs, features = _inputs(recipe, clips)
+    streamed = _streamed(recipe, inputs)
     n_frames, n_mels = recipe.input_shape
-    relative = None
+    relative, layout = None, recipe.features.layout
     if isinstance(model, Path):
-        network = imported_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
-        reference, expected = model.name, original_probabilities(model, features)
+        network = imported_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels), layout=layout)
+        reference, answer = model.name, partial(original_probabilities, model, layout=layout)
         n_parameters = _n_weights(network)
     else:
         model = in_float32(model)
         n_parameters, relative = count_parameters(model), relative_weights(model)
         model = without_history(model)
-        network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels))
-        reference, expected = "Keras", _keras_probabilities(model, features)
+        network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels), layout=layout)
+        takes = input_layout(model, n_frames, n_mels, wanted=layout)
+        reference, answer = "Keras", partial(_keras_probabilities, model, takes)
+    found = [answer(given) for given in (features, streamed) if given is not None]
     if softmax:
         _add_softmax(network)
-        expected = _softmax(reference, expected)
+        found = [_softmax(reference, logits) for logits in found]
+    expected, *rest = found
     _check_probabilities(reference, expected)
     simplify(network)
     metadata = dataclasses.replace(
@@ -129,6 +154,7 @@ def prepare(
         reference=reference,
         expected=expected,
         relative=relative,
+        stream_expected=rest[0] if rest else None,
     )
 
 
@@ -139,6 +165,14 @@ def _inputs(recipe: Recipe, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np
         return images, images
     windows = np.concatenate([clip_windows(clip, recipe.window_samples) for clip in clips])
     return windows, FrontEnd(recipe.features)(windows)
+
+
+def _streamed(recipe: Recipe, inputs: np.ndarray) -> np.ndarray | None:
+    """What the network of a stream is given, where that is not what the network of a window is given."""
+    features = recipe.features
+    if recipe.image is not None or features.framing == "causal" or features.window_only:
+        return None
+    return FrontEnd(features.causal)(stream_windows(inputs, recipe))
 
 
 def _metadata(
@@ -181,10 +215,8 @@ def _n_weights(network: ir.Graph) -> int:
     return sum(int(c.size) for c in constants if c is not None and c.dtype == ir.DataType.FLOAT)
 
 
-def _keras_probabilities(model: keras.Model, features: np.ndarray) -> np.ndarray:
-    if len(model.input_shape) == 4:
-        features = features[..., np.newaxis]
-    probabilities: np.ndarray = model.predict(features, batch_size=32, verbose=0)
+def _keras_probabilities(model: keras.Model, layout: Layout, features: np.ndarray) -> np.ndarray:
+    probabilities: np.ndarray = model.predict(layout.arranged(features), batch_size=32, verbose=0)
     return probabilities
 
 

@@ -60,7 +60,8 @@ def _with_frontend(
     n_samples = metadata.step_samples if is_stream else metadata.window_samples
     audio = ir.val("audio", dtype=ir.DataType.FLOAT, shape=(1, n_samples))
     nodes, past = Nodes(PREFIX), Carried("frontend_state") if is_stream else Zeros()
-    heard = add_frontend(nodes, audio, metadata.features, past)
+    features = metadata.features.causal if is_stream else metadata.features
+    heard = add_frontend(nodes, audio, features, past)
     network.inputs[0].replace_all_uses_with(heard.features)
     network.inputs[0] = audio
     nodes.insert(network, before=network[0])

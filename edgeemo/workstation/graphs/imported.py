@@ -15,17 +15,20 @@ import onnxscript.version_converter
 from edgeemo.errors import ExportError
 from edgeemo.session import session_options
 from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.layout import Layout, find_layout
 from edgeemo.workstation.graphs.network import folded, forget_shapes
 from edgeemo.workstation.graphs.nodes import Nodes
 
 PREFIX = "imported/"
 
 
-def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
+def imported_graph(
+    path: Path, *, n_frames: int, n_mels: int, n_labels: int, layout: str = "auto"
+) -> ir.Graph:
     """Read `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)` from a file.
 
-    The file's input may also have a channel axis of 1 before or after frames and bands, or bands before frames (as
-    PyTorch's convolutions of one dimension take them), or open dimensions, which are fixed.
+    What brings features into the layout of the file's input (`layout.py`) becomes part of it; open dimensions are
+    fixed.
 
     Raises:
         ExportError: not an ONNX file, another number or shape of inputs and outputs, or control flow.
@@ -40,8 +43,8 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
         )
     graph.inputs[:] = inputs
     (given,), (output,) = inputs, graph.outputs
-    shape = _layout(list(given.shape or ()), n_frames, n_mels)
-    if shape is None or given.dtype != ir.DataType.FLOAT:
+    takes = _layout(list(given.shape or ()), n_frames, n_mels, layout)
+    if takes is None or given.dtype != ir.DataType.FLOAT:
         raise ExportError(
             f"{path} takes {given.shape}; the recipe says (1, {n_frames}, {n_mels}), frames by bands or rows by "
             "columns: change its [window] and [features], or its [image]"
@@ -50,10 +53,16 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
         raise ExportError(f"{path} gives {output.shape}, expected (1, {n_labels}): one probability a label")
     forget_shapes(graph)
     features = ir.val("features", dtype=ir.DataType.FLOAT, shape=(1, n_frames, n_mels))
-    nodes = Nodes(PREFIX)
-    adapted = nodes("Transpose", features, perm=[0, 2, 1]) if _has_bands_first(shape, n_frames) else features
-    if len(shape) == 4:
-        adapted = nodes("Reshape", adapted, nodes.ints(shape))
+    nodes, adapted = Nodes(PREFIX), features
+    if takes.bands_first:
+        adapted = nodes("Transpose", adapted, perm=[0, 2, 1])
+    if takes.n_channels:
+        image = nodes("Unsqueeze", adapted, nodes.ints([takes.channel_axis]))
+        adapted = (
+            nodes("Concat", *[image] * takes.n_channels, axis=takes.channel_axis)
+            if takes.n_channels > 1
+            else image
+        )
     if adapted is not features:
         nodes.insert(graph, before=graph[0])
     given.replace_all_uses_with(adapted)
@@ -63,7 +72,9 @@ def imported_graph(path: Path, *, n_frames: int, n_mels: int, n_labels: int) -> 
     return folded(model)
 
 
-def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def original_probabilities(
+    path: Path, features: npt.NDArray[np.float32], *, layout: str = "auto"
+) -> npt.NDArray[np.float32]:
     """What the file itself answers, before anything in its graph is changed.
 
     Only the version of its format is lowered, where it is newer than what is written here: `onnx` writes versions
@@ -72,6 +83,7 @@ def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt
     Args:
         path: a file that `imported_graph` takes.
         features: shape `(n_windows, n_frames, n_mels)`.
+        layout: `features.layout` of the recipe.
 
     Returns:
         shape `(n_windows, n_labels)`.
@@ -92,11 +104,10 @@ def original_probabilities(path: Path, features: npt.NDArray[np.float32]) -> npt
         ) from error
     (given,) = session.get_inputs()
     _, n_frames, n_mels = features.shape
-    shape = _layout(given.shape, n_frames, n_mels)
-    assert shape is not None
-    if _has_bands_first(shape, n_frames):
-        features = features.transpose(0, 2, 1)
-    return np.concatenate([session.run(None, {given.name: window.reshape(shape)})[0] for window in features])
+    takes = _layout(given.shape, n_frames, n_mels, layout)
+    assert takes is not None
+    arranged = takes.arranged(features)
+    return np.concatenate([session.run(None, {given.name: window[np.newaxis]})[0] for window in arranged])
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -112,22 +123,11 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _layout(declared: Sequence[object], n_frames: int, n_mels: int) -> tuple[int, ...] | None:
-    """The shape in which an input takes one window of features; None if it cannot."""
-    known = [
-        (1, n_frames, n_mels),
-        (1, n_frames, n_mels, 1),
-        (1, 1, n_frames, n_mels),
-        (1, n_mels, n_frames),
-        (1, 1, n_mels, n_frames),
-        (1, n_mels, n_frames, 1),
-    ]
-    return next((shape for shape in known if _fits(declared, shape)), None)
-
-
-def _has_bands_first(shape: tuple[int, ...], n_frames: int) -> bool:
-    # If there are as many frames as bands, the layout with frames first was found first.
-    return next(size for size in shape if size > 1) != n_frames
+def _layout(declared: Sequence[object], n_frames: int, n_mels: int, wanted: str) -> Layout | None:
+    """How an input takes one window of features; None if it cannot."""
+    if not declared or (isinstance(declared[0], int) and declared[0] != 1):
+        return None
+    return find_layout(declared[1:], n_frames, n_mels, wanted=wanted)
 
 
 def _fits(declared: Sequence[object], shape: tuple[int, ...]) -> bool:

@@ -25,12 +25,17 @@ from edgeemo.workstation.graphs.editing import (
     remove_unused,
     shape_of,
 )
+from edgeemo.workstation.graphs.layout import Layout, find_layout
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
 
 
-def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int) -> ir.Graph:
+def network_graph(
+    model: keras.Model, *, n_frames: int, n_mels: int, n_labels: int, layout: str = "auto"
+) -> ir.Graph:
     """Convert the network alone: `features (1, n_frames, n_mels)` -> `probabilities (1, n_labels)`.
+
+    What brings features into the network's own layout (`layout.py`) becomes part of it.
 
     tf2onnx gives native LSTM nodes only while the batch dimension is open, so it is fixed afterwards, and the
     arithmetic on shapes that this leaves behind is folded away.
@@ -39,9 +44,9 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
         ExportError: the model takes or gives another shape, tf2onnx cannot convert it or one of its operators, or a
             recurrent layer became a loop.
     """
-    takes_images = _takes_images(model, n_frames, n_mels)
+    takes = input_layout(model, n_frames, n_mels, wanted=layout)
     _check_output(model, n_labels)
-    call = _with_channel(model) if takes_images else model
+    call = _arranging(model, takes)
     function = tf.function(lambda features: call(features, training=False))
     signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
     try:
@@ -159,18 +164,21 @@ def refuse_control_flow(graph: ir.Graph) -> None:
         )
 
 
-def _takes_images(model: keras.Model, n_frames: int, n_mels: int) -> bool:
-    """Whether the model takes a channel axis after frames and bands."""
-    shape = tuple(model.input_shape) if len(model.inputs) == 1 else ()
-    for wanted in ((n_frames, n_mels), (n_frames, n_mels, 1)):
-        if len(shape) == len(wanted) + 1 and all(
-            have in (None, want) for have, want in zip(shape[1:], wanted, strict=True)
-        ):
-            return len(wanted) == 3
-    raise ExportError(
-        f"{model.name} takes {_shapes(model.inputs)}; the recipe says (batch, {n_frames}, {n_mels}), frames by bands "
-        "or rows by columns, with or without a last axis of 1: change its [window] and [features], or its [image]"
-    )
+def input_layout(model: keras.Model, n_frames: int, n_mels: int, *, wanted: str = "auto") -> Layout:
+    """How a model takes features.
+
+    Raises:
+        ExportError: it takes others.
+    """
+    shape = tuple(model.input_shape)[1:] if len(model.inputs) == 1 else ()
+    layout = find_layout(shape, n_frames, n_mels, wanted=wanted)
+    if layout is None:
+        raise ExportError(
+            f"{model.name} takes {_shapes(model.inputs)}; the recipe says (batch, {n_frames}, {n_mels}), frames by "
+            "bands or rows by columns, either first, with or without an axis of 1 or 3 channels: change its [window] "
+            "and [features], or its [image]"
+        )
+    return layout
 
 
 def _check_output(model: keras.Model, n_labels: int) -> None:
@@ -180,8 +188,19 @@ def _check_output(model: keras.Model, n_labels: int) -> None:
         )
 
 
-def _with_channel(model: keras.Model) -> Callable[..., tf.Tensor]:
-    return lambda features, training: model(features[..., tf.newaxis], training=training)
+def _arranging(model: keras.Model, layout: Layout) -> Callable[..., tf.Tensor]:
+    """The model behind what brings features into its layout."""
+
+    def call(features: tf.Tensor, training: bool) -> tf.Tensor:
+        if layout.bands_first:
+            features = tf.transpose(features, [0, 2, 1])
+        if layout.n_channels:
+            features = features[:, tf.newaxis] if layout.channels_first else features[..., tf.newaxis]
+        if layout.n_channels > 1:
+            features = tf.concat([features] * layout.n_channels, layout.channel_axis)
+        return model(features, training=training)
+
+    return call
 
 
 def _captured_constants(function: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:

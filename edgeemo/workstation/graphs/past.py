@@ -33,15 +33,14 @@ class Past(Protocol):
         """
         ...
 
-    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
-        """Give what was remembered with `carry` at the end of what came before; zeros at the start of a stream alone.
-
-        A new utterance does not end it: it is of the microphone and the voice.
+    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str, *, lasting: bool = True) -> ir.Value:
+        """Give what was remembered with `carry` at the end of what came before; zeros at the start.
 
         Args:
             nodes: records the nodes.
             shape: of it.
             holds: what it is, for people.
+            lasting: a new utterance does not end it: it is of the microphone and the voice.
         """
         ...
 
@@ -61,9 +60,9 @@ class Zeros:
         pads[axis] = n
         return nodes("Pad", value, nodes.ints(pads), name="past")
 
-    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
+    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str, *, lasting: bool = True) -> ir.Value:
         """See `Past`."""
-        del holds
+        del holds, lasting
         return nodes.floats(np.zeros(shape))
 
     def carry(self, state: ir.Value, following: ir.Value) -> None:
@@ -101,10 +100,10 @@ class Carried:
         self.carry(state, nodes("Slice", joined, *bounds))
         return joined
 
-    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str) -> ir.Value:
+    def recall(self, nodes: Nodes, shape: tuple[int, ...], holds: str, *, lasting: bool = True) -> ir.Value:
         """See `Past`."""
         del nodes
-        return self.add(shape, holds, lasting=True)
+        return self.add(shape, holds, lasting=lasting)
 
     def add(self, shape: tuple[int, ...], holds: str, *, lasting: bool = False) -> ir.Value:
         """A new state, as the graph input that holds it; tell `carry` its next value."""

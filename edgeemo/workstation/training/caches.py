@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,8 +13,8 @@ import numpy.typing as npt
 
 from edgeemo.audio import clip_audio
 from edgeemo.corpora.manifest import Clip
+from edgeemo.features import Features
 from edgeemo.files import replacing
-from edgeemo.metadata import Features
 from edgeemo.speech import spoken
 from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.graphs.frontend import FrontEnd
@@ -63,7 +62,7 @@ class FeatureCache:
 
     def __init__(self, recipe: Recipe, audio: AudioCache, frontend: FrontEnd, folder: Path) -> None:
         self._audio, self._frontend, self._window_samples = audio, frontend, recipe.window_samples
-        self._folder = _folder_of([dataclasses.asdict(recipe.features), recipe.window_samples], folder)
+        self._folder = _folder_of([recipe.features.to_dict(), recipe.window_samples], folder)
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Features of the windows that a clip is scored by, in dB, shape `(n_windows, n_frames, n_mels)`."""

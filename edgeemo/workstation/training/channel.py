@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.metadata import Features
+from edgeemo.features import Features
 from edgeemo.workstation.graphs.frontend import mel_frequencies
 from edgeemo.workstation.training.recipe import Channel
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeemo.corpora.labels import LABEL_MAPS, OWN, LabelMap, also, listed, spelled
 from edgeemo.errors import RecipeError
-from edgeemo.metadata import Features
+from edgeemo.features import Features, preset_values
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -352,7 +352,7 @@ class Recipe:
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """What the network takes: `(n_frames, n_columns)` in dB, or `(height, width)` in pixel values, 0 to 255."""
+        """What the network takes: `(n_frames, n_columns)`, or `(height, width)` in pixel values, 0 to 255."""
         if self.image is not None:
             return self.image.height, self.image.width
         return self.n_frames, self.features.n_columns
@@ -370,7 +370,7 @@ class Recipe:
     @property
     def n_frames(self) -> int:
         """Frames in a window."""
-        return self.window_samples // self.features.hop_samples
+        return self.features.n_frames(self.window_samples)
 
     @property
     def label_map(self) -> LabelMap:
@@ -393,11 +393,14 @@ class Recipe:
         seeds, so that a finished run can be given more of them.
         """
         values = {k: v for k, v in self.to_dict().items() if k not in ("summary", "export", "published")}
+        if "features" in values:
+            values["features"] = dataclasses.asdict(self.features)
         return values | {"training": {k: v for k, v in values["training"].items() if k != "seeds"}}
 
     def to_dict(self) -> dict[str, Any]:
         """The tables of the file as plain values; optional ones that it does not have are left out."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        values["features"] = self.features.to_dict()
         if self.image is not None:
             for table in _AUDIO_TABLES:
                 values.pop(table, None)
@@ -409,13 +412,16 @@ class Recipe:
         return {**values, "architecture": {"builder": architecture["builder"], **architecture["settings"]}}
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = (), *, trainable: bool = True) -> Recipe:
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), *, trainable: bool = True, preset: str | None = None
+) -> Recipe:
     """Read and check a recipe.
 
     Args:
         path: a TOML file.
         overrides: `section.key=value` each, the value as in TOML (a bare word counts as a string).
         trainable: it must name a builder; where a network is there already, nothing of the training counts.
+        preset: features in place of the recipe's; its step becomes the nearest number of hops.
 
     Raises:
         RecipeError: not TOML; an unknown or missing key; a value of the wrong type or out of range.
@@ -427,12 +433,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, trainable: bool = 
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
     given = copy.deepcopy(values)
+    if preset is not None:
+        given["features"] = {"preset": preset}
     for override in overrides:
         _apply(given, override)
+    if preset is not None and not any(o.partition("=")[0].strip() == "window.step_s" for o in overrides):
+        _step_in_hops(given)
     try:
         return recipe_from_dict(given, trainable=trainable)
     except RecipeError as error:
-        where = str(path) if not overrides or _fault(values, trainable=trainable) else "on the command line"
+        where = (
+            str(path)
+            if not (overrides or preset) or _fault(values, trainable=trainable)
+            else "on the command line"
+        )
         raise RecipeError(f"{where}: {error}") from error
 
 
@@ -515,9 +529,29 @@ def recipe_from_dict(values: dict[str, Any], *, trainable: bool = True) -> Recip
     values["architecture"] = {"builder": architecture["builder"], "settings": settings}
     if "image" in values and (given := [name for name in _AUDIO_TABLES if name in values]):
         raise RecipeError(f"[{given[0]}] is for audio and [image] for images; leave one of them out")
+    if isinstance(features := values.get("features"), dict) and "preset" in features:
+        values["features"] = _of_preset(**features)
     recipe = _checked(Recipe, values, "")
     _check_ranges(recipe)
     return recipe
+
+
+def _of_preset(*, preset: Any, **given: Any) -> dict[str, Any]:
+    """`[features]` with a preset: all values that it stands for, and what else is given."""
+    try:
+        return preset_values(preset, given)
+    except ValueError as error:
+        raise RecipeError(f"[features] {error}") from error
+
+
+def _step_in_hops(values: dict[str, Any]) -> None:
+    """Make the step of plain values the nearest number of whole hops, where both are numbers."""
+    features = _of_preset(**values["features"])
+    rate, hop = (features.get(key, getattr(Features, key)) for key in ("sample_rate", "hop_samples"))
+    window = values.setdefault("window", {})
+    step_s = window.get("step_s", Window.step_s)
+    if all(isinstance(value, int | float) and value > 0 for value in (rate, hop, step_s)):
+        window["step_s"] = max(1, round(step_s * rate / hop)) * hop / rate
 
 
 def _flat(tables: dict[str, Any]) -> dict[str, Any]:
@@ -651,10 +685,17 @@ def _check_ranges(recipe: Recipe) -> None:
             f"a multiple of the hop ({hop_s:g} s)",
         ),
         (
-            recipe.window_samples > 0 and recipe.window_samples % max(recipe.step_samples, 1) == 0,
+            recipe.window_samples > 0
+            and (features.framing != "causal" or recipe.window_samples % max(recipe.step_samples, 1) == 0),
             "[window] window_s",
             window.window_s,
             f"a multiple of step_s ({window.step_s:g} s)",
+        ),
+        (
+            recipe.window_samples >= max(recipe.step_samples, features.least_samples),
+            "[window] window_s",
+            window.window_s,
+            f"at least step_s ({window.step_s:g} s), and {features.least_samples} samples",
         ),
         (protocol.kind in PROTOCOLS, "[protocol] kind", protocol.kind, " or ".join(PROTOCOLS)),
         (protocol.folds >= 2, "[protocol] folds", protocol.folds, "2 or more"),
@@ -721,10 +762,10 @@ def _check_ranges(recipe: Recipe) -> None:
             "lowest first",
         ),
         (
-            not a.mel_masks or 0 <= a.mel_mask_bands <= features.n_mels,
+            not a.mel_masks or 0 <= a.mel_mask_bands <= features.n_spectral,
             "[augmentation] mel_mask_bands",
             a.mel_mask_bands,
-            "0 to n_mels",
+            f"0 to {features.n_spectral}: n_mels, or the coefficients and slopes in their place",
         ),
         (
             not a.time_masks or 0 <= a.time_mask_frames <= recipe.n_frames,
@@ -741,6 +782,12 @@ def _check_ranges(recipe: Recipe) -> None:
             "[channel]",
             "there",
             "none with augmentation of the audio (speed, gain_db, noise_share)",
+        ),
+        (
+            recipe.channel is None or not features.besides_levelling,
+            "[channel]",
+            "there",
+            f"none with [features] {', '.join(features.besides_levelling)}: it changes mel power in causal frames",
         ),
         (
             recipe.channel is None or not recipe.data.cached,

@@ -139,9 +139,9 @@ class SpeechBatches:
         chosen = self._order[index * size : (index + 1) * size]
         features = self._windows([self._clips[i] for i in chosen], rng)
         if self._mask_db is not None:
-            n_mels = self._recipe.features.n_mels
+            n = self._recipe.features.n_spectral
             for window in features:
-                mask(window[:, :n_mels], augmentation, self._mask_db[:n_mels], rng)
+                mask(window[:, :n], augmentation, self._mask_db[:n], rng)
         labels = self._soft_labels[chosen]
         if augmentation.mixup:
             share = rng.beta(augmentation.mixup, augmentation.mixup, len(chosen)).astype(np.float32)
