@@ -17,7 +17,7 @@ from edgeemo.workstation.graphs.calibrate import Batch
 from edgeemo.workstation.graphs.choose import choose_float
 from edgeemo.workstation.graphs.editing import as_model, open_session
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.graphs.stream import stream
+from edgeemo.workstation.graphs.stream import delayed_stream, stream
 from edgeemo.workstation.graphs.widen import half
 
 Progress = Callable[[str, int, int], None]
@@ -30,6 +30,7 @@ def build(
     precision: Precision = Precision.FP32,
     *,
     calibration: np.ndarray | None = None,
+    delay: bool = False,
     on_progress: Progress = lambda what, done, total: None,
 ) -> ir.Model:
     """Build one variant in memory.
@@ -39,6 +40,7 @@ def build(
         mode: of images, `window`.
         precision: of images, `fp32`.
         calibration: for int8: windows of audio of training speakers, shape `(n_windows, window_samples)`.
+        delay: let the answers of a stream come late where the network looks ahead.
         on_progress: told what is being done, how much of it is done, and how much there is.
 
     Raises:
@@ -54,8 +56,14 @@ def build(
     metadata = dataclasses.replace(source.metadata, mode=Mode(mode), precision=Precision(precision))
     network, states = source.network.clone(), list[State]()
     if mode == Mode.STREAM:
-        network, states = stream(network, step_frames=metadata.step_samples // metadata.features.hop_samples)
-        metadata = dataclasses.replace(metadata, states=tuple(states))
+        hop_samples, n_late = metadata.features.hop_samples, 0
+        step_frames = metadata.step_samples // hop_samples
+        frame_ms = 1000 * hop_samples / metadata.features.sample_rate
+        if delay:
+            network, states, n_late = delayed_stream(network, step_frames=step_frames, frame_ms=frame_ms)
+        else:
+            network, states = stream(network, step_frames=step_frames, frame_ms=frame_ms)
+        metadata = dataclasses.replace(metadata, states=tuple(states), delay_ms=n_late * frame_ms)
     if precision == Precision.INT8:
         if calibration is None or not len(calibration):
             raise ExportError(
