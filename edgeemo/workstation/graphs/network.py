@@ -25,6 +25,7 @@ from edgeemo.workstation.graphs.editing import (
     remove_unused,
     shape_of,
 )
+from edgeemo.workstation.graphs.layers import name_after_layers
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
 
@@ -36,11 +37,12 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
-        ExportError: the model takes or gives another shape, tf2onnx cannot convert it or one of its operators, or a
-            recurrent layer became a loop.
+        ExportError: the model takes or gives another shape, masks frames before a recurrent layer, tf2onnx cannot
+            convert it or one of its operators, or a recurrent layer became a loop.
     """
     takes_images = _takes_images(model, n_frames, n_mels)
     _check_output(model, n_labels)
+    _refuse_masks(model)
     call = _with_channel(model) if takes_images else model
     function = tf.function(lambda features: call(features, training=False))
     signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
@@ -60,7 +62,9 @@ def network_graph(model: keras.Model, *, n_frames: int, n_mels: int, n_labels: i
     forget_shapes(graph)
     (given,), (probabilities,) = graph.inputs, graph.outputs
     given.shape, probabilities.shape = ir.Shape((1, n_frames, n_mels)), ir.Shape((1, n_labels))
-    return folded(converted)
+    graph = folded(converted)
+    name_after_layers(model, graph)
+    return graph
 
 
 def _reason(error: Exception) -> str:
@@ -177,6 +181,22 @@ def _check_output(model: keras.Model, n_labels: int) -> None:
     if len(model.outputs) != 1 or tuple(model.output_shape)[1:] != (n_labels,):
         raise ExportError(
             f"{model.name} gives {_shapes(model.outputs)}, expected (batch, {n_labels}): one probability a label"
+        )
+
+
+def _refuse_masks(model: keras.Model) -> None:
+    """A recurrent layer that is given a mask is a loop. Masks hide padding, of which a window of audio has none."""
+    layers = list(model._flatten_layers(include_self=False))
+    masks = [
+        layer
+        for layer in layers
+        if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+    ]
+    if masks and any(isinstance(layer, keras.layers.RNN) for layer in layers):
+        found = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in masks)
+        raise ExportError(
+            f"{model.name} masks frames before a recurrent layer, by {found}; build it again without that, and give "
+            "it these weights (set_weights): a window has no padding to mask"
         )
 
 
