@@ -78,6 +78,15 @@ def more_behind_than_before(hand: Hand) -> Any:
     return conv(hand, features(hand), N_MELS, kernel=2, pads=[0, 1])
 
 
+@body(4)
+def padding_that_is_computed(hand: Hand) -> Any:
+    """Over frames and bands, with strides: as tf2onnx writes it where sizes are open."""
+    x = hand("Unsqueeze", features(hand), ints(1))
+    x = hand("Conv", x, hand.weights(2, 1, 3, 4), hand.shift(2), auto_pad="SAME_UPPER", strides=[1, 2])
+    x = hand("Tanh", hand("Reshape", x, ints(1, 2 * N_MELS, -1)))
+    return hand("Conv", x, hand.weights(6, 2 * N_MELS, 4), hand.shift(6), auto_pad="SAME_LOWER")
+
+
 @body(3)
 def padded_by_an_operator(hand: Hand) -> Any:
     """What stands between padding and convolution is computed of the zeros too."""

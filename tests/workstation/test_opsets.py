@@ -199,7 +199,7 @@ def perceptron(path: Path, *, scaler: bool = False, zipmap: bool = False) -> Pat
         nodes,
         "perceptron",
         [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, n])],
-        [helper.make_tensor_value_info("label", TensorProto.INT64, None), answer],
+        [helper.make_tensor_value_info("label", TensorProto.INT64, [None]), answer],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(ml, 3)]

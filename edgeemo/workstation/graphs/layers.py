@@ -30,13 +30,9 @@ def name_after_layers(model: keras.Model, graph: ir.Graph) -> None:
     for node in unnamed:
         weights = _digest(constant(node.inputs[1])) if node.op_type in RECURRENT else None
         producers = (value.producer() for value in node.inputs if value is not None)
-        found[node] = by_weights.get(weights) or next(
-            filter(
-                None,
-                [*(_named(names, str(value.name)) for value in node.outputs), *map(found.get, producers)],
-            ),
-            None,
-        )
+        of_outputs = (_named(names, str(value.name)) for value in node.outputs)
+        candidates = [by_weights.get(weights), *of_outputs, *map(found.get, producers)]
+        found[node] = next(filter(None, candidates), None)
     for node in reversed(unnamed):
         uses = (use.node for value in node.outputs for use in value.uses())
         found[node] = found[node] or next(filter(None, map(found.get, uses)), None)
@@ -45,12 +41,14 @@ def name_after_layers(model: keras.Model, graph: ir.Graph) -> None:
 
 
 def _named(names: Iterable[str], path: str) -> str | None:
-    """The innermost layer that a path of scopes goes through: a scope is a layer's name and a number."""
-    for scope in reversed(path.split("/")):
-        for name in names:
-            if re.fullmatch(rf"{re.escape(name)}_\d+(_[A-Z]\w*)?(:\d+)?", scope):
-                return name
-    return None
+    """The layers that a path of scopes goes through, from the outermost: a scope is a layer's name and a number."""
+    found = [
+        name
+        for scope in path.split("/")
+        for name in names
+        if re.fullmatch(rf"{re.escape(name)}_\d+(_[A-Z]\w*)?(:\d+)?", scope)
+    ]
+    return "/".join(found) or None
 
 
 def _recurrent_layers(layers: Iterable[keras.layers.Layer]) -> dict[bytes | None, str]:

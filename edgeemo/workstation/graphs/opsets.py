@@ -66,14 +66,20 @@ def _known(op_type: str) -> bool:
 
 
 def _take_off_defaults(node: onnx.NodeProto, name: str, version: int) -> None:
-    """Leave out attributes that came later, where they have their default."""
+    """Leave out attributes that came later, where they change nothing."""
     ours = onnx.defs.get_schema(node.op_type, max_inclusive_version=OPSET)
     theirs = onnx.defs.get_schema(node.op_type, max_inclusive_version=version)
     for attribute in [given for given in node.attribute if given.name not in ours.attributes]:
-        default = theirs.attributes[attribute.name].default_value
-        if onnx.helper.get_attribute_value(attribute) != onnx.helper.get_attribute_value(default):
+        if not _is_default(attribute, theirs.attributes[attribute.name].default_value):
             raise ExportError(
                 f"{name} is written with opset {version}, and its {node.op_type} {node.name} has {attribute.name}, "
                 f"which opset {OPSET} has not; {_REMEDY}"
             )
         node.attribute.remove(attribute)
+
+
+def _is_default(given: onnx.AttributeProto, default: onnx.AttributeProto) -> bool:
+    value = onnx.helper.get_attribute_value(given)
+    if given.name == "dilations":  # without a default in its definition
+        return set(value) == {1}
+    return bool(default.name) and value == onnx.helper.get_attribute_value(default)

@@ -7,6 +7,7 @@ state, and one that ends time gets its running form.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -203,6 +204,7 @@ def _sliding(p: Walk, node: ir.Node) -> None:
         raise refusal(node, "treats time as its channels", "put time on an axis it slides over")
     is_conv = node.op_type == "Conv"
     kernel = p.input_shape(node, 1)[2:] if is_conv else node.attributes.get_ints("kernel_shape", [])
+    _state_padding(p, node, kernel)
     stride = node.attributes.get_ints("strides", [1] * n_spatial)[where]
     reach = (kernel[where] - 1) * node.attributes.get_ints("dilations", [1] * n_spatial)[where]
     pads = list(node.attributes.get_ints("pads", [0] * 2 * n_spatial))
@@ -212,7 +214,7 @@ def _sliding(p: Walk, node: ir.Node) -> None:
         return
     if end and not ahead:
         ahead = Ahead(end, two_sided_refusal(node))
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or (end and time.ahead):
+    if end and time.ahead:
         raise two_sided_refusal(node)
     if ahead and not (is_conv and stride == 1 and begin + time.past == reach):
         raise ahead.refusal
@@ -267,7 +269,6 @@ def _look_ahead(p: Walk, node: ir.Node, *, reach: int, stride: int, begin: int, 
         or not behind
         or not (padded_by_itself or not (begin or end))
         or not (node.op_type == "Conv" or (node.op_type == "MaxPool" and padded_by_itself))
-        or node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
         or time.length % stride
         or p.output_shape(node)[time.axis] != time.length // stride
     ):
@@ -284,6 +285,25 @@ def _look_ahead(p: Walk, node: ir.Node, *, reach: int, stride: int, begin: int, 
     _take_off_padding(node, time.axis - 2)
     p.hand_on(node, Time(time.axis, time.length // stride, pace, delay=delay))
     return True
+
+
+def _state_padding(p: Walk, node: ir.Node, kernel: Sequence[int]) -> None:
+    """Of a convolution or pooling that leaves its padding to be computed: compute it, in the window."""
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
+    if mode == "NOTSET":
+        return
+    n = len(kernel)
+    strides = node.attributes.get_ints("strides", [1] * n)
+    dilations = node.attributes.get_ints("dilations", [1] * n)
+    pads = [0] * 2 * n
+    for i, size in enumerate(p.input_shape(node)[2:]):
+        if mode != "VALID":
+            reach = (kernel[i] - 1) * dilations[i]
+            whole = max((math.ceil(size / strides[i]) - 1) * strides[i] + reach + 1 - size, 0)
+            pads[i] = whole // 2 if mode == "SAME_UPPER" else whole - whole // 2
+            pads[n + i] = whole - pads[i]
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    node.attributes["auto_pad"] = ir.AttrString("auto_pad", "NOTSET")
 
 
 def _take_off_padding(node: ir.Node, where: int) -> None:
