@@ -190,6 +190,8 @@ class Metadata(ModelFacts):
         states: of a stream graph, in the order of its inputs after `audio`.
         features: the front end's settings.
         judgement: how probabilities become an answer; None in older files.
+        delay_ms: of a stream graph of a network that looks ahead: an answer is of the audio up to so long before
+            the end of its step, in whole steps. Left out of a file where it is 0.
     """
 
     window_samples: int
@@ -198,6 +200,17 @@ class Metadata(ModelFacts):
     mode: Mode = Mode.WINDOW
     states: tuple[State, ...] = ()
     judgement: Judgement | None = None
+    delay_ms: float = 0.0
+
+    @property
+    def delay_samples(self) -> int:
+        """The delay of a stream's answers, in samples."""
+        return round(self.delay_ms * self.features.sample_rate / 1000)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `ModelFacts.to_dict`, without a delay where there is none."""
+        values = super().to_dict()
+        return values if self.delay_ms else {key: v for key, v in values.items() if key != "delay_ms"}
 
     @property
     def kind(self) -> Kind:
@@ -263,6 +276,11 @@ class Metadata(ModelFacts):
             (
                 self.step_samples % self.features.hop_samples == 0,
                 f"a step of {self.step_samples} samples is not a multiple of the hop",
+            ),
+            (
+                0 <= self.delay_samples <= self.window_samples
+                and self.delay_samples % max(self.step_samples, 1) == 0,
+                f"a delay of {self.delay_ms:g} ms, expected whole steps, at most the window",
             ),
             (
                 self.window_samples <= limits.MAX_ELEMENTS,

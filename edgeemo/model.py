@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ from edgeemo.stepper import Learnt, States, Stepper, stepper
 from edgeemo.trial import try_silence
 from edgeemo.utterances import is_silent
 from edgeemo.voice import NO_SPEECH
-from edgeemo.windows import moved, preceded_by_silence, step_bounds, stretches, window_bounds
+from edgeemo.windows import Bounds, moved, preceded_by_silence, step_bounds, stretches, window_bounds
 
 Audio = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
@@ -345,13 +346,26 @@ class EmotionModel:
         first_scored_end = first + min(window_samples, last - first)
         n_silent = 0  # samples that the silence so far has lasted
         bounds = moved(step_bounds(last - first, self.metadata.step_samples), first)
-        for (start, end), step in stretches(clip.blocks(), bounds):
+        for (start, end), step, probabilities in self._answered(steps, stretches(clip.blocks(), bounds)):
             n_silent = n_silent + len(step) if is_silent(step, self.sample_rate) else 0
-            probabilities = steps.step(preceded_by_silence(step, self.metadata.step_samples))
             if end >= first_scored_end:
                 silent = n_silent >= min(window_samples, end - first)
                 reason = SILENCE if silent else speech.why_not(end - window_samples, end)
                 yield Moment(start, end, reason, probabilities)
+
+    def _answered(
+        self, steps: Stepper, parts: Iterable[tuple[Bounds, Audio]]
+    ) -> Iterator[tuple[Bounds, Audio, Probabilities]]:
+        """Each step of a clip with its answer, which comes `delay_ms` later: silence follows the clip."""
+        n_samples, waiting = self.metadata.step_samples, deque[tuple[Bounds, Audio]]()
+        n_late = self.metadata.delay_samples // n_samples
+        silence = itertools.repeat((None, np.zeros(n_samples, np.float32)), n_late)
+        for i, (bounds, part) in enumerate(itertools.chain(parts, silence)):
+            if bounds is not None:
+                waiting.append((bounds, part))
+            probabilities = steps.step(preceded_by_silence(part, n_samples))
+            if i >= n_late:
+                yield *waiting.popleft(), probabilities
 
     def _heard(self, clip: Clip, speech: Speech) -> tuple[int, int]:
         """What is heard of a clip: a front end that learns from what it hears begins with the first voice."""

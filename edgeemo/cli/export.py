@@ -121,6 +121,14 @@ def export_command(
     force: Annotated[
         bool, typer.Option("--force", help="Keep variants that the gate rejects; their metadata says so.")
     ] = False,
+    delay: Annotated[
+        bool,
+        typer.Option(
+            "--delay",
+            help="Stream a network that looks ahead too: its answers come as much later as it looks ahead, in whole "
+            "steps.",
+        ),
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a shipped model: one in models/ of a checkout.")
     ] = False,
@@ -175,6 +183,7 @@ def export_command(
         step_ms=step_ms,
         ort_format=file_format is FileFormat.ORT,
         force=force,
+        delay=delay,
     )
     plan = policy.plan_export(
         network,
@@ -234,5 +243,7 @@ def _report(exported: Exported, plan: Plan) -> None:
     for v in exported.verdicts:
         if v.reasons:
             typer.echo(f"{v.variant} {'forced' if v.forced else 'rejected'}: {'; '.join(v.reasons)}")
+    if exported.delay_ms:
+        typer.echo(f"the network looks ahead: a stream's answers come {exported.delay_ms:g} ms late")
     file, card = plan.folder / f"{exported.listen}.onnx", plan.folder / f"{plan.source.metadata.name}.md"
     typer.echo(f"* the fastest: edgeemo listen --model {file}; card: {card}")

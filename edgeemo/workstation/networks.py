@@ -12,11 +12,13 @@ import keras
 
 from edgeemo.errors import ModelError
 from edgeemo.workstation import history  # noqa: F401 - Keras loads its layer by name
+from edgeemo.workstation.formats import CONVERT_H5, H5, check_readable, for_keras_3
 
 LABEL_LAYERS = ("probabilities", "own", "relative")
 """The layers of our networks that have a value for each label; see `architectures` and `history`."""
 MAX_UNPACKED_BYTES = 2 * 2**30
 """Of a `.keras` file: no ONNX file holds more either."""
+_SAID = "Exception encountered: "
 _OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
 
 
@@ -30,29 +32,35 @@ def fix_settings() -> None:
 
 
 def load_network(path: Path, *, with_optimizer: bool = False) -> keras.Model:
-    """Load a `.keras` file. Code in it is not run.
+    """Load a `.keras` file, or an HDF5 file of Keras 2 or 3. Code in it is not run.
 
     Args:
         path: the file.
         with_optimizer: load the optimizer and its state too, to train on.
 
     Raises:
-        ModelError: missing, not a Keras model, or an archive that unpacks to more than `MAX_UNPACKED_BYTES`.
+        ModelError: missing, of another format, not a Keras model, or an archive that unpacks to more than
+            `MAX_UNPACKED_BYTES`.
     """
-    if not path.is_file():
-        raise ModelError(f"no Keras model at {path}; train one with `edgeemo train`, or give --weights FILE")
+    check_readable(path)
     fix_settings()
+    if (unpacked := _unpacked_bytes(path)) > MAX_UNPACKED_BYTES:
+        raise ModelError(
+            f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, expected at most {MAX_UNPACKED_BYTES / 2**30:g} GiB; "
+            "save the network without its optimizer"
+        )
     try:
-        unpacked = _unpacked_bytes(path)
-        if unpacked <= MAX_UNPACKED_BYTES:
-            return keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
+        with for_keras_3(path) as readable:
+            return keras.saving.load_model(readable, compile=with_optimizer, safe_mode=True)
+    except ModelError:
+        raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: Keras cannot load it ({reason})") from error
-    raise ModelError(
-        f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, expected at most {MAX_UNPACKED_BYTES / 2**30:g} GiB; "
-        "save the network without its optimizer"
-    )
+        lines = str(error).splitlines() or [type(error).__name__]
+        # Keras begins with all of a layer's settings, and ends with what was wrong.
+        said = [line.removeprefix(_SAID) for line in lines if line.startswith(_SAID)]
+        reason = (said or lines)[-1 if said else 0]
+        remedy = f"; {CONVERT_H5}" if path.suffix in H5 else ""
+        raise ModelError(f"{path}: Keras cannot load it ({reason}){remedy}") from error
 
 
 def take_over(model: keras.Model, held: keras.Model, columns: Sequence[int | None]) -> None:
@@ -106,11 +114,12 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 
 def _unpacked_bytes(path: Path) -> int:
-    """What the archive that a `.keras` file is says of its size; 0 of another file."""
-    if not zipfile.is_zipfile(path):
+    """What the archive that a `.keras` file is says of its size; 0 of another file, or a broken one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError):
         return 0
-    with zipfile.ZipFile(path) as archive:
-        return sum(member.file_size for member in archive.infolist())
 
 
 def _is_policy(config: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -189,10 +190,44 @@ def test_operators_that_tf2onnx_only_logs_are_refused() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_masking_becomes_no_native_node() -> None:
-    model = model_of(keras.layers.Masking(), keras.layers.GRU(4), keras.layers.Dense(3))
-    with pytest.raises(ExportError, match=r"Loop .*without Masking"):
+@pytest.mark.parametrize("wrapper", [lambda layer: layer, keras.layers.Bidirectional])
+def test_masks_before_recurrent_layers_are_refused(wrapper: Callable[..., Any]) -> None:
+    model = model_of(
+        keras.layers.Masking(name="padding"), wrapper(keras.layers.LSTM(4)), keras.layers.Dense(3)
+    )
+    with pytest.raises(
+        ExportError,
+        match=r"masks frames before a recurrent layer, by padding \(Masking\); build it again without",
+    ) as caught:
         network_graph(model, **SIZE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_without_recurrent_layers_changes_nothing() -> None:
+    model = model_of(keras.layers.Masking(), keras.layers.Flatten(), keras.layers.Dense(3))
+    assert "MatMul" in {node.op_type for node in network_graph(model, **SIZE)}
+
+
+@pytest.mark.slow
+def test_nodes_have_the_names_of_their_layers() -> None:
+    """Also those that tf2onnx makes names for: its LSTM is called after nothing."""
+    model = model_of(
+        keras.layers.LSTM(4, return_sequences=True, name="lower"),
+        keras.layers.LSTM(4, return_sequences=True, name="upper"),
+        keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True), name="both"),
+        keras.layers.GRU(3, name="top"),
+        keras.layers.Dense(3),
+    )
+    nodes = list(network_graph(model, **SIZE))
+    recurrent = [str(node.name) for node in nodes if node.op_type in ("LSTM", "GRU")]
+    assert [re.findall("lower|upper|both|top", name) for name in recurrent] == [
+        ["lower"],
+        ["upper"],
+        ["both"],
+        ["top"],
+    ]
+    assert all("/" in str(node.name) for node in nodes)
+    assert len({node.name for node in nodes}) == len(nodes)
 
 
 def test_tracing_leaves_the_layers_as_they_were() -> None:

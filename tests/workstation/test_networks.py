@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -100,6 +102,192 @@ def test_code_in_a_keras_file_is_not_run(with_optimizer: bool, tmp_path: Path) -
     keras.Model(features, x).save(tmp_path / "w.keras")
     with pytest.raises(ModelError, match="Keras cannot load it"):
         load_network(tmp_path / "w.keras", with_optimizer=with_optimizer)
+
+
+# --- other formats ---------------------------------------------------------------------------------------
+
+
+def as_keras_2(config: Any) -> Any:
+    """The description of a network or layer, as Keras 2.15 writes it into HDF5 files."""
+    if isinstance(config, list):
+        return [as_keras_2(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicy":
+        name = config["config"]["name"]
+        return name if name == "float32" else {"class_name": "Policy", "config": {"name": name}}
+    known = {
+        key: as_keras_2(value) for key, value in config.items() if key not in ("module", "registered_name")
+    }
+    own = known.get("config")
+    match known.get("class_name"):
+        case "InputLayer":
+            own["batch_input_shape"] = own.pop("batch_shape")
+            own |= {"sparse": False, "ragged": False}
+        case "LSTM" | "GRU":
+            own |= {"time_major": False, "implementation": 2}
+        case "SimpleRNN" | "RNN":
+            own["time_major"] = False
+        case "DepthwiseConv1D":
+            own["groups"] = 1
+        case "SeparableConv1D":
+            own |= {
+                "groups": 1,
+                "kernel_initializer": None,
+                "kernel_regularizer": None,
+                "kernel_constraint": None,
+            }
+        case "BatchNormalization":
+            own["axis"] = [own["axis"]]
+    return known
+
+
+def keras_2_file(
+    path: Path, model: keras.Model, change: Callable[[dict[str, Any]], Any] = lambda config: config
+) -> Path:
+    """A network as Keras 2 saves it, with a change to its description."""
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        config = as_keras_2(json.loads(file.attrs["model_config"]))
+        file.attrs["model_config"] = json.dumps(change(config) or config).encode()
+        file.attrs["keras_version"] = b"2.15.0"
+    return path
+
+
+def several_layers() -> keras.Model:
+    """With everything whose settings Keras 3 has left out."""
+    parts = [
+        layers.Input((16, 8)),
+        layers.SeparableConv1D(6, 3, padding="same"),
+        layers.BatchNormalization(),
+        layers.DepthwiseConv1D(3),
+        layers.Bidirectional(layers.LSTM(4, return_sequences=True)),
+        layers.GRU(5, return_sequences=True),
+        layers.SimpleRNN(4, return_sequences=True),
+        layers.TimeDistributed(layers.Dense(4)),
+        layers.RNN(layers.LSTMCell(3)),
+        layers.Dense(3, activation="softmax"),
+    ]
+    return randomise(keras.Sequential(parts))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5"])
+@pytest.mark.parametrize("of_keras_2", [False, True])
+def test_hdf5(of_keras_2: bool, suffix: str, tmp_path: Path) -> None:
+    path, model = tmp_path / f"w{suffix}", several_layers()
+    if of_keras_2:
+        keras_2_file(path, model)
+        with pytest.raises(Exception, match=r"time_major|groups"):
+            keras.saving.load_model(path)
+    else:
+        model.save(path)
+    before = path.read_bytes()
+    features = np.random.default_rng(0).normal(0, 1, (4, 16, 8)).astype(np.float32)
+    found = load_network(path)(features).numpy()
+    np.testing.assert_allclose(found, model(features).numpy(), rtol=0, atol=1e-6)
+    assert found.std(axis=0).max() > 0.01
+    assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_whole_export_of_keras_2_in_mixed_precision(small_recipe: Recipe, tmp_path: Path) -> None:
+    path = keras_2_file(tmp_path / "w.h5", network(lstm, gru, policy="mixed_float16"))
+    metadata = export(load_network(path), small_recipe, tmp_path / "m.onnx", clips=CLIPS, labels=LABELS)
+    assert metadata.parity is not None
+    assert metadata.parity.max_difference < 1e-5
+
+
+@pytest.mark.slow
+def test_a_sequential_network_of_early_keras_2(tmp_path: Path) -> None:
+    """Until 2.2.2 its description was the list of its layers."""
+
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        return {**config, "config": config["config"]["layers"][1:], "name": "sequential"}
+
+    model = keras.Sequential([layers.Input((16, 8)), layers.LSTM(4), layers.Dense(3, activation="softmax")])
+
+    def with_shape(config: dict[str, Any]) -> dict[str, Any]:
+        changed = change(config)
+        changed["config"][0]["config"]["batch_input_shape"] = [None, 16, 8]
+        return changed
+
+    path = keras_2_file(tmp_path / "w.h5", model, with_shape)
+    features = np.random.default_rng(0).normal(0, 1, (2, 16, 8)).astype(np.float32)
+    np.testing.assert_allclose(load_network(path)(features), model(features), rtol=0, atol=1e-6)
+
+
+def small_h5(path: Path, change: Callable[[dict[str, Any]], Any] = lambda config: config) -> Path:
+    model = keras.Sequential([layers.Input((4, 2)), layers.LSTM(2, name="mine"), layers.Dense(3)])
+    return keras_2_file(path, model, change)
+
+
+def time_first(config: dict[str, Any]) -> None:
+    config["config"]["layers"][1]["config"]["time_major"] = True
+
+
+def operation_of_tensorflow(config: dict[str, Any]) -> None:
+    config["config"]["layers"][1] = {"class_name": "TFOpLambda", "config": {"name": "tf.math.multiply"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (time_first, r"the layer mine \(LSTM\) has time_major = True, .*; put time on axis 1"),
+        (operation_of_tensorflow, r"Keras cannot load it \(.*TFOpLambda.*; .*tf2onnx.convert --keras FILE"),
+    ],
+)
+def test_settings_of_keras_2_that_keras_3_lacks(
+    change: Callable[[dict[str, Any]], Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        load_network(small_h5(tmp_path / "w.h5", change))
+    assert "\n" not in str(caught.value)
+
+
+def saved_model(path: Path) -> None:
+    path.mkdir()
+    (path / "saved_model.pb").write_bytes(b"")
+
+
+def weights_alone(path: Path) -> None:
+    small_h5(path)
+    with h5py.File(path, "r+") as file:  # as Keras 2's save_weights leaves them
+        del file.attrs["model_config"]
+
+
+def of_keras_2(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
+
+
+OTHER_FORMATS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "SavedModel": ("net", saved_model, r"a SavedModel of TensorFlow, .*tf2onnx.convert --saved-model .*net "),
+    "a folder": ("net", lambda path: path.mkdir(), r"a folder, expected .*; give the file"),
+    "TFLite": (
+        "net.tflite",
+        lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20)),
+        r"TensorFlow Lite, .*tf2onnx.convert --tflite .*net.tflite --output net.onnx",
+    ),
+    "pt": ("net.pt", lambda path: path.write_bytes(b"PK"), r"weights of PyTorch, .*torch.onnx.export"),
+    "pth": ("net.pth", lambda path: path.write_bytes(b"PK"), r"weights of PyTorch, .*torch.onnx.export"),
+    "weights, Keras 2": ("w.h5", weights_alone, r"weights without their network, .*load_weights.*model.save"),
+    "weights, Keras 3": (
+        "w.weights.h5",
+        lambda path: network().save_weights(path),
+        r"weights without their network, .*load_weights.*model.save",
+    ),
+    "Keras 2's .keras": ("w.keras", of_keras_2, r"a file of Keras 2.15, .*; save it there as HDF5"),
+}
+
+
+@pytest.mark.parametrize("format", OTHER_FORMATS)
+def test_other_formats_are_named_with_the_way_to_convert_them(format: str, tmp_path: Path) -> None:
+    name, write, words = OTHER_FORMATS[format]
+    write(tmp_path / name)
+    with pytest.raises(ModelError, match=f"{name}: {words}") as caught:
+        load_network(tmp_path / name)
+    assert "\n" not in str(caught.value)
 
 
 # --- float32 ---------------------------------------------------------------------------------------------

@@ -931,10 +931,10 @@ def too_much_padding(hand: Hand) -> Any:
     return hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[3, 0], name="culprit")
 
 
-@refused("Pad culprit", "pads time by 1 and 1", "past side")
+@refused("Conv culprit", "pads time on both sides", "looks 10 ms ahead", "past side", "--delay")
 def explicit_padding_on_both_sides(hand: Hand) -> Any:
-    x = hand("Pad", channels_first(hand), ints(0, 0, 1, 0, 0, 1), name="culprit")
-    return hand("Conv", x, hand.weights(5, N_MELS, 3))
+    x = hand("Pad", channels_first(hand), ints(0, 0, 1, 0, 0, 1))
+    return hand("Conv", x, hand.weights(5, N_MELS, 3), name="culprit")
 
 
 @refused("Pad culprit", "pads time", "zeros on the past side")

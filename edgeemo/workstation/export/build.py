@@ -18,7 +18,7 @@ from edgeemo.workstation.graphs.calibrate import Batch
 from edgeemo.workstation.graphs.choose import choose_float
 from edgeemo.workstation.graphs.editing import as_model, open_session
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.graphs.stream import stream
+from edgeemo.workstation.graphs.stream import delayed_stream, stream
 from edgeemo.workstation.graphs.widen import half
 
 Progress = Callable[[str, int, int], None]
@@ -31,6 +31,7 @@ def build(
     precision: Precision = Precision.FP32,
     *,
     calibration: np.ndarray | None = None,
+    delay: bool = False,
     on_progress: Progress = lambda what, done, total: None,
 ) -> ir.Model:
     """Build one variant in memory.
@@ -40,6 +41,7 @@ def build(
         mode: of images, `window`.
         precision: of images, `fp32`.
         calibration: for int8: windows of audio of training speakers, shape `(n_windows, window_samples)`.
+        delay: let the answers of a stream come late where the network looks ahead.
         on_progress: told what is being done, how much of it is done, and how much there is.
 
     Raises:
@@ -56,10 +58,14 @@ def build(
     network, states = source.network.clone(), list[State]()
     features = metadata.features
     if mode == Mode.STREAM:
-        step_frames = metadata.step_samples // features.hop_samples
+        step_frames, n_late = metadata.step_samples // features.hop_samples, 0
         _refuse_stream(features, source.recipe.n_frames, step_frames)
-        network, states = stream(network, step_frames=step_frames)
-        metadata = dataclasses.replace(metadata, states=tuple(states))
+        frame_ms = 1000 * features.hop_samples / features.sample_rate
+        if delay:
+            network, states, n_late = delayed_stream(network, step_frames=step_frames, frame_ms=frame_ms)
+        else:
+            network, states = stream(network, step_frames=step_frames, frame_ms=frame_ms)
+        metadata = dataclasses.replace(metadata, states=tuple(states), delay_ms=n_late * frame_ms)
     if precision == Precision.INT8:
         if calibration is None or not len(calibration):
             raise ExportError(

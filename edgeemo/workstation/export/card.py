@@ -42,12 +42,18 @@ def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], list
     """
     m = variants[0]
     f = m.features
+    delay_ms = max(variant.delay_ms for variant in variants)
+    late = (
+        f" A stream's answer is of the audio up to {delay_ms:g} ms before the end of the step."
+        if delay_ms
+        else ""
+    )
     return _page(
         m,
         does="Raw audio in, emotion probabilities out; the log-mel front end is part of the file.",
         takes=f"- `audio`: mono float32 in [-1, 1] at {f.sample_rate} Hz. A window graph takes "
         f"`(1, {m.window_samples})`, {m.window_s:g} s, every {m.step_s:g} s; a stream graph takes each step's "
-        f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).\n"
+        f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).{late}\n"
         f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`{_besides(f)}.",
         limits=f"{_expect(m.training)}\n\n{_USE}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from edgeemo.evidence import Parity
-from edgeemo.metadata import Kind
+from edgeemo.metadata import Kind, Metadata
 from edgeemo.model import Model
 from edgeemo.workstation.export.source import Source
+from edgeemo.workstation.graphs.walk import EXTENT
 
 
 def parity(model: Model, source: Source) -> Parity:
@@ -37,10 +38,14 @@ def probabilities(model: Model, given: np.ndarray) -> np.ndarray:
             `(height, width)`.
 
     Returns:
-        shape `(n_labels,)`; of a stream graph, after the last step.
+        shape `(n_labels,)`; of a stream graph, after the last step, and the delay that it may have.
     """
-    states = model.metadata.states
+    m = model.metadata
+    states = m.states
     carried = {state.name: np.zeros(state.shape, np.float32) for state in states}
+    if isinstance(m, Metadata) and m.delay_samples:
+        carried[EXTENT][1] = len(given) // m.features.hop_samples  # where it ends, which a stream is not told
+        given = np.pad(given, (0, m.delay_samples))
     names = ["probabilities", *(state.next_name for state in states)]
     step = next(value for value in model.session.get_inputs() if value.name not in carried)
     for part in given.reshape(-1, *step.shape):

@@ -89,6 +89,7 @@ class Options:
         step_ms: new audio per step; None for the recipe's.
         ort_format: files in onnxruntime's own format too.
         force: keep what the gate rejects.
+        delay: stream a network that looks ahead too, with a delay.
     """
 
     modes: tuple[Mode, ...] = ()
@@ -96,6 +97,7 @@ class Options:
     step_ms: float | None = None
     ort_format: bool = False
     force: bool = False
+    delay: bool = False
 
     @property
     def given(self) -> list[str]:
@@ -106,6 +108,7 @@ class Options:
             "--step-ms": self.step_ms is not None,
             "--format": self.ort_format,
             "--force": self.force,
+            "--delay": self.delay,
         }
         return [option for option, value in options.items() if value]
 
@@ -368,6 +371,7 @@ def carry_out(plan: Plan, *, on_progress: Progress = lambda what, done, total: N
         data=plan.evaluation,
         ort_format=options.ort_format,
         force=options.force,
+        delay=options.delay,
         on_progress=on_progress,
     )
 

@@ -52,11 +52,13 @@ class Exported:
         verdicts: on what was asked for, in order.
         n_bytes: sizes of the files, by the variants' names; of what was rejected, as it was judged.
         listen: the variant that the model's name alone stands for.
+        delay_ms: how late the answers of a stream come; 0 where they do not.
     """
 
     verdicts: tuple[Verdict, ...]
     n_bytes: dict[str, int]
     listen: str
+    delay_ms: float = 0.0
 
 
 def export_variants(
@@ -68,6 +70,7 @@ def export_variants(
     data: Evaluation | None = None,
     ort_format: bool = False,
     force: bool = False,
+    delay: bool = False,
     n_steps: int = N_STEPS,
     on_progress: Progress = lambda what, done, total: None,
 ) -> Exported:
@@ -86,6 +89,7 @@ def export_variants(
         data: calibration and held-out clips; without, int8 is rejected and recognition is not judged.
         ort_format: write files in onnxruntime's own format too, and their operator lists, beside the ONNX files.
         force: keep what the gate rejects, where it could be built.
+        delay: stream networks that look ahead too, with a delay.
         n_steps: timed steps per variant.
         on_progress: told what is being done, how much of it is done, and how much there is.
 
@@ -102,7 +106,7 @@ def export_variants(
     needed = {(Mode.WINDOW, Precision.FP32), *((mode, Precision.FP32) for mode, _ in asked), *asked}
     others = _others(source, folder, wanted)
     with tempfile.TemporaryDirectory(prefix="edgeemo-export-") as staging:
-        graphs, verdicts = _build(source, needed, data, on_progress)
+        graphs, verdicts = _build(source, needed, data, delay, on_progress)
         candidates = {
             variant: Candidate(graph, _saved(graph, Path(staging) / f"{variant}.onnx"))
             for variant, graph in graphs.items()
@@ -141,11 +145,12 @@ def export_variants(
                 to_ort_format(model.path, model.path.with_suffix(".ort"))
         files = {path.name: path for path in made.iterdir()}
         replace_set(folder, name, files, remove=_files(wanted) - files.keys())
-    return Exported(verdicts=results, n_bytes=n_bytes, listen=listen)
+    delay_ms = max(model.metadata.delay_ms for model in new.values())
+    return Exported(verdicts=results, n_bytes=n_bytes, listen=listen, delay_ms=delay_ms)
 
 
 def _build(
-    source: Source, needed: Iterable[Variant], data: Evaluation | None, on_progress: Progress
+    source: Source, needed: Iterable[Variant], data: Evaluation | None, delay: bool, on_progress: Progress
 ) -> tuple[dict[str, ir.Model], dict[str, Verdict]]:
     """The variants that can be built, and why the others cannot: all of a mode, where its fp32 cannot."""
     graphs: dict[str, ir.Model] = {}
@@ -163,6 +168,7 @@ def _build(
                 mode,
                 precision,
                 calibration=data.calibration if data else None,
+                delay=delay,
                 on_progress=on_progress,
             )
         except ExportError as error:

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.inliner
 import onnx_ir as ir
 import onnxruntime as ort
-import onnxscript.version_converter
 
 from edgeemo.errors import ExportError
 from edgeemo.session import session_options
-from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, remove_unused
 from edgeemo.workstation.graphs.layout import Layout, find_layout
 from edgeemo.workstation.graphs.network import folded, forget_shapes
 from edgeemo.workstation.graphs.nodes import Nodes
+from edgeemo.workstation.graphs.opsets import converted
 
 PREFIX = "imported/"
 
@@ -31,18 +32,13 @@ def imported_graph(
     fixed.
 
     Raises:
-        ExportError: not an ONNX file, another number or shape of inputs and outputs, or control flow.
+        ExportError: not an ONNX file, operators that cannot be converted, another number or shape of inputs and
+            outputs, or control flow.
     """
-    model = ir.from_proto(_read(path))
+    model = ir.from_proto(converted(_standard(path, _read(path)), path.name))
     graph = model.graph
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    if len(inputs) != 1 or len(graph.outputs) != 1:
-        raise ExportError(
-            f"{path} has {len(inputs)} inputs and {len(graph.outputs)} outputs; expected one of each, features and "
-            "probabilities"
-        )
-    graph.inputs[:] = inputs
-    (given,), (output,) = inputs, graph.outputs
+    (given,), (output,) = (value for value in graph.inputs if not value.is_initializer()), graph.outputs
+    graph.inputs[:] = [given]
     takes = _layout(list(given.shape or ()), n_frames, n_mels, layout)
     if takes is None or given.dtype != ir.DataType.FLOAT:
         raise ExportError(
@@ -56,6 +52,8 @@ def imported_graph(
     nodes, adapted = Nodes(PREFIX), features
     if takes.bands_first:
         adapted = nodes("Transpose", adapted, perm=[0, 2, 1])
+    if takes.flat:
+        adapted = nodes("Reshape", adapted, nodes.ints([1, n_frames * n_mels]))
     if takes.n_channels:
         image = nodes("Unsqueeze", adapted, nodes.ints([takes.channel_axis]))
         adapted = (
@@ -68,7 +66,6 @@ def imported_graph(
     given.replace_all_uses_with(adapted)
     graph.inputs[:] = [features]
     output.shape = ir.Shape((1, n_labels))
-    onnxscript.version_converter.convert_version(model, OPSET, fallback=True)
     return folded(model)
 
 
@@ -106,8 +103,10 @@ def original_probabilities(
     _, n_frames, n_mels = features.shape
     takes = _layout(given.shape, n_frames, n_mels, layout)
     assert takes is not None
-    arranged = takes.arranged(features)
-    return np.concatenate([session.run(None, {given.name: window[np.newaxis]})[0] for window in arranged])
+    answer = _answer(path, proto.graph)
+    return np.concatenate([
+        session.run([answer], {given.name: window[np.newaxis]})[0] for window in takes.arranged(features)
+    ])  # fmt: skip
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -117,6 +116,49 @@ def _read(path: Path) -> onnx.ModelProto:
     except Exception as error:
         raise ExportError(f"{path}: not an ONNX model ({_reason(error)})") from error
     return proto
+
+
+def _standard(path: Path, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """What leads to the answer, in standard operators: scikit-learn's networks give the label too, by others.
+
+    Raises:
+        ExportError: it takes other operators to give the answer.
+    """
+    model = ir.from_proto(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+    answer = _answer(path, proto.graph)
+    model.graph.outputs[:] = [value for value in model.graph.outputs if value.name == answer]
+    remove_unused(model.graph)
+    others = [f"{node.domain}.{node.op_type}" for node in model.graph if node.domain not in ("", "ai.onnx")]
+    if others:
+        raise ExportError(
+            f"{path} has {', '.join(dict.fromkeys(others))}; expected standard operators: of scikit-learn, write it "
+            'with skl2onnx.to_onnx(..., black_op={"Scaler", "LinearClassifier", "Normalizer"})'
+        )
+    return ir.to_proto(model)
+
+
+def _answer(path: Path, graph: onnx.GraphProto) -> str:
+    """The name of the output that gives the probabilities.
+
+    Raises:
+        ExportError: there is none, or there are several, or several inputs.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    n_inputs = sum(value.name not in constants for value in graph.input)
+    answers = [
+        value.name
+        for value in graph.output
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT or len(graph.output) == 1
+    ]
+    if n_inputs != 1 or len(answers) != 1:
+        hint = ""
+        if any(value.type.HasField("sequence_type") for value in graph.output):
+            hint = '; of scikit-learn, write it with skl2onnx.to_onnx(..., options={"zipmap": False})'
+        raise ExportError(
+            f"{path} has {n_inputs} inputs and {len(graph.output)} outputs; expected one of each, features and "
+            f"probabilities{hint}"
+        )
+    return answers[0]
 
 
 def _reason(error: Exception) -> str:

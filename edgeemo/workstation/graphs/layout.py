@@ -18,14 +18,18 @@ class Layout:
         bands_first: bands before frames.
         n_channels: of an image, all equal; 0: there is no such axis.
         channels_first: they come before frames and bands, as in PyTorch.
+        flat: all values in one axis, as scikit-learn takes them.
     """
 
     bands_first: bool = False
     n_channels: int = 0
     channels_first: bool = False
+    flat: bool = False
 
     def shape(self, n_frames: int, n_columns: int) -> tuple[int, ...]:
         """Of an input without its batch."""
+        if self.flat:
+            return (n_frames * n_columns,)
         plane = (n_columns, n_frames) if self.bands_first else (n_frames, n_columns)
         if not self.n_channels:
             return plane
@@ -38,6 +42,8 @@ class Layout:
 
     def arranged(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Features `(n_windows, n_frames, n_columns)` as the network takes them."""
+        if self.flat:
+            return features.reshape(len(features), -1)
         if self.bands_first:
             features = features.transpose(0, 2, 1)
         if self.n_channels:
@@ -67,4 +73,4 @@ def find_layout(
                 not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
             ):
                 return layout
-    return None
+    return Layout(flat=True) if list(declared) == [n_frames * n_columns] else None

@@ -25,6 +25,7 @@ from edgeemo.workstation.graphs.editing import (
     remove_unused,
     shape_of,
 )
+from edgeemo.workstation.graphs.layers import name_after_layers
 from edgeemo.workstation.graphs.layout import Layout, find_layout
 
 CONTROL_FLOW = ("Loop", "Scan", "If")
@@ -41,11 +42,12 @@ def network_graph(
     arithmetic on shapes that this leaves behind is folded away.
 
     Raises:
-        ExportError: the model takes or gives another shape, tf2onnx cannot convert it or one of its operators, or a
-            recurrent layer became a loop.
+        ExportError: the model takes or gives another shape, masks frames before a recurrent layer, tf2onnx cannot
+            convert it or one of its operators, or a recurrent layer became a loop.
     """
     takes = input_layout(model, n_frames, n_mels, wanted=layout)
     _check_output(model, n_labels)
+    _refuse_masks(model)
     call = _arranging(model, takes)
     function = tf.function(lambda features: call(features, training=False))
     signature = [tf.TensorSpec([None, n_frames, n_mels], tf.float32, name="features")]
@@ -65,7 +67,9 @@ def network_graph(
     forget_shapes(graph)
     (given,), (probabilities,) = graph.inputs, graph.outputs
     given.shape, probabilities.shape = ir.Shape((1, n_frames, n_mels)), ir.Shape((1, n_labels))
-    return folded(converted)
+    graph = folded(converted)
+    name_after_layers(model, graph)
+    return graph
 
 
 def _reason(error: Exception) -> str:
@@ -192,6 +196,8 @@ def _arranging(model: keras.Model, layout: Layout) -> Callable[..., tf.Tensor]:
     """The model behind what brings features into its layout."""
 
     def call(features: tf.Tensor, training: bool) -> tf.Tensor:
+        if layout.flat:
+            features = tf.reshape(features, [-1, features.shape[1] * features.shape[2]])
         if layout.bands_first:
             features = tf.transpose(features, [0, 2, 1])
         if layout.n_channels:
@@ -201,6 +207,22 @@ def _arranging(model: keras.Model, layout: Layout) -> Callable[..., tf.Tensor]:
         return model(features, training=training)
 
     return call
+
+
+def _refuse_masks(model: keras.Model) -> None:
+    """A recurrent layer that is given a mask is a loop. Masks hide padding, of which a window of audio has none."""
+    layers = list(model._flatten_layers(include_self=False))
+    masks = [
+        layer
+        for layer in layers
+        if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+    ]
+    if masks and any(isinstance(layer, keras.layers.RNN) for layer in layers):
+        found = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in masks)
+        raise ExportError(
+            f"{model.name} masks frames before a recurrent layer, by {found}; build it again without that, and give "
+            "it these weights (set_weights): a window has no padding to mask"
+        )
 
 
 def _captured_constants(function: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:

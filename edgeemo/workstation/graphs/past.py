@@ -87,16 +87,25 @@ class Carried:
         self.inputs: list[ir.Value] = []
         self.outputs: list[ir.Value] = []
 
-    def __call__(self, nodes: Nodes, value: ir.Value, n: int, axis: int, holds: str) -> ir.Value:
-        """See `Past`."""
+    def __call__(
+        self, nodes: Nodes, value: ir.Value, n: int, axis: int, holds: str, *, n_new: int | None = None
+    ) -> ir.Value:
+        """See `Past`.
+
+        Args:
+            nodes, value, n, axis, holds: see `Past`.
+            n_new: how many positions of `value` are not in front of it in the next step, if not all: it may have
+                some of its past already.
+        """
         if n == 0:
             return value
         shape = shape_of(value)
+        n_new = shape[axis] if n_new is None else n_new
         state = self.add((*shape[:axis], n, *shape[axis + 1 :]), f"{n} {holds}")
         joined = nodes("Concat", state, value, axis=axis)
         joined.type = value.type
         joined.shape = ir.Shape((*shape[:axis], n + shape[axis], *shape[axis + 1 :]))
-        bounds = (nodes.ints([shape[axis]]), nodes.ints([END]), nodes.ints([axis]))
+        bounds = (nodes.ints([n_new]), nodes.ints([n_new + n]), nodes.ints([axis]))
         self.carry(state, nodes("Slice", joined, *bounds))
         return joined
 
@@ -105,9 +114,11 @@ class Carried:
         del nodes
         return self.add(shape, holds, lasting=lasting)
 
-    def add(self, shape: tuple[int, ...], holds: str, *, lasting: bool = False) -> ir.Value:
+    def add(
+        self, shape: tuple[int, ...], holds: str, *, lasting: bool = False, name: str | None = None
+    ) -> ir.Value:
         """A new state, as the graph input that holds it; tell `carry` its next value."""
-        name = f"{self._name}_{len(self.states) + 1}"
+        name = name or f"{self._name}_{len(self.states) + 1}"
         state = State(name=name, shape=shape, holds=holds, lasting=lasting)
         value = ir.val(state.name, dtype=ir.DataType.FLOAT, shape=shape)
         self.states.append(state)

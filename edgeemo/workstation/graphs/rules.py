@@ -7,6 +7,7 @@ state, and one that ends time gets its running form.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from edgeemo.workstation.graphs.walk import (
     Walk,
     constant_input,
     constant_ints,
+    look_ahead_refusal,
     refusal,
     title,
     two_sided_refusal,
@@ -39,13 +41,14 @@ def _elementwise(p: Walk, node: ir.Node) -> None:
     """Any broadcasting operator: time must meet time, and constants must not change over time."""
     out_rank = len(p.output_shape(node))
     found = {
-        replace(p.times[value], axis=p.times[value].axis + out_rank - len(p.shape(value)))
+        replace(p.times[value], axis=p.times[value].axis + out_rank - len(p.shape(value)), delay=0)
         for value in node.inputs
         if value in p.times
     }
     if len(found) > 1:
         raise refusal(node, "combines values of different pace", "bring them to one pace first")
     (time,) = found
+    time = replace(time, delay=p.together(node).delay)
     for index, value in enumerate(node.inputs):
         if value is not None and value not in p.times:
             _make_timeless(p, node, index, time.axis - (out_rank - len(p.shape(value))))
@@ -79,7 +82,7 @@ def _within_frames(p: Walk, node: ir.Node) -> None:
     if time.axis not in touched:
         p.hand_on(node, time)
     elif node.op_type == "Softmax":
-        _attention(p, node, time)
+        _attention(p, node)
     else:
         raise refusal(node, "normalises over the whole window", "normalise within frames")
 
@@ -113,9 +116,11 @@ def _reshape(p: Walk, node: ir.Node) -> None:
     if node.inputs[0] in p.shares and joined > 1:
         raise weights_refusal(node)
     if joined == n:
-        _whole_window(p, node, time)
+        _whole_window(p, node)
         return
-    p.hand_on(node, Time(axis, time.length // joined, time.stride * joined, time.past, time.ahead))
+    if joined > 1:
+        time = p.aligned(node, 0, time.stride * joined)
+    p.hand_on(node, replace(time, axis=axis, length=time.length // joined, stride=time.stride * joined))
     of_share = [1 if a == axis else size for a, size in enumerate(after)]
     p.hand_on_share(node, lambda share: p.nodes("Reshape", share, p.nodes.ints(of_share)))
     if node.op_type == "Reshape":
@@ -136,8 +141,9 @@ def _repeated(p: Walk, node: ir.Node) -> None:
     p.hand_on_share(node, lambda share: p.nodes(node.op_type, share, node.inputs[1]))
 
 
-def _whole_window(p: Walk, node: ir.Node, time: Time, index: int = 0) -> None:
+def _whole_window(p: Walk, node: ir.Node, index: int = 0) -> None:
     """Leave a node as it is, and feed it the last window, from a buffer that each step shifts."""
+    time = p.end(node, index)
     n_past = time.length - p.step_length(time)
     if n_past:
         p.put_past(node, index, n_past, time)
@@ -171,13 +177,14 @@ def _pad(p: Walk, node: ir.Node) -> None:
     pads[:, axes] = np.reshape(constant_ints(node, 1), (2, -1))
     begin, end = pads[:, time.axis]
     by_zeros = node.attributes.get_string("mode", "constant") == "constant"
-    if min(begin, end) < 0 or (end and not begin) or (begin and not by_zeros):
+    only_behind = end and not begin and p.delay is None
+    if min(begin, end) < 0 or only_behind or ((begin or end) and not by_zeros):
         raise two_sided_refusal(node, int(begin), int(end))
-    if begin and optional_input(node, 2) is not None and constant_input(node, 2).any():
+    if (begin or end) and optional_input(node, 2) is not None and constant_input(node, 2).any():
         raise refusal(node, "pads time with values other than zero", "pad with zeros")
     pads[:, time.axis] = 0
-    if begin:
-        p.put_past(node, 0, int(begin), time)
+    if begin or end:
+        p.put_past(node, 0, int(begin), time, looks_ahead=bool(end) and p.delay is not None)
     node.resize_inputs(min(len(node.inputs), 3))
     node.replace_input_with(1, p.nodes.ints(pads.ravel()))
     ahead = Ahead(int(end), two_sided_refusal(node, int(begin), int(end))) if end else None
@@ -197,14 +204,17 @@ def _sliding(p: Walk, node: ir.Node) -> None:
         raise refusal(node, "treats time as its channels", "put time on an axis it slides over")
     is_conv = node.op_type == "Conv"
     kernel = p.input_shape(node, 1)[2:] if is_conv else node.attributes.get_ints("kernel_shape", [])
+    _state_padding(p, node, kernel)
     stride = node.attributes.get_ints("strides", [1] * n_spatial)[where]
     reach = (kernel[where] - 1) * node.attributes.get_ints("dilations", [1] * n_spatial)[where]
     pads = list(node.attributes.get_ints("pads", [0] * 2 * n_spatial))
     begin, end = pads[where], pads[n_spatial + where]
     ahead = time.ahead
+    if _look_ahead(p, node, reach=reach, stride=stride, begin=begin, end=end):
+        return
     if end and not ahead:
         ahead = Ahead(end, two_sided_refusal(node))
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or (end and time.ahead):
+    if end and time.ahead:
         raise two_sided_refusal(node)
     if ahead and not (is_conv and stride == 1 and begin + time.past == reach):
         raise ahead.refusal
@@ -228,12 +238,80 @@ def _sliding(p: Walk, node: ir.Node) -> None:
             f"divides {time.length} positions by {stride} and leaves a remainder",
             "make the window a multiple",
         )
+    if stride > 1:
+        time = p.aligned(node, 0, time.stride * stride)
     if begin:
         p.put_past(node, 0, begin, time)
-    if begin or end:
-        pads[where] = pads[n_spatial + where] = 0
+    _take_off_padding(node, where)
+    p.hand_on(
+        node, Time(time.axis, time.length // stride, time.stride * stride, ahead=ahead, delay=time.delay)
+    )
+
+
+def _look_ahead(p: Walk, node: ir.Node, *, reach: int, stride: int, begin: int, end: int) -> bool:
+    """If a convolution or maximum is padded on both sides and keeps the pace, wait for what it looks ahead to.
+
+    Args:
+        p, node: the rule's.
+        reach: positions from the first that one position is computed of, to the last.
+        stride: its own.
+        begin, end: its own padding.
+
+    Raises:
+        ExportError: that would be so, and nothing may look ahead.
+    """
+    time = p.times[operand(node, 0)]
+    past, behind = begin + time.past, end + (time.ahead.n if time.ahead else 0)
+    n_ahead = reach - past - (stride - 1)
+    padded_by_itself = not time.past and not time.ahead
+    if (
+        n_ahead <= 0
+        or not behind
+        or not (padded_by_itself or not (begin or end))
+        or not (node.op_type == "Conv" or (node.op_type == "MaxPool" and padded_by_itself))
+        or time.length % stride
+        or p.output_shape(node)[time.axis] != time.length // stride
+    ):
+        return False
+    if p.delay is None:
+        raise look_ahead_refusal(node, n_ahead * time.stride * p.frame_ms)
+    pace = stride * time.stride
+    delay = math.ceil((time.delay + n_ahead * time.stride) / pace) * pace
+    n_waiting = (delay - time.delay) // time.stride
+    nothing = float(np.finfo(np.float32).min) if node.op_type == "MaxPool" else 0.0
+    p.put_past(
+        node, 0, begin + n_waiting, time, looks_ahead=True, nothing=nothing if padded_by_itself else None
+    )
+    _take_off_padding(node, time.axis - 2)
+    p.hand_on(node, Time(time.axis, time.length // stride, pace, delay=delay))
+    return True
+
+
+def _state_padding(p: Walk, node: ir.Node, kernel: Sequence[int]) -> None:
+    """Of a convolution or pooling that leaves its padding to be computed: compute it, in the window."""
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
+    if mode == "NOTSET":
+        return
+    n = len(kernel)
+    strides = node.attributes.get_ints("strides", [1] * n)
+    dilations = node.attributes.get_ints("dilations", [1] * n)
+    pads = [0] * 2 * n
+    for i, size in enumerate(p.input_shape(node)[2:]):
+        if mode != "VALID":
+            reach = (kernel[i] - 1) * dilations[i]
+            whole = max((math.ceil(size / strides[i]) - 1) * strides[i] + reach + 1 - size, 0)
+            pads[i] = whole // 2 if mode == "SAME_UPPER" else whole - whole // 2
+            pads[n + i] = whole - pads[i]
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    node.attributes["auto_pad"] = ir.AttrString("auto_pad", "NOTSET")
+
+
+def _take_off_padding(node: ir.Node, where: int) -> None:
+    """Of a convolution or pooling, along one of the axes that it slides over."""
+    pads = list(node.attributes.get_ints("pads", []))
+    if pads:
+        pads[where] = pads[len(pads) // 2 + where] = 0
         node.attributes["pads"] = ir.AttrInt64s("pads", pads)
-    p.hand_on(node, Time(time.axis, time.length // stride, time.stride * stride, ahead=ahead))
 
 
 def _recurrent(p: Walk, node: ir.Node) -> None:
@@ -244,6 +322,8 @@ def _recurrent(p: Walk, node: ir.Node) -> None:
         raise refusal(node, f"runs {direction}", "use a forward layer: the future is not there yet")
     if time.axis != 0 or node.attributes.get_int("layout", 0) == 1:
         raise refusal(node, "treats time as its batch", "put time on axis 0")
+    gives_states = any(output.uses() or output.is_graph_output() for output in node.outputs[1:])
+    time = p.end(node) if gives_states else p.aligned(node, 0, p.step_frames)
     node.resize_inputs(max(len(node.inputs), 7 if node.op_type == "LSTM" else 6))
     if node.inputs[4] is not None and np.any(constant_input(node, 4) != time.length):
         raise refusal(node, "stops before the end of the window", "leave out its sequence lengths")
@@ -259,9 +339,9 @@ def _recurrent(p: Walk, node: ir.Node) -> None:
         node.replace_input_with(5 + i, state)
         if output.is_graph_output():
             raise refusal(node, "gives a state as the answer", "end the network with a softmax")
-        p.carried.carry(state, output)
+        p.carry(state, output, time)
     if node.outputs[0].uses():
-        p.hand_on(node, Time(axis=0, length=time.length, stride=time.stride))
+        p.hand_on(node, Time(axis=0, length=time.length, stride=time.stride, delay=time.delay))
 
 
 def _gather(p: Walk, node: ir.Node) -> None:
@@ -275,6 +355,7 @@ def _gather(p: Walk, node: ir.Node) -> None:
     elif node.inputs[0] in p.shares:
         raise weights_refusal(node)
     elif index.size == 1 and int(index.flat[0]) in (-1, time.length - 1):
+        p.end(node)
         node.replace_input_with(1, p.nodes.ints(np.full(index.shape, p.step_length(time) - 1)))
     else:
         raise refusal(node, "picks positions in time", "take the last one")
@@ -306,6 +387,7 @@ def _slice(p: Walk, node: ir.Node) -> None:
         starts[i], ends[i] = 0, END
         p.hand_on(node, replace(time, ahead=None))
     elif not time.past and not time.ahead and (start, kept) == (time.length - 1, 1):
+        p.end(node)
         starts[i], ends[i] = p.step_length(time) - 1, END
     else:
         p.refuse_padding(node, time)
@@ -327,7 +409,7 @@ def _matmul(p: Walk, node: ir.Node) -> None:
     if min(len(shape), len(constant)) < 2:
         raise refusal(node, "multiplies by a vector", "give it two axes, as a matrix")
     if time.axis == len(shape) - 1 - index:
-        _whole_window(p, node, time, index)
+        _whole_window(p, node, index)
         return
     out_rank = len(p.output_shape(node))
     axis = time.axis + out_rank - len(shape)
@@ -347,15 +429,19 @@ def _weighted_matmul(p: Walk, node: ir.Node) -> None:
             "compares positions of the window with each other",
             "whole-sequence attention has no streaming form",
         )
+    p.together(node)
+    time, _ = (p.end(node, i) for i in (0, 1))
+    factors = operand(node, 0), operand(node, 1)
+    (share,) = (p.shares[value] for value in factors if value in p.shares)
     step = p.nodes("MatMul", *factors)
-    p.end_time(node, _blended(p, step, shares[0], p.output_shape(node), title(node)))
+    p.end_time(node, _blended(p, step, share, p.output_shape(node), node, time))
 
 
 def _gemm(p: Walk, node: ir.Node) -> None:
     """As `_matmul`."""
     time = p.only_time(node)
     if time.axis != node.attributes.get_int("transA", 0):
-        _whole_window(p, node, time)
+        _whole_window(p, node)
         return
     bias = optional_input(node, 2)
     if bias is not None:
@@ -366,13 +452,14 @@ def _gemm(p: Walk, node: ir.Node) -> None:
 
 def _joined(p: Walk, node: ir.Node) -> None:
     """Concat along an axis other than time."""
-    times = {p.times.get(operand(node, index)) for index in range(len(node.inputs))}
+    found = [p.times.get(operand(node, index)) for index in range(len(node.inputs))]
+    times = {time and replace(time, delay=0) for time in found}
     time = next(iter(times))
     axis = node.attributes.get_int("axis", 0) % len(p.output_shape(node))
     if len(times) != 1 or time is None or axis == time.axis:
         raise refusal(node, "joins values of different times", "join along bands or channels")
     p.refuse_padding(node, time)
-    p.hand_on(node, time)
+    p.hand_on(node, p.together(node))
 
 
 def _parts(p: Walk, node: ir.Node) -> None:
@@ -410,62 +497,60 @@ def _reduce(p: Walk, node: ir.Node) -> None:
             node, f"reduces numbers of type {node.outputs[0].dtype} over time", "cast them to float"
         )
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    time = p.end(node)
+    value = operand(node, 0)
     if share is not None:
-        step = p.nodes("ReduceSum", node.inputs[0], p.nodes.ints(axes), keepdims=1)
-        result = _blended(p, step, share, kept, title(node))
+        step = p.nodes("ReduceSum", value, p.nodes.ints(axes), keepdims=1)
+        result = _blended(p, step, p.shares[value], kept, node, time)
         if kind == "ReduceMean":
-            result = p.nodes("Div", result, _positions(p, p.step_length(time), title(node)))
+            result = p.nodes("Div", result, _positions(p, node, time))
     else:
-        step = p.nodes(kind, node.inputs[0], p.nodes.ints(axes), keepdims=1)
-        result = running(p, step, kept, p.step_length(time), title(node))
+        step = p.nodes(kind, value, p.nodes.ints(axes), keepdims=1)
+        result = running(p, step, kept, node, time)
     p.end_time(node, result if keep else p.nodes("Squeeze", result, p.nodes.ints(axes)))
 
 
-def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
+def _running_mean(p: Walk, step: ir.Value, shape: tuple[int, ...], node: ir.Node, time: Time) -> ir.Value:
     """The mean so far, moved towards the step's by the step's share: nothing in it grows with the stream."""
-    mean = p.carried.add(shape, f"mean of {title}")
-    share = p.nodes("Div", p.nodes.floats([n]), _positions(p, n, title))
+    mean = p.carried.add(shape, f"mean of {title(node)}")
+    share = p.nodes("Div", p.nodes.floats([p.step_length(time)]), _positions(p, node, time))
     new_mean = p.nodes("Add", mean, p.nodes("Mul", p.nodes("Sub", step, mean), share))
-    p.carried.carry(mean, new_mean)
-    return new_mean
+    return p.carry(mean, new_mean, time)
 
 
-def _positions(p: Walk, n: int, title: str) -> ir.Value:
-    """How many positions there have been, after a step of `n`."""
-    count = p.carried.add((1,), f"positions seen by {title}")
-    new_count = p.nodes("Add", count, p.nodes.floats([n]))
-    p.carried.carry(count, new_count)
+def _positions(p: Walk, node: ir.Node, time: Time) -> ir.Value:
+    """How many positions there have been, after this step."""
+    n = p.nodes.floats([p.step_length(time)])
+    count = p.carried.add((1,), f"positions seen by {title(node)}")
+    new_count = p.nodes("Add", count, n)
+    p.carry(count, new_count, time)
     return new_count
 
 
-def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
-    del n
+def _running_max(p: Walk, step: ir.Value, shape: tuple[int, ...], node: ir.Node, time: Time) -> ir.Value:
     # Zero is a value like any other, so a second state says whether there has been one.
     maximum, seen = (
-        p.carried.add(shape, f"maximum of {title}"),
-        p.carried.add((1,), f"whether {title} has begun"),
+        p.carried.add(shape, f"maximum of {title(node)}"),
+        p.carried.add((1,), f"whether {title(node)} has begun"),
     )
     begun = p.nodes("Greater", seen, p.nodes.floats(0.0))
     new = p.nodes("Where", begun, p.nodes("Max", maximum, step), step)
-    p.carried.carry(seen, p.nodes("Max", seen, p.nodes.floats(1.0)))
-    p.carried.carry(maximum, new)
-    return new
+    p.carry(seen, p.nodes("Max", seen, p.nodes.floats(1.0)), time)
+    return p.carry(maximum, new, time)
 
 
-def _running_sum(p: Walk, step: ir.Value, shape: tuple[int, ...], n: int, title: str) -> ir.Value:
-    del n
-    total = p.carried.add(shape, f"sum of {title}")
-    new = p.nodes("Add", total, step)
-    p.carried.carry(total, new)
-    return new
+def _running_sum(p: Walk, step: ir.Value, shape: tuple[int, ...], node: ir.Node, time: Time) -> ir.Value:
+    total = p.carried.add(shape, f"sum of {title(node)}")
+    return p.carry(total, p.nodes("Add", total, step), time)
 
 
-def _attention(p: Walk, node: ir.Node, time: Time) -> None:
+def _attention(p: Walk, node: ir.Node) -> None:
     """Weights over time, for a sum: the step's own weights, and the step's share of all weights so far.
 
     Softmax's sum is carried relative to the largest score so far (Milakov and Gimelshein 2018, "Online normalizer
     calculation for softmax"). `_blended` blends the weighted sum by that share.
     """
+    time = p.aligned(node, 0, p.step_frames)
     scores, axes = operand(node, 0), p.nodes.ints([time.axis])
     shape = tuple(1 if axis == time.axis else size for axis, size in enumerate(p.shape(scores)))
     largest = p.carried.add(shape, f"largest score of {title(node)}")
@@ -476,20 +561,21 @@ def _attention(p: Walk, node: ir.Node, time: Time) -> None:
     step_weight = p.nodes("ReduceSum", p.nodes("Exp", p.nodes("Sub", scores, new_largest)), axes, keepdims=1)
     faded = p.nodes("Exp", p.nodes("Sub", p.nodes("Where", begun, largest, new_largest), new_largest))
     new_weight = p.nodes("Add", p.nodes("Mul", weight, faded), step_weight)
-    p.carried.carry(largest, new_largest)
-    p.carried.carry(weight, new_weight)
+    p.carry(largest, new_largest, time)
+    p.carry(weight, new_weight, time)
     share = p.nodes("Div", step_weight, new_weight)
     share.shape = ir.Shape(shape)
     p.shares[node.outputs[0]] = share
     p.hand_on(node, time)
 
 
-def _blended(p: Walk, step: ir.Value, share: ir.Value, shape: tuple[int, ...], title: str) -> ir.Value:
+def _blended(
+    p: Walk, step: ir.Value, share: ir.Value, shape: tuple[int, ...], node: ir.Node, time: Time
+) -> ir.Value:
     """The weighted sum so far, moved towards the step's by the step's share of the weights."""
-    total = p.carried.add(shape, f"weighted sum of {title}")
+    total = p.carried.add(shape, f"weighted sum of {title(node)}")
     new = p.nodes("Add", total, p.nodes("Mul", p.nodes("Sub", step, total), share))
-    p.carried.carry(total, new)
-    return new
+    return p.carry(total, new, time)
 
 
 _UNARY = [
