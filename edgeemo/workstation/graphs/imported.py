@@ -158,7 +158,7 @@ def _answer(path: Path, graph: onnx.GraphProto) -> str:
             f"{path} has {n_inputs} inputs and {len(graph.output)} outputs; expected one of each, features and "
             f"probabilities{hint}"
         )
-    return answers[0]
+    return str(answers[0])
 
 
 def _reason(error: Exception) -> str:

@@ -31,7 +31,8 @@ def name_after_layers(model: keras.Model, graph: ir.Graph) -> None:
         weights = _digest(constant(node.inputs[1])) if node.op_type in RECURRENT else None
         producers = (value.producer() for value in node.inputs if value is not None)
         of_outputs = (_named(names, str(value.name)) for value in node.outputs)
-        candidates = [by_weights.get(weights), *of_outputs, *map(found.get, producers)]
+        of_producers = (found.get(node) for node in producers if node is not None)
+        candidates = [by_weights.get(weights), *of_outputs, *of_producers]
         found[node] = next(filter(None, candidates), None)
     for node in reversed(unnamed):
         uses = (use.node for value in node.outputs for use in value.uses())
