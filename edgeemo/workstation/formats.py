@@ -42,6 +42,8 @@ _LEFT_OUT = {
 }
 """Settings that say nothing, whatever their value, by layer."""
 _NETWORKS = ("Functional", "Model", "Sequential")
+_INNER = ("layer", "forward_layer", "backward_layer", "cell", "cells")
+"""Where a layer has layers of its own. Before Keras 2.13 these do not say which module they are of."""
 
 
 def check_readable(path: Path) -> None:
@@ -142,7 +144,17 @@ def _modern(config: Any, path: Path) -> Any:
         if kind in _NETWORKS and "output_layers" in own:
             own = _calls_counted_anew(own)
         config = {**config, "config": own}
-    return {key: _modern(value, path) for key, value in config.items()}
+    modern = {key: _modern(value, path) for key, value in config.items()}
+    return {key: _with_module(value) if key in _INNER else value for key, value in modern.items()}
+
+
+def _with_module(layer: Any) -> Any:
+    if isinstance(layer, list):
+        return [_with_module(each) for each in layer]
+    if not isinstance(layer, dict) or "module" in layer:
+        return layer
+    module = "keras" if layer.get("class_name") in _NETWORKS else "keras.layers"
+    return {**layer, "module": module, "registered_name": None}
 
 
 def _without_old_settings(settings: dict[str, Any], kind: str, path: Path) -> dict[str, Any]:
@@ -151,6 +163,11 @@ def _without_old_settings(settings: dict[str, Any], kind: str, path: Path) -> di
             f"{path}: the layer {settings.get('name')} ({kind}) has time_major = True, which Keras 3 does not know; "
             "put time on axis 1, and save the network again"
         )
+    if (
+        kind != "InputLayer" and "batch_input_shape" in settings
+    ):  # Keras 3 takes it for the shape without the batch
+        settings = {**settings, "input_shape": settings["batch_input_shape"][1:]}
+        del settings["batch_input_shape"]
     left_out = _LEFT_OUT.get(kind, ())
     return {
         name: value

@@ -254,6 +254,7 @@ def random_features(n_frames: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 1, (n_frames, N_MELS)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "end"),
     [

@@ -124,8 +124,8 @@ def _standard(path: Path, proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: it takes other operators to give the answer.
     """
-    model = ir.from_proto(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
     answer = _answer(path, proto.graph)
+    model = ir.from_proto(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
     model.graph.outputs[:] = [value for value in model.graph.outputs if value.name == answer]
     remove_unused(model.graph)
     others = [f"{node.domain}.{node.op_type}" for node in model.graph if node.domain not in ("", "ai.onnx")]
