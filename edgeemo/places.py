@@ -19,7 +19,7 @@ MODELS_DIR = _ROOT / "models"
 CACHE_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeemo"
 """For what can be computed again."""
 
-DEFAULT_MODEL = "cnn_lstm"
+DEFAULT_MODEL = "emo_small"
 
 
 def recipe_path(name_or_path: str) -> Path:
@@ -95,7 +95,7 @@ def _find(
     files = (p for s in (suffix, ".json") for p in folder.glob(f"*{s}") if not p.name.startswith("."))
     known = ", ".join(sorted(path.stem for path in files)) or "none"
     if folder == _BUNDLED / "models":
-        known += " (fp16, Pure LSTM in fp32 and models of images are in models/ of edgeemo's repository only)"
+        known += " (fp16, Pure LSTM and CNN in fp32 and models of images are in models/ of edgeemo's repository only)"
     raise error(f"no {what} called {name_or_path!r}; known: {known}; or give the path of a {suffix} file")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from edgeemo.corpora.names import CORPORA, Corpus
@@ -26,6 +27,7 @@ _NO_CLASS = (
     "The graph has no class for silence, music and noise; edgeemo names nothing where its voice detector hears no "
     "voice."
 )
+_MOST_SPEAKERS = 30  # of a corpus, by name
 _UNKNOWN = "How it was trained is not stated: measure it on your own data before you trust it."
 
 
@@ -272,8 +274,19 @@ def _kept_apart(training: Training, things: str) -> str:
             f"{training.protocol.capitalize()} split: the same speakers are in training, validation and test."
         )
     return (
-        f"Validation speakers: {', '.join(training.validation_speakers)}. "
-        f"Test speakers: {', '.join(training.test_speakers)}. None of them is in the training clips."
+        f"Validation speakers: {_speakers(training.validation_speakers)}. "
+        f"Test speakers: {_speakers(training.test_speakers)}. None of them is in the training clips."
+    )
+
+
+def _speakers(names: Sequence[str]) -> str:
+    """Speakers by name; of a corpus with many, how many."""
+    by_corpus: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_corpus[name.partition("-")[0]].append(name)
+    return ", ".join(
+        ", ".join(of_corpus) if len(of_corpus) <= _MOST_SPEAKERS else f"{len(of_corpus)} of {corpus}"
+        for corpus, of_corpus in by_corpus.items()
     )
 
 
