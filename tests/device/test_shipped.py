@@ -66,8 +66,8 @@ def as_of_today(stored: dict[str, Any]) -> dict[str, Any]:
     stored["training"].setdefault("split", None)
     if "features" in stored:  # of audio: files from before `running_mean` and lasting states
         defaults = {"voiced_db": 25.0, "mean_s": 5.0, "mean_start_s": 0.5, "mean_start_db": [-25.0]}
-        stored["features"] = stored["features"] | defaults
+        stored["features"] = defaults | stored["features"]
         said = stored.get("judgement")
         stored["judgement"] = {"needs_voice": True} | said if said else {}
-        stored["states"] = [state | {"lasting": False} for state in stored["states"]]
+        stored["states"] = [{"lasting": False} | state for state in stored["states"]]
     return stored
