@@ -4,7 +4,7 @@
 
 For each test speaker of the run that the model ships from, whom neither weights nor their epoch ever met: `N` clips
 of each label train as `edgeemo train --from MODEL` does, the speaker's other clips test. `--part validation` does the
-same with the validation speakers: the settings of `--from` were chosen there (`--set training.epochs=40` and others).
+same with the validation speakers: other settings of `--from` are tried there (`--set training.epochs=40` and others).
 Writes `results/adaptation.md` and `.png` beside this file; a second call goes on where the first stopped.
 """
 
