@@ -52,7 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="emo_small", help="a shipped model, or a run folder")
     parser.add_argument("--data", type=Path, required=True, help="the corpora")
-    parser.add_argument("--corpora", default="crema_d,ravdess")
+    parser.add_argument("--corpora", default="ravdess", help="comma-separated")
     parser.add_argument("--part", choices=("test", "validation"), default="test")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--work", type=Path, default=Path("runs/adaptation"))
@@ -98,7 +98,8 @@ def main() -> None:
             results[corpus, n].append((before.uar, after.test.scores.uar))
             print(f"{name}: {before.uar:.3f} -> {after.test.scores.uar:.3f}", flush=True)
     if arguments.part == "test":
-        write_text(RESULTS / "adaptation.md", page(arguments.model, results, recipe.training.epochs))
+        text = page(arguments.model, arguments.corpora, results, recipe.training.epochs)
+        write_text(RESULTS / "adaptation.md", text)
         with replacing(RESULTS / "adaptation.png") as temporary:
             picture(results).savefig(temporary, format="png", dpi=120)
     else:
@@ -116,14 +117,14 @@ def chosen(clips: Sequence[Clip], n: int, labels: LabelMap) -> list[Clip]:
     return [clip for found in of_label.values() for clip in found[:n]]
 
 
-def page(model: str, results: Results, n_epochs: int) -> str:
+def page(model: str, corpora: str, results: Results, n_epochs: int) -> str:
     """The results in Markdown."""
     lines = [
         f"# A few clips of a person: {model}",
         "",
-        f"Made by `python benchmarks/adaptation.py --model {model} --data CORPORA`: UAR in percent on clips of "
-        "people whom the model never heard, before and after it was trained on some of their other clips as `edgeemo "
-        f"train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. Better: people for whom it "
+        f"Made by `python benchmarks/adaptation.py --model {model} --corpora {corpora} --data CORPORA`: UAR in percent "
+        "on clips of people whom the model never heard, before and after it was trained on some of their other clips as "
+        f"`edgeemo train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. Better: people for whom it "
         "rose.",
         "",
         *markdown_table(rows(results), left=("corpus",)),
