@@ -122,10 +122,10 @@ def page(model: str, corpora: str, results: Results, n_epochs: int) -> str:
     lines = [
         f"# A few clips of a person: {model}",
         "",
-        f"Made by `python benchmarks/adaptation.py --model {model} --corpora {corpora} --data CORPORA`: UAR in percent "
-        "on clips of people whom the model never heard, before and after it was trained on some of their other clips as "
-        f"`edgeemo train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. Better: people for whom it "
-        "rose.",
+        f"Made by `python benchmarks/adaptation.py --model {model} --corpora {corpora} --data CORPORA`: UAR in "
+        "percent on clips of people whom the model never heard, before and after it was trained on some of their "
+        f"other clips as `edgeemo train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. Better: "
+        "people for whom it rose.",
         "",
         *markdown_table(rows(results), left=("corpus",)),
         "",
