@@ -124,8 +124,8 @@ def page(model: str, corpora: str, results: Results, n_epochs: int) -> str:
         "",
         f"Made by `python benchmarks/adaptation.py --model {model} --corpora {corpora} --data CORPORA`: UAR in "
         "percent on clips of people whom the model never heard, before and after it was trained on some of their "
-        f"other clips as `edgeemo train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. Better: "
-        "people for whom it rose.",
+        f"other clips as `edgeemo train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. "
+        "Better: people for whom it rose.",
         "",
         *markdown_table(rows(results), left=("corpus",)),
         "",
