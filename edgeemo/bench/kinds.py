@@ -6,6 +6,8 @@ of them a model is.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -68,6 +70,8 @@ def endless_inputs(model: Model) -> Iterator[npt.NDArray[np.float32]]:
 def whole_steps(model: Model) -> Iterator[StepTimes]:
     """Endless steps of a model, timed: of audio in the live loop, from audio of `SOURCE_RATE` on; or images.
 
+    Any sound is judged: the test signal is no speech, and where nobody speaks the loop does not run the model.
+
     The resampler gives its samples in chunks, so that now and then a push completes no step, or two: those are not
     one step, and are left out.
 
@@ -78,6 +82,8 @@ def whole_steps(model: Model) -> Iterator[StepTimes]:
         for model_ms in timed_steps(model.start(), endless_inputs(model)):
             yield StepTimes(model_ms, model_ms)
         return
+    model = copy.copy(model)  # the same session
+    model.judgement = dataclasses.replace(model.judgement, needs_voice=False)
     listener = Listener(model, sample_rate=SOURCE_RATE)
     fruitless = 0
     for block in endless_blocks(round(model.metadata.step_s * SOURCE_RATE), SOURCE_RATE):

@@ -189,6 +189,26 @@ def test_a_listener_that_never_completes_a_step_ends_the_bench(
         next(whole_steps(tiny_model))
 
 
+def test_the_model_runs_in_every_step_that_is_timed(
+    tiny_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test signal is no speech: where that matters, the loop passes over it, and times the voice detector."""
+    run, push = [], Listener.push
+
+    def counted(self: Listener, block: np.ndarray) -> list[Step]:
+        steps = push(self, block)
+        run.extend(not step.paused for step in steps)
+        return steps
+
+    monkeypatch.setattr(Listener, "push", counted)
+    timed = whole_steps(tiny_model)
+    for _ in range(5):
+        next(timed)
+    assert len(run) >= 5
+    assert all(run)
+    assert tiny_model.judgement.needs_voice, "the model itself is as it was"
+
+
 def test_pushes_of_no_step_or_two_are_left_out(
     tiny_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
