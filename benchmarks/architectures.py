@@ -12,12 +12,13 @@ import inspect
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from edgeemo.files import write_text
+from edgeemo.markdown import markdown_table
+from edgeemo.workstation.graphs.stream import DEFAULT_FRAME_MS
+
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from edgeemo.files import write_text  # noqa: E402
-from edgeemo.markdown import markdown_table  # noqa: E402
-from edgeemo.workstation.graphs.stream import DEFAULT_FRAME_MS  # noqa: E402
 from support.architectures import N_MELS, STEP, WINDOW, bodies, outcome  # type: ignore[import-not-found]  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "architectures.md"

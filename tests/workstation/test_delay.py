@@ -11,6 +11,7 @@ import pytest
 
 from edgeemo.errors import ExportError
 from edgeemo.metadata import State
+from edgeemo.workstation.graphs.editing import shape_of
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import delayed_stream, stream
 from edgeemo.workstation.graphs.walk import EXTENT
@@ -233,7 +234,7 @@ def graph_of(write: Body, end: Ending, n_frames: int, *, seed: int, keep: int | 
 
 def x_length(write: Body, n_frames: int) -> int:
     hand = Hand(n_frames, N_MELS)
-    return int(hand.graph(write(hand)).outputs[0].shape[2])
+    return shape_of(hand.graph(write(hand)).outputs[0])[2]
 
 
 def answers_of_ended(
@@ -281,10 +282,10 @@ def test_exact_after_the_delay(name: str, end: str) -> None:
     # One that goes on: of the positions so far, which have seen what comes behind them.
     if end in ("mean", "maximum", "last", "last_state"):
         answers, _ = run_steps(streamed, states, x)
-        expected = [
+        expected = np.stack([
             run(graph_of(write, ENDINGS[end], len(x), seed=3, keep=k * STEP), x)
             for k in range(1, N_STEPS + 1)
-        ]
+        ])  # fmt: skip
         np.testing.assert_allclose(answers[delay // STEP :], expected, rtol=0, atol=ATOL)
         assert np.ptp(expected, axis=0).max() > 1e-4, "the answer depends on the audio"
         shifted = [np.abs(a - b).max() for a, b in zip(answers, expected, strict=False)]

@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 from edgeemo.answer import Judgement
-from edgeemo.metadata import KEY, Mode
+from edgeemo.metadata import KEY, Mode, Precision
 from edgeemo.model import EmotionModel
 from edgeemo.workstation.export.build import build
 from edgeemo.workstation.export.card import model_card
@@ -44,13 +44,13 @@ def network() -> keras.Model:
 @pytest.mark.slow
 def test_whole_export(small_recipe: Recipe, tmp_path: Path) -> None:
     source = prepare(network(), small_recipe, clips=CLIPS, labels=LABELS)
-    refused = export_variants(source, tmp_path / "plain", precisions=["fp32"], force=True, n_steps=20)
+    refused = export_variants(source, tmp_path / "plain", precisions=[Precision.FP32], force=True, n_steps=20)
     assert refused.delay_ms == 0
     assert "looks 32 ms ahead" in refused.verdicts[1].reasons[0]  # two frames of 16 ms: of the first layer
     assert refused.verdicts[1].reasons[0].endswith("or accept a delay with --delay")
 
     exported = export_variants(
-        source, tmp_path / "out", precisions=["fp32"], force=True, delay=True, n_steps=20
+        source, tmp_path / "out", precisions=[Precision.FP32], force=True, delay=True, n_steps=20
     )
     assert exported.delay_ms == 96  # five frames of 16 ms, in steps of 32
     window, stream = (

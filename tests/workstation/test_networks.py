@@ -119,7 +119,7 @@ def as_keras_2(config: Any) -> Any:
     known = {
         key: as_keras_2(value) for key, value in config.items() if key not in ("module", "registered_name")
     }
-    own = known.get("config")
+    own: Any = known.get("config")
     match known.get("class_name"):
         case "InputLayer":
             own["batch_input_shape"] = own.pop("batch_shape")
@@ -148,7 +148,7 @@ def keras_2_file(
     """A network as Keras 2 saves it, with a change to its description."""
     model.save(path)
     with h5py.File(path, "r+") as file:
-        config = as_keras_2(json.loads(file.attrs["model_config"]))
+        config: Any = as_keras_2(json.loads(file.attrs["model_config"]))
         file.attrs["model_config"] = json.dumps(change(config) or config).encode()
         file.attrs["keras_version"] = b"2.15.0"
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,16 @@ class Writer:
 
     def with_ints(self, op_type: str, x: str, since: int, what: str, *values: int, **more: Any) -> Any:
         """A node whose numbers are an input since this version."""
+        before: dict[str, Any] = {what: values}
         if self.version < since:
-            return self(op_type, x, **{what: values}, **more)
+            return self(op_type, x, **before, **more)
         name = f"c{len(self.nodes)}"
         self.constants[name] = np.array(values, np.int64)
         return self(op_type, x, name, **more)
 
-    def file(self, path: Path, answer: str, *, shape: tuple[object, ...] = (1, N_FRAMES, N_MELS)) -> Path:
+    def file(
+        self, path: Path, answer: str, *, shape: Sequence[int | str | None] = (1, N_FRAMES, N_MELS)
+    ) -> Path:
         self.nodes.append(helper.make_node("Identity", [answer], ["out"]))
         graph = helper.make_graph(
             self.nodes,

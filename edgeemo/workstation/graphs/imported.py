@@ -146,7 +146,7 @@ def _answer(path: Path, graph: onnx.GraphProto) -> str:
     constants = {tensor.name for tensor in graph.initializer}
     n_inputs = sum(value.name not in constants for value in graph.input)
     answers = [
-        value.name
+        str(value.name)
         for value in graph.output
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT or len(graph.output) == 1
     ]

@@ -29,7 +29,7 @@ def name_after_layers(model: keras.Model, graph: ir.Graph) -> None:
     unnamed = [node for node in graph if "/" not in str(node.name)]
     for node in unnamed:
         weights = _digest(constant(node.inputs[1])) if node.op_type in RECURRENT else None
-        producers = (value.producer() for value in node.inputs if value is not None)
+        producers = [p for value in node.inputs if value is not None and (p := value.producer()) is not None]
         of_outputs = (_named(names, str(value.name)) for value in node.outputs)
         of_producers = (found.get(node) for node in producers if node is not None)
         candidates = [by_weights.get(weights), *of_outputs, *of_producers]
