@@ -130,9 +130,9 @@ def flat_model(shape: tuple[int, ...]) -> keras.Model:
     ("model", "words"),
     [
         (lambda: flat_model((17, 8)), ["(batch, 17, 8)", "(batch, 16, 8)"]),
-        (lambda: flat_model((8, 16)), ["(batch, 8, 16)"]),
-        (lambda: flat_model((16, 8, 3)), ["(batch, 16, 8, 3)"]),
-        (lambda: model_of(keras.layers.Dense(3), shape=(128,)), ["(batch, 128)"]),
+        (lambda: flat_model((8, 17)), ["(batch, 8, 17)"]),
+        (lambda: flat_model((16, 8, 2)), ["(batch, 16, 8, 2)"]),
+        (lambda: model_of(keras.layers.Dense(3), shape=(127,)), ["(batch, 127)"]),
         (lambda: model_of(keras.layers.Flatten(), keras.layers.Dense(4)), ["(batch, 4)", "(batch, 3)"]),
         (lambda: model_of(keras.layers.Dense(3)), ["(batch, 16, 3)", "(batch, 3)"]),
         (lambda: two_inputs(), ["(batch, 16, 8) and (batch, 2)"]),
