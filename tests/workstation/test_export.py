@@ -556,7 +556,7 @@ CHANGED: dict[str, tuple[Callable[[dict[str, Any]], Any] | str | None, str]] = {
     "mode": (lambda m: m.update(mode="batch"), "mode is 'batch', expected window or stream"),
     "precision": (lambda m: m.update(precision="int4"), "precision is 'int4', expected fp32 or int8 or fp16"),
     "mode of another graph": (lambda m: m.update(mode="stream"), r"graph has .*51200.*metadata says .*2560"),
-    "features": (lambda m: m["features"].update(n_fft=511), "n_fft is 511"),
+    "features": (lambda m: m["features"].update(n_fft=0), "n_fft is 0"),
     "features not a table": (lambda m: m.update(features=[1]), r"features is \[1\], expected a table"),
     "text for a number": (
         lambda m: m.update(step_samples="2560"),

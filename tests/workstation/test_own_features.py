@@ -152,7 +152,6 @@ def test_a_recipe_with_such_features_trains(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "tiny.toml").write_text(recipe, encoding="utf-8")
     keys = {
         "level": "none",
-        "framing": "left",
         "n_mfcc": 8,
         "deltas": 1,
         "delta_width": 3,
@@ -180,7 +179,7 @@ def test_a_recipe_with_such_features_trains(tmp_path: Path, monkeypatch: pytest.
     )
     assert trained.exit_code == 0, trained.output
     kept = load_run(tmp_path / "run")[0]
-    assert kept.features.besides_levelling == ("framing", "n_mfcc", "deltas", "delta_width", "standardise")
+    assert kept.features.besides_levelling == ("n_mfcc", "deltas", "delta_width", "standardise")
     assert kept.input_shape == (kept.n_frames, 16)
 
 

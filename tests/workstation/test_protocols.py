@@ -368,15 +368,15 @@ def test_folds_over_clips_hold_each_once_as_test_and_have_no_validation(
     assert Counter(c.path for fold in found for c in fold.test) == Counter(c.path for c in clips)
     for fold in found:
         assert not fold.validation
-        assert_partition(fold, clips)
+        assert Counter(c.path for c in (*fold.train, *fold.test)) == Counter(c.path for c in clips)
         assert not {c.sha256 for c in fold.train} & {c.sha256 for c in fold.test}
 
 
 def test_folds_over_clips_have_every_label_of_every_speaker() -> None:
     clips = corpus_of("ravdess", 3, 8 * 10)
     for fold in split(clips, Protocol(kind="clips", folds=5), LABELS):
-        n = Counter((c.speaker, c.emotion) for c in fold.test)
-        assert len(n) == 3 * 8
+        n = Counter((c.speaker, LABELS.index(c.emotion)) for c in fold.test)
+        assert len(n) == 3 * len(LABELS.labels)
         assert sum(n.values()) == len(clips) / 5
 
 
