@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeemo.evidence import ScoreRow
     from edgeemo.model import Model
 
+_MOST_ITEMS = 100  # of a list, such as the bands of a front end or the speakers of a training
 _PIPE_COLUMNS = 1000
 
 
@@ -154,6 +155,9 @@ def _pairs(values: dict[str, Any]) -> Table:
 
 
 def _readable(value: Any) -> str:
+    """A value on one line; of a list too long to read, the beginning: `--json` has all."""
     if isinstance(value, list):
-        return ", ".join(map(_readable, value))
+        rest = len(value) - _MOST_ITEMS
+        more = [f"and {rest:,} more (--json shows all)"] if rest > 0 else []
+        return ", ".join([*map(_readable, value[:_MOST_ITEMS]), *more])
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

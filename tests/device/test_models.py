@@ -83,6 +83,15 @@ def test_info_shows_every_field(shipped: list[str], tiny_model_path: Path) -> No
     assert hashlib.sha256(tiny_model_path.read_bytes()).hexdigest() in shown
 
 
+def test_info_shows_the_beginning_of_what_is_too_long_to_read() -> None:
+    metadata = EmotionModel(places.model_path("emo_small")).metadata
+    assert metadata.training is not None
+    speakers = metadata.training.train_speakers
+    shown = " ".join(run("info", "emo_small").stdout.split())
+    assert f"{speakers[99]}, and {len(speakers) - 100:,} more (--json shows all)" in shown
+    assert speakers[101] not in shown
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a model"])
 def test_info_on_something_else_is_one_line(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "some.onnx"
