@@ -207,6 +207,12 @@ def test_from_a_folder_of_clips_to_a_model(tmp_path, monkeypatch):
     assert "speakers never heard" not in page
     assert "strangers" not in page
 
+    clip = next((root / "joy").glob("*.wav"))
+    heard = run("listen", "--model", model, "--file", clip, "--fast", "--json", "--any-sound")
+    steps = [json.loads(line) for line in heard.stdout.splitlines()]
+    assert {step["label"] for step in steps if step.get("label")} <= {"happy", "shout"}
+    assert any(step.get("label") for step in steps)
+
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' variables
