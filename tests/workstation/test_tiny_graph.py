@@ -29,7 +29,7 @@ def described(path: Path) -> str:
     graph = model.graph
     (metadata,) = (read_metadata(p.value, source=str(path)) for p in model.metadata_props if p.key == KEY)
     # The number depends on what else tf2onnx has converted in the same process; older files do not name the layer.
-    holds = {state.name: re.sub(r"__\d+$|\blstm/", "", state.holds) for state in metadata.states}
+    holds = {state.name: re.sub(r"__\d+$|\blstm(_\d+)*/", "", state.holds) for state in metadata.states}
     lines = ["inputs"]
     lines += [f"    {shaped(value)} {holds.get(value.name, '')}".rstrip() for value in graph.input]
     lines += ["outputs", *(f"    {shaped(value)}" for value in graph.output)]
