@@ -246,7 +246,7 @@ def rows_of_models(page: Path) -> dict[str, str]:
         cell = re.match(r"\| *([^|]*?) *\|", line)
         if cell is None:
             model = None
-        elif named := re.match(r"(Pure CNN|Pure LSTM|CNN-LSTM|Conv1D-LSTM|emo_small)\b", cell[1]):
+        elif named := re.match(r"(Pure CNN|Pure LSTM|CNN-LSTM|Conv1D-LSTM)\b", cell[1]):
             model = named[1]
         if model is not None:
             rows[model] = rows.get(model, "") + line.replace(model, "", 1) + "\n"
