@@ -78,10 +78,10 @@ def take_over(model: keras.Model, held: keras.Model, columns: Sequence[int | Non
     if len(model.layers) != len(held.layers):
         raise ValueError(f"{len(held.layers)} layers, expected {len(model.layers)}")
     for layer, other in zip(model.layers, held.layers, strict=True):
-        weights = layer.get_weights()
-        if len(weights) != len(other.get_weights()):
+        weights, theirs = layer.get_weights(), other.get_weights()
+        if len(weights) != len(theirs):
             raise ValueError(f"{other.name} where {layer.name} was expected")
-        for i, value in enumerate(other.get_weights()):
+        for i, value in enumerate(theirs):
             if layer.name in LABEL_LAYERS and value.shape[:-1] == weights[i].shape[:-1]:
                 for to, column in enumerate(columns):
                     if column is not None:

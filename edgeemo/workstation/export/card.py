@@ -237,13 +237,12 @@ def _weights(training: Training, things: str) -> str:
     corpora: dict[str, Corpus | ImageCorpus] = {**CORPORA, **IMAGE_CORPORA}
     kept = "the last" if training.protocol == "clips" else "the lowest validation loss"
     start = training.recipe.get("training", {}).get("start")
+    started = (
+        f", from the weights of `{start}` on, whose card says what those were trained on," if start else ""
+    )
     lines = [
         f"Trained on {training.n_clips} {things} ({training.protocol} protocol, {training.fold}, seed "
-        f"{training.seed}; epoch {training.epoch}, {kept}), from the weights of `{start}` on, whose card says what "
-        "those were trained on, of:"
-        if start
-        else f"Trained on {training.n_clips} {things} ({training.protocol} protocol, {training.fold}, seed "
-        f"{training.seed}; epoch {training.epoch}, {kept}) of:",
+        f"{training.seed}; epoch {training.epoch}, {kept}){started} of:",
         "",
     ]
     for name in training.corpora:

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from edgeemo.errors import ExportError
 from edgeemo.session import session_options
 from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, remove_unused
-from edgeemo.workstation.graphs.layout import Layout, find_layout
+from edgeemo.workstation.graphs.layout import Layout, find_layout, fits
 from edgeemo.workstation.graphs.network import folded, forget_shapes
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.opsets import converted
@@ -45,7 +45,7 @@ def imported_graph(
             f"{path} takes {given.shape}; the recipe says (1, {n_frames}, {n_mels}), frames by bands or rows by "
             "columns: change its [window] and [features], or its [image]"
         )
-    if output.shape is None or not _fits(list(output.shape), (1, n_labels)):
+    if output.shape is None or not fits(list(output.shape), (1, n_labels)):
         raise ExportError(f"{path} gives {output.shape}, expected (1, {n_labels}): one probability a label")
     forget_shapes(graph)
     features = ir.val("features", dtype=ir.DataType.FLOAT, shape=(1, n_frames, n_mels))
@@ -170,10 +170,3 @@ def _layout(declared: Sequence[object], n_frames: int, n_mels: int, wanted: str)
     if not declared or (isinstance(declared[0], int) and declared[0] != 1):
         return None
     return find_layout(declared[1:], n_frames, n_mels, wanted=wanted)
-
-
-def _fits(declared: Sequence[object], shape: tuple[int, ...]) -> bool:
-    """Whether a declared shape is this one, but for open dimensions."""
-    return len(declared) == len(shape) and all(
-        not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
-    )

@@ -68,9 +68,13 @@ def find_layout(
         axes = [(0, False)] * (n_channels == 1) + [(n_channels, False), (n_channels, True)]
         for bands_first, (n, channels_first) in itertools.product(orders, axes):
             layout = Layout(bands_first, n, channels_first)
-            shape = layout.shape(n_frames, n_columns)
-            if len(declared) == len(shape) and all(
-                not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
-            ):
+            if fits(declared, layout.shape(n_frames, n_columns)):
                 return layout
     return Layout(flat=True) if list(declared) == [n_frames * n_columns] else None
+
+
+def fits(declared: Sequence[object], shape: tuple[int, ...]) -> bool:
+    """Whether a declared shape is this one, but for open dimensions: whatever is no number."""
+    return len(declared) == len(shape) and all(
+        not isinstance(have, int) or have == want for have, want in zip(declared, shape, strict=True)
+    )

@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -152,6 +152,19 @@ def _dealt(strata: _Strata[ItemT], rng: np.random.Generator) -> list[list[ItemT]
     return [groups[i] for groups in strata.values() for i in rng.permutation(len(groups))]
 
 
+def _folds(
+    dealt: list[list[ItemT]], n_folds: int
+) -> Iterator[tuple[str, list[list[ItemT]], list[list[ItemT]]]]:
+    """Each fold's name, the groups that others hold out, and those that it does: every `n_folds`-th."""
+    for fold in range(n_folds):
+        rest = [group for i, group in enumerate(dealt) if i % n_folds != fold]
+        yield f"fold-{fold + 1}", rest, dealt[fold::n_folds]
+
+
+def _items(groups: list[list[ItemT]]) -> list[ItemT]:
+    return [item for group in groups for item in group]
+
+
 def _random(
     items: list[ItemT], protocol: recipe.Protocol, labels: LabelMap, rng: np.random.Generator
 ) -> dict[str, _Parts[ItemT]]:
@@ -187,12 +200,8 @@ def _holdout(
         return {"fold-1": {"train": train, "validation": validation, "test": test}}
     dealt = _dealt(_strata(rest, labels, lambda item: (item.corpus,)), rng)
     return {
-        f"fold-{fold + 1}": {
-            "train": [x for i, group in enumerate(dealt) if i % protocol.folds != fold for x in group],
-            "validation": [x for group in dealt[fold :: protocol.folds] for x in group],
-            "test": test,
-        }
-        for fold in range(protocol.folds)
+        name: {"train": _items(rest), "validation": _items(held_out), "test": test}
+        for name, rest, held_out in _folds(dealt, protocol.folds)
     }
 
 
@@ -205,15 +214,14 @@ def _session(
     dealt = _dealt(_strata(items, labels, lambda item: (item.corpus, item.session or item.speaker)), rng)
     share = Fraction(protocol.validation_share).limit_denominator(1000)
     folds = {}
-    for fold in range(protocol.folds):
+    for fold, (name, rest, held_out) in enumerate(_folds(dealt, protocol.folds)):
         parts: _Parts[ItemT] = {"train": [], "validation": []}
-        rest = [group for i, group in enumerate(dealt) if i % protocol.folds != fold]
         for i, group in enumerate(rest):
             # Evenly, from fold to fold one further.
             validates = (i - fold) * share // 1 > (i - fold - 1) * share // 1
             parts["validation" if validates else "train"] += group
-        parts["test"] = [item for group in dealt[fold :: protocol.folds] for item in group]
-        folds[f"fold-{fold + 1}"] = parts
+        parts["test"] = _items(held_out)
+        folds[name] = parts
     return folds
 
 
@@ -223,12 +231,8 @@ def _clips(
     """Stratified by corpus, speaker and label."""
     dealt = _dealt(_strata(items, labels, lambda item: (item.corpus, item.speaker)), rng)
     return {
-        f"fold-{fold + 1}": {
-            "train": [x for i, group in enumerate(dealt) if i % protocol.folds != fold for x in group],
-            "validation": [],
-            "test": [x for group in dealt[fold :: protocol.folds] for x in group],
-        }
-        for fold in range(protocol.folds)
+        name: {"train": _items(rest), "validation": [], "test": _items(held_out)}
+        for name, rest, held_out in _folds(dealt, protocol.folds)
     }
 
 
