@@ -279,7 +279,8 @@ def _show_devices(as_json: bool) -> None:
         raise no_microphone()
     for device in devices:
         mark = "*" if device.is_default else " "
-        print(f"{mark}{device.index:3}  {device.name}  ({device.channels} channels, {device.sample_rate} Hz)")
+        facts = f"{device.host_api}, {device.channels} channels, {device.sample_rate} Hz"
+        print(f"{mark}{device.index:3}  {device.name}  ({facts})")
 
 
 class Interruption:

@@ -14,6 +14,7 @@ class FakePortAudio(SimpleNamespace):
 
     Args:
         devices: (name, input channels, native rate) of each.
+        host_apis: of each device; None: all are ALSA's.
         only_channels: the one number of channels that devices open with; None: any.
         only_rates: the sample rates that devices open with; None: any.
     """
@@ -27,14 +28,23 @@ class FakePortAudio(SimpleNamespace):
         default: int | None = 0,
         only_channels: int | None = None,
         only_rates: tuple[int, ...] | None = None,
+        host_apis: list[str] | None = None,
     ) -> None:
         super().__init__(streams=[])
         self._default = default
         self._only_channels = only_channels
         self._only_rates = only_rates
+        host_apis = ["ALSA"] * len(devices) if host_apis is None else host_apis
+        self._host_apis = list(dict.fromkeys(host_apis))  # in PortAudio's order, which is that of the devices
         self._devices = [
-            {"index": i, "name": name, "max_input_channels": channels, "default_samplerate": rate}
-            for i, (name, channels, rate) in enumerate(devices)
+            {
+                "index": i,
+                "name": name,
+                "hostapi": self._host_apis.index(host_api),
+                "max_input_channels": channels,
+                "default_samplerate": rate,
+            }
+            for i, ((name, channels, rate), host_api) in enumerate(zip(devices, host_apis, strict=True))
         ]
         portaudio = self
 
@@ -79,3 +89,6 @@ class FakePortAudio(SimpleNamespace):
         if self._default is None:
             raise self.PortAudioError("Error querying device -1")
         return self._devices[self._default]
+
+    def query_hostapis(self) -> list[dict[str, Any]]:
+        return [{"name": name} for name in self._host_apis]
