@@ -21,6 +21,7 @@ from edgeemo.cli.audit import audit_command
 from edgeemo.cli.bench import bench_command
 from edgeemo.cli.classify import classify_command
 from edgeemo.cli.data import data_command
+from edgeemo.cli.doctor import doctor_command
 from edgeemo.cli.enrol import enrol_command
 from edgeemo.cli.evaluate import evaluate_command
 from edgeemo.cli.exit_codes import FAILED, exit_code
@@ -80,6 +81,7 @@ def _root(
 
 for _command in (
     listen_command,
+    doctor_command,
     enrol_command,
     classify_command,
     evaluate_command,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import soundfile
 from edgeemo.model import EmotionModel
 from support.portaudio import FakePortAudio
 from support.signals import voice_like
+from support.virtual_microphone import PROGRAMS, VirtualMicrophone
 
 HERE = Path(__file__).parent
 
@@ -83,3 +86,17 @@ def install_portaudio(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePort
         return fake
 
     return install
+
+
+@pytest.fixture
+def microphone() -> Iterator[VirtualMicrophone]:
+    """For tests that are marked `microphone`."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: apt install pulseaudio pulseaudio-utils libasound2-plugins")
+    with tempfile.TemporaryDirectory(prefix="mic-", ignore_cleanup_errors=True) as home:
+        microphone = VirtualMicrophone(Path(home))
+        try:
+            yield microphone
+        finally:
+            microphone.kill()

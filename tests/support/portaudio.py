@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,12 @@ class FakePortAudio(SimpleNamespace):
     Args:
         devices: (name, input channels, native rate) of each.
         host_apis: of each device; None: all are ALSA's.
+        heard: index of a device -> what a stream of it captures while it starts, shape `(n_samples, n_channels)`;
+            None: it does not start until `stuck` is set.
+
+    Attributes:
+        streams: those that were made.
+        stuck: what a device that hangs waits for.
         only_channels: the one number of channels that devices open with; None: any.
         only_rates: the sample rates that devices open with; None: any.
     """
@@ -29,8 +36,9 @@ class FakePortAudio(SimpleNamespace):
         only_channels: int | None = None,
         only_rates: tuple[int, ...] | None = None,
         host_apis: list[str] | None = None,
+        heard: Mapping[int, np.ndarray | None] | None = None,
     ) -> None:
-        super().__init__(streams=[])
+        super().__init__(streams=[], stuck=threading.Event())
         self._default = default
         self._only_channels = only_channels
         self._only_rates = only_rates
@@ -59,6 +67,11 @@ class FakePortAudio(SimpleNamespace):
 
             def start(self) -> None:
                 self.is_open = True
+                block = (heard or {}).get(self.options["device"], ...)
+                if block is None:
+                    portaudio.stuck.wait()
+                elif block is not ...:
+                    self.capture(block)
 
             def close(self, ignore_errors: bool = True) -> None:
                 self.is_open = False
@@ -92,3 +105,6 @@ class FakePortAudio(SimpleNamespace):
 
     def query_hostapis(self) -> list[dict[str, Any]]:
         return [{"name": name} for name in self._host_apis]
+
+    def get_portaudio_version(self) -> tuple[int, str]:
+        return 1246976, "PortAudio V19.7.0-devel, revision unknown"
