@@ -41,9 +41,8 @@ def main(path: str | None) -> None:
     if path is not None:
         blocks = soundfile.blocks(path, BLOCK_SAMPLES, dtype="int16")
         rate = soundfile.info(path).samplerate
-    for event in events_of(blocks, rate):
-        if isinstance(event, edgeemo.Step):
-            print(f"{event.time_s:.2f}\t{event.label or '-'}", flush=True)
+    for step in (event for event in events_of(blocks, rate) if isinstance(event, edgeemo.Step)):
+        print(f"{step.time_s:.2f}\t{step.label or '-'}", flush=True)
 
 
 if __name__ == "__main__":
