@@ -1,10 +1,8 @@
-"""The listener, the loop, what it counts, and what a person sees of it."""
+"""The listener, the loop, and what it counts."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-from rich.text import Text
 
 from edgeemo.answer import UNSURE
 from edgeemo.audio import read_audio
@@ -25,7 +21,6 @@ from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, Source
 from edgeemo.statistics import LoopStatistics
 from edgeemo.utterances import UtteranceDetector
-from edgeemo.view import LiveView, Picture, PlainView, render, view_for
 
 RATES = [8000, 16000, 22050, 44100, 48000]
 
@@ -421,120 +416,6 @@ def test_no_step() -> None:
     assert len(statistics.summary()) == 1
 
 
-# --- What a person sees
-
-PICTURE = Picture(
-    source="USB Mic",
-    model="cnn_lstm",
-    time_s=83.2,
-    label="happy",
-    reason=None,
-    probabilities={
-        "neutral": 0.02,
-        "calm": 0.02,
-        "happy": 0.88,
-        "sad": 0.016,
-        "angry": 0.016,
-        "fearful": 0.016,
-        "disgust": 0.016,
-        "surprised": 0.016,
-    },
-    arousal=0.937,
-    latency_p50_ms=1.84,
-    latency_p99_ms=123.45,
-    real_time_factor=0.012,
-    drops=3,
-)
-
-
-def test_the_picture_of_a_step() -> None:
-    statistics = LoopStatistics(48000)
-    for i in range(10):
-        statistics.add(step(i, latency_ms=float(i + 1)))
-    statistics.drops = 2
-    assert Picture.of("USB Mic", "cnn_lstm", step(9), statistics) == Picture(
-        source="USB Mic, 48000 Hz",
-        model="cnn_lstm",
-        time_s=5.0,
-        label="a",
-        reason=None,
-        probabilities={"a": 0.75, "b": 0.25},
-        arousal=0.25,
-        latency_p50_ms=5.5,
-        latency_p99_ms=pytest.approx(9.91),
-        real_time_factor=pytest.approx(0.011),
-        drops=2,
-    )
-
-
-@pytest.mark.parametrize("source", ["USB Mic", "x" * 300])
-def test_the_picture_fits_a_small_terminal(source: str) -> None:
-    console = Console(width=80, height=24, file=io.StringIO(), record=True)
-    console.print(render(replace(PICTURE, source=source)))
-    text = console.export_text(clear=False)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert len(lines) <= 22
-    for part in (
-        "happy",
-        "88.0 %",
-        "1.8/123.5 ms",
-        "0.012",
-        "1:23",
-        "cnn_lstm",
-        "surprised",
-        "drops 3",
-        "93.7 %",
-    ):
-        assert part in text
-    assert "<svg" in console.export_svg(title="edgeemo listen")
-
-
-def test_what_is_known_of_the_voice_is_shown() -> None:
-    for baseline, shown in ((None, False), (0, True), (12, True)):
-        console = Console(width=80, file=io.StringIO(), record=True)
-        console.print(render(replace(PICTURE, baseline=baseline)))
-        text = console.export_text()
-        assert ("baseline" in text) == shown
-        assert (f"baseline of {baseline} utterances" in text) == shown
-        assert max(map(len, text.splitlines())) <= 80
-
-
-def test_a_pause_has_no_label() -> None:
-    picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", reason=QUIET), LoopStatistics(16000))
-    assert picture.label is None
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(render(picture))
-    text = console.export_text()
-    assert "(quiet)" in text
-    assert "75.0 %" in text, "what the model answers is still to be seen"
-    assert re.search(r"arousal *│?$", text, re.M), "none is claimed"
-    file = io.StringIO()
-    with PlainView(file) as view:
-        view.show(picture)
-    assert file.getvalue() == "    0.50 s  (quiet)\n"
-
-
-def test_an_unsure_answer_has_arousal_and_no_label() -> None:
-    picture = Picture.of("USB Mic", "cnn_lstm", step(0, "a", reason=UNSURE), LoopStatistics(16000))
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(render(picture))
-    text = console.export_text()
-    assert "(unsure)" in text
-    assert re.search(r"arousal .*25\.0 %", text)
-    file = io.StringIO()
-    with PlainView(file) as view:
-        view.show(picture)
-        view.show(replace(picture, time_s=0.6))
-        view.show(replace(picture, time_s=0.7, reason=QUIET, arousal=None, drops=2))
-        view.show(replace(picture, time_s=0.8, label="a", reason=None))
-    assert file.getvalue().splitlines() == [
-        "    0.50 s  (unsure)           arousal 0.25",
-        "    0.70 s  (quiet)  drops 2",
-        "    0.80 s  a            0.75  arousal 0.25",
-    ]
-
-
 def test_unsure_steps_are_counted_apart() -> None:
     statistics = LoopStatistics(16000)
     for i in range(3):
@@ -545,60 +426,3 @@ def test_unsure_steps_are_counted_apart() -> None:
     statistics.add(step(4, reason=QUIET))
     assert statistics.summary()[0].endswith("most frequent: b (1 of 4 not in pauses), unsure in 3")
     assert statistics.mean_probabilities == pytest.approx({"a": 0.625, "b": 0.375})
-
-
-@pytest.mark.parametrize("p", [0.0, 1.0, 0.5, 1e-9, 1.0000001])
-def test_bars_stay_inside(p: float) -> None:
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(render(replace(PICTURE, probabilities={"happy": p, "sad": 1 - p})))
-    assert {len(line) for line in console.export_text().splitlines()} == {78}
-
-
-@pytest.mark.parametrize("columns", [40, 60, 200])
-def test_the_live_view_is_as_wide_as_the_terminal(columns: int) -> None:
-    file = io.StringIO()
-    with LiveView(Console(file=file, force_terminal=True, width=columns, height=24)) as view:
-        view.show(replace(PICTURE, probabilities={"happy": 0.5, "sad": 0.5}))
-    lines = Text.from_ansi(file.getvalue()).plain.splitlines()
-    bar = next(line for line in lines if "happy" in line and "%" in line)
-    assert len(bar) == min(columns, 78)
-    assert "50.0 %" in bar
-    room = bar.index("50.0 %") - bar.index("happy") - len("happy")
-    assert bar.count("█") / room == pytest.approx(0.5, abs=0.2)
-
-
-def test_plain_lines_for_labels_and_seconds() -> None:
-    file = io.StringIO()
-    labels = ["a", "a", "b", "b", "b", "b", "b", "a"]
-    with PlainView(file) as view:
-        for i, label in enumerate(labels):
-            view.show(replace(PICTURE, time_s=0.4 * (i + 1), label=label, probabilities={"a": 0.5, "b": 0.5}))
-    times = [line.split()[0] for line in file.getvalue().splitlines()]
-    assert times == ["0.40", "1.20", "2.00", "3.20"]  # a; b; second 2; second 3 and a
-
-
-def test_the_view_fits_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(view_for(Terminal()), LiveView)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    assert isinstance(view_for(io.StringIO()), PlainView), "a log is no terminal, whatever its colours"
-    monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(view_for(Terminal()), PlainView)
-
-
-def test_the_live_view_is_not_redrawn_too_often_and_ends_with_the_last(monkeypatch: Any) -> None:
-    now_s = [0.0]
-    monkeypatch.setattr("edgeemo.view.time.monotonic", lambda: now_s[0])
-    file = io.StringIO()
-    drawn: list[int] = []
-    with LiveView(Console(file=file, force_terminal=True, width=80, height=24)) as view:
-        for i in range(100):  # one second of stream, a hundred steps
-            now_s[0] += 0.01
-            view.show(replace(PICTURE, model=f"model{i}"))
-    drawn = [i for i in range(100) if f"model{i}\x1b" in file.getvalue()]
-    assert len(drawn) <= 12
-    assert drawn[-1] == 99
