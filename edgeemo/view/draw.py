@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, islice
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -45,9 +45,10 @@ def rows(picture: Picture, width: int, height: int) -> list[Line]:
 
     Where there is little room, the utterances go first, then the probabilities, then what else is not the label.
     """
+    utterances = list(islice(picture.utterances, height))
     if width < _MAIN + _APART + _BESIDE:
-        return [_cut(line, width) for line in _column(picture, min(width, _MAIN), height, picture.utterances)]
-    beside = [_utterance(u, width - _MAIN - _APART) for u in picture.utterances]
+        return [_cut(line, width) for line in _column(picture, min(width, _MAIN), height, utterances)]
+    beside = [_utterance(u, width - _MAIN - _APART) for u in utterances]
     main = _column(picture, _MAIN, height, ())
     heading = [[Segment("utterances", _DIM)]] if beside else []
     beside = [*heading, *beside][: len(main)]

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -450,7 +452,8 @@ def test_the_last_event_before_a_silence_is_seen() -> None:
         terminal.wait_for(lambda: terminal.shows("(no microphone)"))
 
 
-def test_what_others_write_is_mended() -> None:
+def test_what_others_write_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeemo.view.live._REPAINT_S", 0.5)
     terminal = Terminal(80, 24)
     with live(terminal) as view:
         view.take(step(1), AT)
@@ -588,16 +591,30 @@ def test_a_terminal_without_block_characters(edgeemo: list[str], tiny_model_path
     assert b"##" in terminal.output
 
 
+def test_ctrl_c_leaves_the_terminal_as_it_was(edgeemo: list[str], tiny_model_path: Path) -> None:
+    terminal = Terminal(80, 24)
+    with listening(edgeemo, tiny_model_path, terminal, "--sample") as process:
+        terminal.wait_for(lambda: terminal.shows("level "))
+        terminal.type("\x03")
+        assert process.wait(WAIT_S) in (0, 130)
+    after = terminal.output.split(b"\x1b[?1049l")[1]
+    assert b"real-time factor" in after.splitlines()[-1], "the summary"
+    assert b"\x1b[?25h" in terminal.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 @pytest.mark.parametrize("session", [True, False])
 def test_a_lost_terminal_ends_it_quietly(
-    edgeemo: list[str], tiny_model_path: Path, session: bool, term: str
+    edgeemo: list[str], tiny_model_path: Path, tmp_path: Path, session: bool, term: str
 ) -> None:
     """With a signal, where the terminal controls the process; by the error of writing to it, elsewhere."""
+    clip = tmp_path / "long.flac"
+    soundfile.write(clip, np.zeros(600 * 8000, np.int16), 8000)  # in real time, no test sees its end
     terminal = Terminal(80, 24)
-    with listening(edgeemo, tiny_model_path, terminal, "--sample", session=session, TERM=term) as process:
-        terminal.wait_for(lambda: any(part in "".join(terminal.screen) for part in ("0:01", "1.12 s")))
+    options = "--file", str(clip)
+    with listening(edgeemo, tiny_model_path, terminal, *options, session=session, TERM=term) as process:
+        terminal.wait_for(lambda: any(terminal.shows(part) for part in ("0:01", "1.12 s")))
         terminal.lose()
         assert process.stderr is not None
         assert process.stderr.read() == b""

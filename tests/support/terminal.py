@@ -70,6 +70,10 @@ class Terminal:
             assert time.monotonic() < end_s, "\n".join(["waited too long; on the screen:", *self.screen])
             time.sleep(0.01)
 
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._reader, text.encode())
+
     def lose(self) -> None:
         """Close the window: whoever writes to it from now on gets an error."""
         self._left = True
