@@ -135,29 +135,28 @@ def listen_command(
         events = edgeemo.listen(
             source, emotion_model, seconds=seconds, profile=learnt, learned=kept, smooth=smooth
         )
+        n_known = learnt.n_utterances if learnt is not None else 0
+        shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
+        background = Background(shown, "the reader", lossless=clip is not None, stopped=interruption.has_come)
         try:
-            with source, ExitStack() as entered:
-                n_known = 0 if learnt is None else learnt.n_utterances
-                shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
-                receiver = Background(
-                    shown,
-                    "the reader",
-                    lossless=clip is not None,
-                    stopped=lambda: interruption.number is not None,
-                )
-                sinks = [entered.enter_context(receiver)]
+            with source, background as reader:
+                sinks = [reader]
                 try:
                     for event in events:
                         statistics.add(event)
                         _give(event, sinks)
                 except EdgeEmoError as error:
-                    _give(statistics.end(" ".join(str(error).split()), time_s=statistics.stream_s), sinks)
+                    why = " ".join(str(error).split())
+                    _give(statistics.end(why, time_s=statistics.stream_s), sinks)
                     raise
+        except EdgeEmoError:
+            if statistics.n_steps:
+                _write_summary(statistics, as_json)
+            raise
         finally:
             if kept is not None:
                 kept.save()
-            if statistics.n_steps or sys.exc_info()[0] is None:
-                _write_summary(statistics, as_json)
+    _write_summary(statistics, as_json)
     if kept is not None:
         print(kept.summary(), file=sys.stderr if as_json else sys.stdout, flush=True)
     if interruption.number is not None:
@@ -292,6 +291,10 @@ class Interruption:
     def __init__(self) -> None:
         self.number: int | None = None
         self._source: Source | None = None
+
+    def has_come(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
 
     def stops(self, source: Source) -> None:
         """Have it stop a source."""
