@@ -210,8 +210,9 @@ class Listener:
             events += self._end_utterance(cut=False)  # the pause before may have ended within this step
             self._begin_utterance(self._origin_s + self._detector.onset_s)
         elif self._spoken is not None and self._step_s - self._spoken.start_s >= MAX_UTTERANCE_S:
-            events += self._end_utterance(cut=True)
-            self._begin_utterance(self._step_s - self.model.metadata.step_s)
+            before_s = self._step_s - self.model.metadata.step_s
+            events += self._end_utterance(cut=True, at_most_s=before_s)
+            self._begin_utterance(before_s)
         paused = self._detector.paused
         if paused and self._gated:
             self._stepper.skip(audio)
@@ -247,11 +248,11 @@ class Listener:
         self._smoother.reset()
         self._spoken = Spoken(self.model, self._n_utterances, start_s)
 
-    def _end_utterance(self, *, cut: bool) -> list[Heard]:
+    def _end_utterance(self, *, cut: bool, at_most_s: float = math.inf) -> list[Heard]:
         spoken, self._spoken = self._spoken, None
         if spoken is None:
             return []
-        end_s = min(self._origin_s + self._detector.last_voice_s, self._step_s)
+        end_s = min(self._origin_s + self._detector.last_voice_s, self._step_s, at_most_s)
         audio = None
         if self._tape is not None:
             audio = self._tape.cut(spoken.start_s - self._origin_s, end_s - self._origin_s)
