@@ -51,7 +51,7 @@ class _Commands(TyperGroup):
                     file=sys.stderr,
                 )
                 raise typer.Exit(FAILED) from error
-            if not isinstance(error, BrokenPipeError):
+            if not isinstance(error, BrokenPipeError) and not _lost_terminal(error):
                 raise
             # Whoever read stdout has seen enough. Python flushes it once more at exit: into nothing.
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -59,6 +59,17 @@ class _Commands(TyperGroup):
             os.close(nowhere)
             raise typer.Exit(0) from error
         return result
+
+
+def _lost_terminal(error: OSError) -> bool:
+    """Whether it says that the terminal has gone away that stdout was."""
+    if error.errno not in (errno.EIO, errno.EBADF) or error.filename is not None:
+        return False
+    try:
+        os.write(sys.stdout.fileno(), b"")  # a disk whose file cannot be read says EIO too
+    except OSError:
+        return True
+    return False
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
