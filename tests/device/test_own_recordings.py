@@ -77,6 +77,30 @@ def test_folders_above_say_the_part_and_wrappers_say_nothing(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("folders", "labels", "others"),
+    [
+        (("happy/anna", "happy/ben", "shout/anna"), {"happy": 2, "shout": 1}, "anna, ben"),
+        (("anna/happy", "ben/shout", "ben/happy"), {"happy": 2, "shout": 1}, "anna, ben"),
+        (("happy", "shout/anna/loud"), {"happy": 1, "shout": 1}, "anna, loud"),
+        (("all/anger/high", "all/anger/low", "all/sad/high"), {"angry": 2, "sad": 1}, "all, high, low"),
+        (("train/happy/anna", "Test/shout/ben", "happy/test"), {"happy": 2, "shout": 1}, "anna, ben"),
+        # No emotion says which folders are labels.
+        (("shout/anna", "shout/ben", "whisper/anna"), {"anna": 2, "ben": 1}, "shout, whisper"),
+        (("anna/shout", "anna/whisper", "ben/shout"), {"shout": 2, "whisper": 1}, "anna, ben"),
+    ],
+)
+def test_labels_are_beside_emotions_and_other_folders_are_named(tmp_path, folders, labels, others):
+    for n, folder in enumerate(folders):
+        write_clip(tmp_path / "k" / folder / "x.wav", n)
+    manifest = find_clips(tmp_path / "k")
+    assert Counter(clip.emotion for clip in manifest.clips) == labels
+    assert understood(manifest)[0].endswith(f"; no labels: {others}")
+    assert [clip.part for clip in manifest.clips if "est" in str(clip.path.relative_to(tmp_path))] == [
+        "test"
+    ] * sum("est" in folder for folder in folders)
+
+
 def test_clips_in_no_class_are_counted(tmp_path):
     root = write_class_folders(tmp_path / "k", n_clips=1)
     write_clip(root / "intro.wav", 1)
