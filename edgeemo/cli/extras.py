@@ -15,6 +15,7 @@ LIBRARIES = {
         frozenset(
             {
                 "PIL",
+                "h5py",
                 "keras",
                 "librosa",
                 "matplotlib",
