@@ -1312,7 +1312,10 @@ def test_operators_of_other_domains_are_refused() -> None:
             lambda: layers.Conv1D(3, 3, padding="same", name="mine"),
             ["Conv ", "/mine", "pads time on both sides"],
         ),
-        (lambda: layers.Conv1D(3, 3, padding="valid", name="mine"), ["Conv ", "/mine", "leaves out 2 positions"]),
+        (
+            lambda: layers.Conv1D(3, 3, padding="valid", name="mine"),
+            ["Conv ", "/mine", "leaves out 2 positions"],
+        ),
         (
             lambda: layers.GroupNormalization(2, name="mine"),
             ["Sub ", "/mine", "brings what is known of the whole window"],

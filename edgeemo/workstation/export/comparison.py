@@ -56,6 +56,8 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "level": ("none",),
     "standardise": STANDARDISATIONS,
     "lifter": (0.0, 22.0),
+    "lifter_first": (1, 0),
+    "energy": (False, True),
     "delta_method": ("librosa", "torchaudio"),
 }
 
