@@ -69,7 +69,7 @@ def test_slips_of_an_export(tmp_path: Path) -> None:
     }  # fmt: skip
     found = run([["export", *arguments] for arguments in slips.values()], tmp_path)
     for words, (code, said, slow) in zip(slips, found, strict=True):
-        assert (code, words in said, slow) == (1, True, []), (words, said, slow)
+        assert (code != 0, words in said, slow) == (True, True, []), (words, said, slow)
 
 
 def test_slips_of_a_training(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_slips_of_a_training(tmp_path: Path) -> None:
     }
     found = run([["train", *arguments] for arguments in slips.values()], tmp_path)
     for words, (code, said, slow) in zip(slips, found, strict=True):
-        assert (code, words in said, {*slow} - {"onnx_ir"}) == (1, True, set()), (words, said, slow)
+        assert (code != 0, words in said, {*slow} - {"onnx_ir"}) == (True, True, set()), (words, said, slow)
 
 
 @pytest.mark.slow
@@ -97,5 +97,5 @@ def test_what_can_only_be_seen_with_them(tmp_path: Path) -> None:
     """That the check above can fail."""
     (tmp_path / "net.onnx").write_bytes(b"x")
     ((code, _, slow),) = run([["export", "--weights", "net.onnx"]], tmp_path)
-    assert code == 1
+    assert code != 0
     assert "tensorflow" in slow

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeemo.answer import Judgement
-from edgeemo.errors import ExportError
+from edgeemo.errors import ExportError, ModelError
 from edgeemo.evidence import ScoreRow, Training
 from edgeemo.metadata import Mode, Precision
 from edgeemo.places import EXPORT_DIR, recipe_path, ships
@@ -175,7 +175,7 @@ def checked(
     Raises:
         ExportError: `folder` is a file, or has a shipped model of that name; options for a network over images, which
             needs data; there is nothing at a path; labels that are none.
-        ModelError: the weights are in a format that is not read.
+        ModelError: there are no weights, or in a format that is not read.
         RecipeError: the step does not fit the recipe.
     """
     options, recipe = options or Options(), network.recipe
@@ -200,7 +200,7 @@ def checked(
             raise ExportError(f"{option} {path}: no such file or folder")
     if network.weights.suffix == ".onnx":
         if not network.weights.is_file():
-            raise ExportError(f"no ONNX file at {network.weights}")
+            raise ModelError(f"no ONNX file at {network.weights}")
     else:
         check_readable(network.weights)
     labels_of(recipe, network.labels)
