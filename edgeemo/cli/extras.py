@@ -15,6 +15,7 @@ LIBRARIES = {
         frozenset(
             {
                 "PIL",
+                "h5py",
                 "keras",
                 "librosa",
                 "matplotlib",
@@ -64,3 +65,5 @@ def workstation() -> Iterator[None]:
 
     # It warns of every other network that is trained in one process.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # What it cannot convert is said in the error.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
