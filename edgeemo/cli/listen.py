@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import typer
 
 from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
+from edgeemo.cli.sinks import Csv, Mqtt, Post, Record, RecordLimit, sinks_for
 from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
 from edgeemo.smoothing import Smooth
@@ -24,7 +25,7 @@ from edgeemo.wording import counted
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgeemo import AudioFile, Event, Microphone, Profile
+    from edgeemo import AudioFile, Microphone, Profile
     from edgeemo.live import LoopStatistics
     from edgeemo.sinks.sink import Sink
     from edgeemo.sources import Source
@@ -76,6 +77,11 @@ def listen_command(
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
     any_sound: AnySound = False,
+    csv: Csv = None,
+    record: Record = None,
+    record_limit: RecordLimit = None,
+    post: Post = None,
+    mqtt: Mqtt = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, for other programs.")
     ] = False,
@@ -98,6 +104,7 @@ def listen_command(
                 value is not None
                 for value in (file, device, channel, seconds, profile, baseline, unsure_below, temperature)
             )
+            or any(value is not None for value in (csv, record, record_limit))
         ):
             raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
         _show_devices(as_json)
@@ -113,12 +120,15 @@ def listen_command(
         raise typer.BadParameter("give a microphone or a file, not both", param_hint="--device")
     if profile is not None and baseline is not None:
         raise typer.BadParameter("give --profile or --baseline, not both", param_hint="--baseline")
+    if record_limit is not None and record is None:
+        raise typer.BadParameter("goes with --record only", param_hint="--record-limit")
     if seconds is not None and not 0 < seconds < _MAX_SECONDS:
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
     import edgeemo
     from edgeemo.live import LoopStatistics
     from edgeemo.sinks.sink import Background
+    from edgeemo.sinks.together import Together
 
     [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature, any_sound=any_sound)
     kept = None if baseline is None else _Baseline(baseline)
@@ -133,29 +143,47 @@ def listen_command(
         interruption.stops(source)
         statistics = LoopStatistics()
         events = edgeemo.listen(
-            source, emotion_model, seconds=seconds, profile=learnt, learned=kept, smooth=smooth
+            source,
+            emotion_model,
+            seconds=seconds,
+            profile=learnt,
+            learned=kept,
+            smooth=smooth,
+            keep_audio=record is not None,
+        )
+        n_known = 0 if learnt is None else learnt.n_utterances
+        shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
+        lossless, stopped = clip is not None, lambda: interruption.number is not None
+        receivers = Together(
+            [
+                Background(shown, "the reader", lossless=lossless, stopped=stopped),
+                *sinks_for(
+                    csv=csv,
+                    record=record,
+                    record_limit=record_limit,
+                    post=post,
+                    mqtt=mqtt,
+                    sample_rate=emotion_model.metadata.features.sample_rate,
+                    lossless=lossless,
+                    stopped=stopped,
+                ),
+            ]
         )
         try:
-            with source, ExitStack() as entered:
-                n_known = 0 if learnt is None else learnt.n_utterances
-                shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
-                receiver = Background(
-                    shown,
-                    "the reader",
-                    lossless=clip is not None,
-                    stopped=lambda: interruption.number is not None,
-                )
-                sinks = [entered.enter_context(receiver)]
+            with source, receivers:
                 try:
                     for event in events:
                         statistics.add(event)
-                        _give(event, sinks)
+                        receivers.take(event, _now())
                 except EdgeEmoError as error:
-                    _give(statistics.end(" ".join(str(error).split()), time_s=statistics.stream_s), sinks)
+                    end = statistics.end(" ".join(str(error).split()), time_s=statistics.stream_s)
+                    receivers.take(end, _now())
                     raise
         finally:
             if kept is not None:
                 kept.save()
+            for text in receivers.untold():
+                print(f"edgeemo: {text}", file=sys.stderr, flush=True)
             if statistics.n_steps or sys.exc_info()[0] is None:
                 _write_summary(statistics, as_json)
     if kept is not None:
@@ -164,10 +192,8 @@ def listen_command(
         raise typer.Exit(128 + interruption.number)
 
 
-def _give(event: Event, sinks: Iterable[Sink]) -> None:
-    at = datetime.now().astimezone()
-    for sink in sinks:
-        sink.take(event, at)
+def _now() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _json_or_view(as_json: bool, n_known: int | None) -> Sink:
