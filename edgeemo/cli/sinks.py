@@ -13,7 +13,7 @@ from edgeemo.cli.extras import extras
 if TYPE_CHECKING:
     from edgeemo.sinks.sink import Background
 
-RECORD_LIMIT_MB = 1000.0
+RECORD_LIMIT_MB = 1000
 _N_RECORDINGS = 20
 """How many utterances may wait to be written: each holds its audio, up to 2 MB."""
 
@@ -32,11 +32,11 @@ Record = Annotated[
     ),
 ]
 RecordLimit = Annotated[
-    float | None,
+    int | None,
     typer.Option(
         metavar="MB",
         min=1,
-        help=f"What the recordings may take: the oldest are deleted.  \\[default: {RECORD_LIMIT_MB:g}]",
+        help=f"What the recordings may take: the oldest are deleted.  \\[default: {RECORD_LIMIT_MB}]",
         show_default=False,
     ),
 ]
@@ -89,7 +89,7 @@ def sinks_for(
     *,
     csv: Path | None,
     record: Path | None,
-    record_limit: float | None,
+    record_limit: int | None,
     post: str | None,
     mqtt: str | None,
     sample_rate: int,

@@ -175,6 +175,7 @@ class Background:
         """How many events were dropped, then the next one and its time; None once no more will come."""
         with self._changed:
             self._busy = False
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
@@ -216,6 +217,7 @@ class Background:
         if not self._in_trouble:
             self._in_trouble = True
             self._notices.append((True, text))
+            self._changed.notify_all()
 
     def _end_trouble(self) -> None:
         """Tell that it is over as soon as nothing waits; the lock is held."""
