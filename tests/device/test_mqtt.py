@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import shutil
 import socket
 import subprocess
@@ -37,11 +38,11 @@ class Broker:
         port: of it.
     """
 
-    def __init__(self, folder: Path, password: str | None = None) -> None:
+    def __init__(self, folder: Path, password: str | None = None, more: str = "") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
-        settings = f"listener {self.port} 127.0.0.1\npersistence false\n"
+        settings = f"listener {self.port} 127.0.0.1\npersistence false\n{more}"
         if password is None:
             settings += "allow_anonymous true\n"
         else:
@@ -85,24 +86,22 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 class Subscriber:
-    """Hears everything below `home`.
+    """Hears everything below `home`, or of another topic.
 
     Args:
         port: of the broker.
-        credentials: user and password.
+        topic: what to hear.
     """
 
-    def __init__(self, port: int, *credentials: str) -> None:
+    def __init__(self, port: int, topic: str = "home/#") -> None:
         self._got: queue.Queue[Any] = queue.Queue()
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        if credentials:
-            self._client.username_pw_set(*credentials)
         subscribed: queue.Queue[None] = queue.Queue()
         self._client.on_message = lambda _client, _user, message: self._got.put(message)
         self._client.on_subscribe = lambda *_: subscribed.put(None)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        self._client.subscribe("home/#", qos=1)
+        self._client.subscribe(topic, qos=1)
         subscribed.get(timeout=WAIT_S)
 
     def next(self) -> tuple[str, Any]:
@@ -273,10 +272,44 @@ def test_the_password_is_not_shown(tmp_path: Path) -> None:
     assert "secret" not in result.output
 
 
-def test_the_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
-    result = CliRunner().invoke(app, ["listen", "--sample", "--mqtt", "mqtt://broker/topic"])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("edgeemo: --mqtt needs paho-mqtt")
-    assert "pip install 'edgeemo[mqtt]'" in result.stderr
-    assert result.stderr.count("\n") == 1
+@needs_broker
+def test_home_assistant_is_told_of_sensors(broker: Broker) -> None:
+    """What the example says of the sensors fits what is published: their topics, and keys of utterances."""
+    program = Path(__file__).parents[2] / "examples" / "home_assistant.py"
+    result = subprocess.run([sys.executable, program, broker.url], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("Emotion\nArousal\n", "")
+    with Publisher(Address.parse(broker.url)) as publisher, Subscriber(broker.port, topic="#") as subscriber:
+        publisher.take(events.utterance(), events.AT)
+        found = dict(subscriber.next() for _ in range(4))
+    sensors = {topic: values for topic, values in found.items() if topic.startswith("homeassistant/sensor/")}
+    assert len(sensors) == 2
+    for sensor in sensors.values():
+        for key in ("state_topic", "availability_topic"):
+            assert sensor[key] in found
+        [*keys] = re.findall(r"value_json\.(\w+)", sensor["value_template"])
+        assert keys
+        assert set(keys) <= set(found[sensor["state_topic"]])
+
+
+@needs_broker
+def test_an_encrypted_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mqtts`: with a broker whose certificate is trusted, and not with one whose is not."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    command = [*make.split(), "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    encrypting = Broker(tmp_path, more=f"certfile {certificate}\nkeyfile {key}\nuser root\n")
+    encrypting.start()
+    address = Address.parse(f"mqtts://localhost:{encrypting.port}/topic")
+    try:
+        with Publisher(address) as publisher, pytest.raises(OutputError, match=r"(?i)certificate|verify"):
+            publisher.take(events.start(), events.AT)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with Publisher(address) as publisher:
+            publisher.take(events.start(), events.AT)
+    finally:
+        encrypting.stop()

@@ -774,3 +774,12 @@ def test_a_killed_table_has_whole_rows(edgeemo: list[str], tmp_path: Path) -> No
         process.kill()
     assert path.read_bytes().endswith(b"\n")
     assert [row["utterance"] for row in rows(path)] == [str(n + 1) for n in range(len(rows(path)))]
+
+
+def test_the_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    result = CliRunner().invoke(app, ["listen", "--sample", "--mqtt", "mqtt://broker/topic"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("edgeemo: --mqtt needs paho-mqtt")
+    assert "pip install 'edgeemo[mqtt]'" in result.stderr
+    assert result.stderr.count("\n") == 1
