@@ -168,7 +168,10 @@ class Background:
                     self._offer(event, at)
         except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
             with self._changed:
-                self._error = error
+                if isinstance(error, (OSError, EdgeEmoError)) and self._on_error is not OnError.END:
+                    self._begin_trouble(f"{self._name}: {_why(error)}")  # as it was left: the loop has ended
+                else:
+                    self._error = error
                 self._changed.notify_all()
 
     def _next(self) -> tuple[int, Event, datetime] | None:
@@ -195,10 +198,8 @@ class Background:
                 if self._on_error is OnError.END:
                     raise
                 with self._changed:
-                    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
                     again = self._on_error is OnError.RETRY and not isinstance(error, RefusedError)
-                    later = "; trying again" if again else ""
-                    self._begin_trouble(f"{self._name}: {' '.join(why.split())}{later}")
+                    self._begin_trouble(f"{self._name}: {_why(error)}{'; trying again' if again else ''}")
                     if again and not self._closing:
                         self._changed.wait_for(lambda: self._closing, delay_s)
                         delay_s = min(2 * delay_s, _RETRY_MOST_S)
@@ -225,3 +226,9 @@ class Background:
             lost = f"; {counted(self._n_lost, 'event')} lost" if self._n_lost else ""
             self._notices.append((False, f"{self._name} works again{lost}"))
             self._in_trouble, self._n_lost = False, 0
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, in one line, without what Python adds."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split())

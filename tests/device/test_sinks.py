@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -308,6 +309,22 @@ def test_a_slow_sink_is_told_of_once() -> None:
         gated.open()
     assert background.notices() == [(False, "the webhook works again; 2 events lost")]
     assert [type(event).__name__ for event in gated.taken] == ["Utterance", "Status", "Utterance"]
+
+
+@pytest.mark.parametrize("on_error", OnError)
+def test_a_sink_that_fails_as_it_is_left(on_error: OnError) -> None:
+    class Failing(Gated):
+        def __exit__(self, *_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+    failing = Failing()
+    failing.open()
+    background = Background(failing, "the table", on_error=on_error)
+    ends = on_error is OnError.END
+    with pytest.raises(OSError, match="No space") if ends else nullcontext(), background:
+        background.take(numbered(1), events.AT)
+    assert steps_of(failing.taken) == [1]
+    assert background.notices() == ([] if ends else [(True, "the table: No space left on device")])
 
 
 # --- Together

@@ -6,17 +6,22 @@ import base64
 import json
 import queue
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from edgeemo.cli import app
 from edgeemo.errors import OutputError
+from edgeemo.places import sample_path
 from edgeemo.sinks import sink, webhook
 from edgeemo.sinks.sink import Background, OnError, RefusedError
 from edgeemo.sinks.webhook import Webhook
@@ -70,6 +75,13 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -252,3 +264,23 @@ def test_a_failing_server_is_a_status(quick: None) -> None:
     assert f"edgeemo: the webhook at {server.url}: " in result.stderr
     assert "events lost" in result.stderr
     assert "secret" not in result.output
+
+
+def test_a_hanging_server_does_not_keep_a_process_that_is_to_end(edgeemo: list[str], tmp_path: Path) -> None:
+    """SIGTERM ends it, though a request is without an answer; the summary says what did not arrive."""
+    samples, sample_rate = soundfile.read(sample_path())
+    soundfile.write(tmp_path / "long.wav", np.tile(samples, 20), sample_rate)
+    with listener(b"") as url:
+        command = [*edgeemo, "listen", "--file", str(tmp_path / "long.wav"), "--json", "--post", url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            told = [json.loads(process.stdout.readline())]
+            while told[-1]["event"] != "utterance":
+                told.append(json.loads(process.stdout.readline()))
+            process.terminate()
+            output, errors = process.communicate(timeout=WAIT_S)
+    told += map(json.loads, output.splitlines())
+    assert told[-1]["reason"] == "stopped"
+    n_events = sum(event["event"] != "step" for event in told)
+    assert f"edgeemo: the webhook at {url}: {n_events} events lost" in errors
+    assert "steps, " in errors
