@@ -636,6 +636,19 @@ def test_a_disk_that_takes_nothing_is_one_notice(
             assert len(soundfile.read(path)[0]) == 32000
 
 
+def test_room_for_the_audio_alone(tmp_path: Path) -> None:
+    """A FLAC file without what was heard in it does not stay."""
+    record(tmp_path / "elsewhere", noise(1))
+    [audio] = (tmp_path / "elsewhere").glob("*.flac")
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    with disks.small_disk(tmp_path / "disk", kilobytes=512) as disk:
+        recording = Recorder(disk, sample_rate=16000, limit_mb=1)
+        full(disk, room_bytes=-(-audio.stat().st_size // page_bytes) * page_bytes)
+        with pytest.raises(OutputError, match=r"json: cannot be written \(No space"):
+            recording.take(noise(1), events.AT)
+        assert [path.name for path in disk.iterdir()] == ["full"]
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for impossible in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/recordings")):
