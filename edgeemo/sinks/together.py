@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from types import TracebackType
@@ -19,10 +19,13 @@ class Together:
 
     Args:
         sinks: in the order in which they are given an event. They are left in the opposite order.
+        also: called with every event too, and with what is told of any sink.
     """
 
-    def __init__(self, sinks: Sequence[Background]) -> None:
-        self._sinks = sinks
+    def __init__(
+        self, sinks: Sequence[Background], *, also: Sequence[Callable[[Event, datetime], None]] = ()
+    ) -> None:
+        self._sinks, self._also = sinks, also
         self._entered = ExitStack()
 
     def take(self, event: Event, at: datetime) -> None:
@@ -34,11 +37,10 @@ class Together:
         for sink in self._sinks:
             for active, text in sink.notices():
                 status = Status(time_s=event.time_s, state=State.SINK, active=active, text=text)
-                for other in self._sinks:
-                    if other is not sink:
-                        other.take(status, at)
-        for sink in self._sinks:
-            sink.take(event, at)
+                for take in self._all_but(sink):
+                    take(status, at)
+        for take in self._all_but(None):
+            take(event, at)
 
     def untold(self) -> list[str]:
         """What is to be told of sinks since the last event, in lines for a person."""
@@ -55,3 +57,6 @@ class Together:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered.__exit__(kind, error, trace)
+
+    def _all_but(self, one: Background | None) -> list[Callable[[Event, datetime], None]]:
+        return [sink.take for sink in self._sinks if sink is not one] + [*self._also]

@@ -50,6 +50,8 @@ class Mixer:
     def __call__(self, block: npt.NDArray[np.float32]) -> Iterator[Audio | Notice]:
         """A block of all channels, shape `(n_samples, n_channels)`: what is to be told of it, then one channel."""
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(block).all():
-                yield from self._watch.push(block)
-            yield to_mono(block) if self._channel is None else block[:, self._channel - 1].copy()
+            finite = bool(np.isfinite(block).all())
+            mono = to_mono(block) if self._channel is None else block[:, self._channel - 1].copy()
+        if finite:
+            yield from self._watch.push(block)
+        yield mono

@@ -13,7 +13,9 @@ import time
 _BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 
 SETTLE_S = 0.5
-"""How long blocks may take to catch up."""
+"""How long blocks may take to catch up after one that was late."""
+STRETCH_S = 2.0
+"""What is looked at together where none was."""
 LATE_S = 0.2
 """A block that comes so long after the one before may follow something that is missing."""
 LEAST_S = 0.06
@@ -30,7 +32,7 @@ def clock_s() -> float:
 class Continuity:
     """Follows the lag of a capture.
 
-    The least lag of each stretch of `SETTLE_S` is compared with that of those before. A sound card whose clock is
+    The least lag of each stretch is compared with that of those before. A sound card whose clock is
     slow raises it too, by `MAX_DRIFT` at most, without losing anything; one that is fast lowers it.
     """
 
@@ -49,7 +51,7 @@ class Continuity:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known what is missing before the latest block that was late."""
+        """Whether it is known what is missing before the latest block that came late."""
         return self._settled
 
     def take(self, at_s: float, length_s: float) -> float:
@@ -64,17 +66,18 @@ class Continuity:
         """
         if self._start_s is None:
             self._start_s = at_s - length_s
-            self._open(at_s)
+            self._open(at_s, settled=True)
         elif self.late(at_s):
-            self._open(at_s)  # what was before says nothing of what follows
+            if self._base_s is None:
+                self._base_s = self._least_s
+            self._open(at_s, settled=False)  # what was before says nothing of what follows
         self._last_s = at_s
         self._came_s += length_s
         self._least_s = min(self._least_s, at_s - self._start_s - self._came_s)
-        if at_s - self._opened_s < SETTLE_S:
+        if at_s - self._opened_s < (STRETCH_S if self._settled else SETTLE_S):
             return 0.0
         passed_s, least_s = at_s - self._opened_s, self._least_s
-        self._open(at_s)
-        self._settled = True
+        self._open(at_s, settled=True)
         lost_s = 0.0 if self._base_s is None else least_s - self._base_s
         if lost_s < LEAST_S:
             drifted_s = math.inf if self._base_s is None else self._base_s + MAX_DRIFT * passed_s
@@ -87,6 +90,6 @@ class Continuity:
         """So much is known to be missing here: it counts as if it had come."""
         self._came_s += seconds
 
-    def _open(self, at_s: float) -> None:
+    def _open(self, at_s: float, *, settled: bool) -> None:
         """A stretch begins."""
-        self._opened_s, self._least_s, self._settled = at_s, math.inf, False
+        self._opened_s, self._least_s, self._settled = at_s, math.inf, settled

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from edgeemo.cli import app
 from edgeemo.events import SCHEMA, SCHEMA_PATH, Event, State, Turn, Why
-from support import events
+from support import event_samples as events
 from support.signals import voice_like
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -22,7 +22,7 @@ from edgeemo.errors import OutputError
 from edgeemo.sinks import mqtt, sink
 from edgeemo.sinks.mqtt import Address, Publisher
 from edgeemo.sinks.sink import TOLD, Background, OnError
-from support import events
+from support import event_samples as events
 
 paho = pytest.importorskip("paho.mqtt.client", reason="the extra `mqtt` is not installed")
 
@@ -158,7 +158,7 @@ def test_the_last_of_each_kind_is_kept(broker: Broker) -> None:
 @needs_broker
 def test_a_process_that_dies_is_offline(broker: Broker) -> None:
     code = (
-        "import os, sys; from edgeemo.sinks.mqtt import *; from support import events\n"
+        "import os, sys; from edgeemo.sinks.mqtt import *; from support import event_samples as events\n"
         "with Publisher(Address.parse(sys.argv[1])) as publisher:\n"
         "    publisher.take(events.start(), events.AT); os.kill(os.getpid(), 9)"
     )

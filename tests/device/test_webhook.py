@@ -25,7 +25,7 @@ from edgeemo.places import sample_path
 from edgeemo.sinks import sink, webhook
 from edgeemo.sinks.sink import Background, OnError, RefusedError
 from edgeemo.sinks.webhook import Webhook
-from support import events
+from support import event_samples as events
 
 WAIT_S = 60  # only so that a hanging thread ends the test
 
