@@ -29,6 +29,7 @@ LIBRARIES = {
         ),
     ),
     "cluster": ("--ray needs Ray", frozenset({"ray", "pandas", "pyarrow"})),
+    "mqtt": ("--mqtt needs paho-mqtt", frozenset({"paho"})),
 }
 """What each extra is for, and what it installs, by import name."""
 
