@@ -11,7 +11,7 @@ const N_COLOURS = 8;
 const CLIPPED = 0.999;
 
 /** @typedef {{ low: number, high: number, bands: ArrayLike<number> }} Column One frame: its samples' range, and dB. */
-/** @typedef {{ paused: boolean, label: string | null, arousal: number | null, probabilities: Record<string, number> }} Step */
+/** @typedef {{ utterance: number, paused: boolean, label: string | null, arousal: number | null, probabilities: Record<string, number> }} Step */
 
 /**
  * The waveform: a line from the smallest to the largest sample of each frame; clipped ones in the colour of warnings.
@@ -22,10 +22,11 @@ const CLIPPED = 0.999;
 export function drawWaveform(canvas, columns, nColumns) {
   const { context, width, height } = cleared(canvas);
   const dx = width / nColumns;
+  const [whole, clipped] = colours(canvas, ["--accent", "--warn"]);
   columns.forEach(({ low, high }, i) => {
     const top = (height / 2) * (1 - Math.min(high, 1));
     const bottom = (height / 2) * (1 - Math.max(low, -1));
-    context.fillStyle = colour(canvas, high >= CLIPPED || low <= -CLIPPED ? "--warn" : "--accent");
+    context.fillStyle = high >= CLIPPED || low <= -CLIPPED ? clipped : whole;
     context.fillRect(width - (columns.length - i) * dx, top, Math.max(dx, 1), Math.max(bottom - top, 1));
   });
 }
@@ -97,21 +98,27 @@ export function drawHistory(canvas, steps, labels, nSteps) {
   const { context, width, height } = cleared(canvas);
   const [dx, dy] = [width / nSteps, height / labels.length];
   const at = (/** @type {number} */ i) => width - (steps.length - i) * dx;
+  const ofLabels = colours(canvas, labels.map((_, i) => `--label-${i % N_COLOURS}`));
+  const [ink, quiet] = colours(canvas, ["--ink", "--quiet"]);
   steps.forEach((step, i) => {
     labels.forEach((label, row) => {
       context.globalAlpha = step.paused ? 0 : (step.probabilities[label] ?? 0);
-      context.fillStyle = colour(canvas, `--label-${row % N_COLOURS}`);
+      context.fillStyle = ofLabels[row];
       context.fillRect(at(i), row * dy, dx + 0.5, dy - 1);
     });
   });
   context.globalAlpha = 1;
-  context.strokeStyle = colour(canvas, "--ink");
+  context.fillStyle = quiet;
+  context.font = `${Math.min(dy - 4, 12)}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  labels.forEach((label, row) => context.fillText(label, 4, (row + 0.5) * dy));
+  context.strokeStyle = ink;
   context.lineWidth = 1.5;
   context.beginPath();
   steps.forEach((step, i) => {
     if (step.arousal === null) return;
     const y = 1 + (height - 2) * (1 - step.arousal);
-    if (steps[i - 1]?.arousal == null) context.moveTo(at(i), y);
+    if (steps[i - 1]?.arousal == null || steps[i - 1].utterance !== step.utterance) context.moveTo(at(i), y);
     context.lineTo(at(i) + dx, y);
   });
   context.stroke();
@@ -127,8 +134,9 @@ export function drawHistory(canvas, steps, labels, nSteps) {
 export function drawLatency(canvas, latenciesMs, nSteps, budgetMs) {
   const { context, width, height } = cleared(canvas);
   const most = Math.max(...latenciesMs, 1);
+  const [late, quick] = colours(canvas, ["--warn", "--quiet"]);
   latenciesMs.forEach((ms, i) => {
-    context.fillStyle = colour(canvas, ms > budgetMs ? "--warn" : "--quiet");
+    context.fillStyle = ms > budgetMs ? late : quick;
     const bar = (height * ms) / most;
     context.fillRect(width - (latenciesMs.length - i) * (width / nSteps), height - bar, width / nSteps, bar);
   });
@@ -150,10 +158,11 @@ function cleared(canvas) {
 
 /**
  * @param {Element} element
- * @param {string} name
+ * @param {string[]} names
  */
-function colour(element, name) {
-  return getComputedStyle(element).getPropertyValue(name);
+function colours(element, names) {
+  const style = getComputedStyle(element);
+  return names.map((name) => style.getPropertyValue(name));
 }
 
 /**

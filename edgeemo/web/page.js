@@ -7,7 +7,7 @@ import { drawHistory, drawLatency, drawSpectrogram, drawWaveform, showProbabilit
 /** @typedef {import("./edgeemo.js").Profile} Profile */
 
 const SHOWN_S = 8;
-const HISTORY_S = 60;
+const HISTORY_S = 30;
 const MOST_UTTERANCES = 8;
 const PENDING_S = 2;
 const ENROL_S = 20;
