@@ -35,7 +35,7 @@ RECORDING = """
     const post = Worker.prototype.postMessage;
     Worker.prototype.postMessage = function (message, transfer) {
       if (message.kind === "begin") window.blocks = [];
-      if (message.kind === "audio") window.blocks.push(...message.audio);
+      if (message.kind === "audio") for (const sample of message.audio) window.blocks.push(sample);
       return post.call(this, message, transfer);
     };
 """
