@@ -194,7 +194,7 @@ function hear(/** @type {Float32Array} */ audio, /** @type {number} */ sampleRat
 function rateOf(view) {
   const text = (/** @type {number} */ at) => String.fromCharCode(...new Uint8Array(view.buffer, at, 4));
   if (view.byteLength < 44) return null;
-  if (text(0) === "fLaC") return view.getUint32(17) >>> 12 || null;
+  if (text(0) === "fLaC") return view.getUint32(18) >>> 12 || null;
   if (text(0) !== "RIFF") return null;
   for (let at = 12; at + 16 <= view.byteLength; at += 8 + view.getUint32(at + 4, true)) {
     if (text(at) === "fmt ") return view.getUint32(at + 12, true) || null;

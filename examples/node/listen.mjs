@@ -17,11 +17,11 @@ if (!clip) {
 }
 const { Listener } = await import(pathToFileURL(resolve(site, "edgeemo.js")).href);
 const ort = await import("onnxruntime-node").then((module) => module.default, () => undefined);
-const wav = clip === "-" ? { rate: 16000, channels: 1, start: 0 } : header(readFileSync(clip));
+const wav = clip === "-" ? { rate: 16000, channels: 1 } : header(readFileSync(clip));
 const listener = await Listener.load(join(site, "model.onnx"), { sampleRate: wav.rate, ort });
 
 let rest = Buffer.alloc(0);
-for await (const bytes of clip === "-" ? process.stdin : createReadStream(clip, { start: wav.start })) {
+for await (const bytes of clip === "-" ? process.stdin : createReadStream(clip, wav)) {
   const given = Buffer.concat([rest, bytes]);
   const n = Math.floor(given.length / 2 / wav.channels);
   rest = given.subarray(2 * wav.channels * n);
@@ -36,11 +36,12 @@ function mean(bytes, i) {
 }
 
 function header(bytes) {
-  const found = {};
+  let found = {};
   for (let at = 12; at + 8 <= bytes.length; at += 8 + bytes.readUInt32LE(at + 4)) {
     const name = bytes.toString("latin1", at, at + 4);
-    if (name === "fmt ") [found.channels, found.rate, found.bits] = [10, 12, 22].map((o) => bytes.readUInt16LE(at + o));
-    if (name === "data" && found.bits === 16) return { ...found, start: at + 8 };
+    if (name === "fmt ") found = { channels: bytes.readUInt16LE(at + 10), rate: bytes.readUInt32LE(at + 12) };
+    if (name === "fmt " && bytes.readUInt16LE(at + 22) !== 16) break;
+    if (name === "data") return { ...found, start: at + 8, end: at + 7 + bytes.readUInt32LE(at + 4) };
   }
   throw new Error(`${clip} is no WAV file of 16-bit samples`);
 }
