@@ -17,8 +17,8 @@ from rich.console import Console
 
 import edgeemo
 from edgeemo.files import write_text
+from edgeemo.live import LoopStatistics
 from edgeemo.places import DEFAULT_MODEL, sample_path
-from edgeemo.statistics import LoopStatistics
 from edgeemo.view import Picture, render
 
 RESULT = Path(__file__).parent / "results" / "listen.svg"
@@ -36,16 +36,16 @@ def main() -> None:
 
     model = edgeemo.load(arguments.model)
     source = edgeemo.AudioFile(sample_path(), realtime=False)
-    statistics = LoopStatistics(source.sample_rate)
-    last: edgeemo.Step | None = None
-    with source:
-        for last in edgeemo.listen(source, model, seconds=arguments.seconds):
-            statistics.add(last)
-    if last is None:
+    statistics = LoopStatistics()
+    start, *events = edgeemo.listen(source, model, seconds=arguments.seconds)
+    for event in events:
+        statistics.add(event)
+    steps = [event for event in events if isinstance(event, edgeemo.Step)]
+    if not steps or not isinstance(start, edgeemo.Start):
         parser.error(f"--seconds {arguments.seconds:g} is less than one step")
 
     console = Console(record=True, width=80, file=io.StringIO())
-    console.print(render(Picture.of(source.name, model.metadata.variant, last, statistics)))
+    console.print(render(Picture.of(start, steps[-1], statistics)))
     write_text(arguments.output, console.export_svg(title="edgeemo listen"))
     print(f"wrote {arguments.output}")
 

@@ -6,8 +6,9 @@
     print(model.classify("call.wav").label)
 
     with edgeemo.Microphone() as mic:
-        for step in edgeemo.listen(mic, model):
-            print(step.time_s, step.label, step.arousal)
+        for event in edgeemo.listen(mic, model):
+            if isinstance(event, edgeemo.Utterance):
+                print(event.start_s, event.label, event.arousal)
 
 The names below load what they need when they are first used, so that `import edgeemo` alone costs nothing.
 Threads: a model may be shared by any number of them; a `Listener`, a source and a generator of `listen` each belong
@@ -21,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from edgeemo.answer import Answer, Judgement
     from edgeemo.errors import AudioError, DeviceError, EdgeEmoError, ModelError, ProfileError
-    from edgeemo.live import Listener, Step, listen, listen_async
+    from edgeemo.events import End, Event, Gap, Start, Status, Step, Utterance
+    from edgeemo.live import Listener, listen, listen_async
     from edgeemo.model import EmotionModel, Score, load
     from edgeemo.profile import Profile, read_profile
     from edgeemo.sources import AudioFile, Microphone
@@ -39,6 +41,9 @@ __all__ = [
     "DeviceError",
     "EdgeEmoError",
     "EmotionModel",
+    "End",
+    "Event",
+    "Gap",
     "Judgement",
     "Listener",
     "Microphone",
@@ -46,7 +51,10 @@ __all__ = [
     "Profile",
     "ProfileError",
     "Score",
+    "Start",
+    "Status",
     "Step",
+    "Utterance",
     "__version__",
     "listen",
     "listen_async",
@@ -57,7 +65,8 @@ __all__ = [
 _HOMES = {
     "edgeemo.answer": ("Answer", "Judgement"),
     "edgeemo.errors": ("AudioError", "DeviceError", "EdgeEmoError", "ModelError", "ProfileError"),
-    "edgeemo.live": ("Listener", "Step", "listen", "listen_async"),
+    "edgeemo.events": ("End", "Event", "Gap", "Start", "Status", "Step", "Utterance"),
+    "edgeemo.live": ("Listener", "listen", "listen_async"),
     "edgeemo.model": ("EmotionModel", "Score", "load"),
     "edgeemo.profile": ("Profile", "read_profile"),
     "edgeemo.sources": ("AudioFile", "Microphone"),

@@ -81,8 +81,17 @@ def native_rate(path: Path | str) -> int:
     Raises:
         AudioError: as `read_blocks`.
     """
+    return native_format(path)[0]
+
+
+def native_format(path: Path | str) -> tuple[int, int]:
+    """The sample rate of an audio file, in Hz, and how many channels it has.
+
+    Raises:
+        AudioError: as `read_blocks`.
+    """
     with _opened(Path(path)) as file:
-        return int(file.samplerate)
+        return int(file.samplerate), int(file.channels)
 
 
 def read_blocks(path: Path | str, block_samples: int) -> Iterator[Audio]:

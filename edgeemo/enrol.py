@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeemo.errors import AudioError
+from edgeemo.events import Step
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
 from edgeemo.profile import Profile
-from edgeemo.sources import Source
+from edgeemo.sources.source import Lost, Notice, Source
 
 SECONDS = 20.0
 
@@ -35,9 +36,12 @@ def enrol(
     _ = listener.profile  # a model that learns nothing is told before anybody speaks
     listener.warm_up()
     heard_s = 0.0
-    for block in source.blocks():
-        for step in listener.push(block):
-            heard_s += 0.0 if step.paused else model.metadata.step_s
+    for heard in source.blocks():
+        if isinstance(heard, Lost):
+            listener.gap(heard.seconds, heard.why)
+        elif not isinstance(heard, Notice):
+            steps = [event for event in listener.push(heard) if isinstance(event, Step)]
+            heard_s += model.metadata.step_s * sum(not step.paused for step in steps)
         report(min(heard_s, seconds))
         if heard_s >= seconds:
             return listener.profile

@@ -173,6 +173,11 @@ class EmotionModel:
         return self.metadata.features.sample_rate
 
     @property
+    def graph_sha256(self) -> str:
+        """Of the graph in its file, metadata apart."""
+        return self._graph
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of what one step takes: `(step_samples,)`."""
         return (self.metadata.step_samples,)

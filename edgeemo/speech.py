@@ -12,14 +12,12 @@ from edgeemo.clip import Clip
 from edgeemo.voice import (
     CHUNK_SAMPLES,
     HANG_CHUNKS,
+    MARGIN_CHUNKS,
     NO_SPEECH,
     RECENT_CHUNKS,
     SAMPLE_RATE,
     SpeechDetector,
 )
-
-_MARGIN_CHUNKS = 4
-"""0.13 s."""
 
 
 def spoken(audio: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
@@ -72,8 +70,8 @@ class Speech:
         if self.left is None or not self.left.any():
             return None
         voiced = np.flatnonzero(self.left == HANG_CHUNKS)
-        first = max(int(voiced[0]) + 1 - RECENT_CHUNKS - _MARGIN_CHUNKS, 0)
-        last = int(voiced[-1]) + 1 + _MARGIN_CHUNKS
+        first = max(int(voiced[0]) + 1 - RECENT_CHUNKS - MARGIN_CHUNKS, 0)
+        last = int(voiced[-1]) + 1 + MARGIN_CHUNKS
         return int(first * self.chunk_samples), min(int(last * self.chunk_samples), self.n_samples)
 
     def why_not(self, start: int, end: int) -> str | None:

@@ -80,6 +80,7 @@ class UtteranceDetector:
         """Forget the stream: the next step is the first."""
         self._floor_db: float | None = None
         self._spoken = False
+        self._n_samples = self._onset = self._last_speech = 0
         self._quiet_samples = 0  # length of the run of steps without speech so far
         self._quiet_peak_db = -math.inf  # level of the loudest step in it
 
@@ -91,6 +92,16 @@ class UtteranceDetector:
         ends without an utterance.
         """
         return not self._spoken or self._quiet_samples >= self._pause_samples
+
+    @property
+    def onset_s(self) -> float:
+        """Where the latest utterance begins, in seconds of the stream."""
+        return self._onset / self._sample_rate
+
+    @property
+    def last_voice_s(self) -> float:
+        """Where its last step of speech so far ends."""
+        return self._last_speech / self._sample_rate
 
     def push(self, audio: Audio) -> bool:
         """Take the next step of the stream.
@@ -110,9 +121,13 @@ class UtteranceDetector:
             risen_db = self._floor_db + RISE_DB_PER_S * len(audio) / self._sample_rate
             self._floor_db = min(level_db, risen_db)
             is_speech = self._is_speech(level_db)
+        self._n_samples += len(audio)
         if is_speech:
             begins = self.paused
             self._spoken = True
+            self._last_speech = self._n_samples
+            if begins:
+                self._onset = self._n_samples - len(audio)
             self._quiet_samples, self._quiet_peak_db = 0, -math.inf
             return begins
         if self._is_speech(self._quiet_peak_db):

@@ -9,10 +9,11 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from datetime import datetime
+from typing import TYPE_CHECKING, Self, TextIO
 
-from edgeemo.live import Step
-from edgeemo.statistics import LoopStatistics
+from edgeemo.events import Event, Gap, Start, Status, Step
+from edgeemo.live import LoopStatistics
 from edgeemo.wording import counted
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Picture:
         latency_p50_ms: median latency of a step.
         latency_p99_ms: its 99th percentile.
         real_time_factor: processing time / audio time.
-        drops: blocks lost.
+        lost: audio that is missing so far, for a person; empty if none is.
         baseline: utterances that a model knows this voice from; None if it learns nothing of a voice.
     """
 
@@ -56,17 +57,15 @@ class Picture:
     latency_p50_ms: float
     latency_p99_ms: float
     real_time_factor: float
-    drops: int
+    lost: str
     baseline: int | None = None
 
     @classmethod
-    def of(
-        cls, source: str, model: str, step: Step, statistics: LoopStatistics, baseline: int | None = None
-    ) -> Self:
+    def of(cls, start: Start, step: Step, statistics: LoopStatistics, baseline: int | None = None) -> Self:
         """The picture after a step that `statistics` has counted."""
         return cls(
-            source=f"{source}, {statistics.source_rate} Hz",
-            model=model,
+            source=f"{start.source}, {start.sample_rate} Hz",
+            model=start.model,
             time_s=step.time_s,
             label=step.label,
             reason=step.reason,
@@ -75,43 +74,49 @@ class Picture:
             latency_p50_ms=statistics.latency_ms(50),
             latency_p99_ms=statistics.latency_ms(99),
             real_time_factor=statistics.real_time_factor,
-            drops=statistics.drops,
+            lost=statistics.lost,
             baseline=baseline,
         )
 
 
-class View(Protocol):
-    """Shows pictures while it is entered."""
+def view_for(file: TextIO, n_known: int | None = None) -> LiveView | PlainView:
+    """A `LiveView` where `file` is a terminal that can be drawn in, else a `PlainView`.
 
-    def show(self, picture: Picture) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def view_for(file: TextIO) -> View:
-    """A `LiveView` where `file` is a terminal that can be drawn in, else a `PlainView`."""
+    Args:
+        file: to show in.
+        n_known: how many utterances of this voice the model knows from before; None of one that learns nothing of it.
+    """
     if not file.isatty():
         return PlainView(file)
 
     from rich.console import Console
 
     console = Console(file=file)
-    return PlainView(file) if console.is_dumb_terminal else LiveView(console)
+    return PlainView(file) if console.is_dumb_terminal else LiveView(console, n_known)
 
 
 class LiveView:
     """Redraws `render(picture)` in place, at most ten times a second; the last picture stays."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, n_known: int | None = None) -> None:
         from rich.live import Live
+
+        self._start: Start | None = None
+        self._statistics = LoopStatistics()
+        self._n_known = n_known
 
         self._live = Live(console=console, auto_refresh=False)
         self._last_s = -math.inf
         self._waiting: Picture | None = None
+
+    def take(self, event: Event, at: datetime) -> None:
+        """Show what has changed, now or when it is time to redraw."""
+        self._statistics.add(event)
+        if isinstance(event, Start):
+            self._start = event
+        elif isinstance(event, Step) and self._start is not None:
+            baseline = None if self._n_known is None else self._n_known + event.utterance
+            self.show(Picture.of(self._start, event, self._statistics, baseline))
 
     def show(self, picture: Picture) -> None:
         """Show a picture, or keep it until it is time to redraw."""
@@ -138,30 +143,43 @@ class LiveView:
 
 
 class PlainView:
-    """Writes a line for each new label or reason, and one for each second of the stream: for pipes and log files."""
+    """Writes a line for each new label or reason, one for each second of the stream, and what else is told.
+
+    For pipes and log files.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._said: tuple[str | None, str | None] = None, None
         self._second = -1
 
-    def show(self, picture: Picture) -> None:
-        """Write the line of a picture, if it is due one.
+    def take(self, event: Event, at: datetime) -> None:
+        """Write the line of an event, if it is due one.
 
         Raises:
             BrokenPipeError: nobody is reading any more.
         """
-        second = math.floor(picture.time_s)
-        said = picture.label, picture.reason
+        if isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Gap):
+            self._write(event.time_s, f"[{event.length_s:.2f} s lost: {event.why}]")
+        elif isinstance(event, Status):
+            self._write(event.time_s, f"[{event.text}]")
+
+    def _step(self, step: Step) -> None:
+        second = math.floor(step.time_s)
+        said = step.label, step.reason
         if said == self._said and second == self._second:
             return
         self._said, self._second = said, second
-        shown = f"({picture.reason})"
-        if picture.label is not None:
-            shown = f"{picture.label:<12} {picture.probabilities[picture.label]:.2f}"
-        arousal = "" if picture.arousal is None else f"  {_AROUSAL} {picture.arousal:.2f}"
-        drops = f"  drops {picture.drops}" if picture.drops else ""
-        self._file.write(f"{picture.time_s:8.2f} s  {shown:<17}{arousal}".rstrip() + f"{drops}\n")
+        shown = f"({step.reason})"
+        if step.label is not None:
+            shown = f"{step.label:<12} {step.probabilities[step.label]:.2f}"
+        arousal = "" if step.arousal is None else f"  {_AROUSAL} {step.arousal:.2f}"
+        self._write(step.time_s, f"{shown:<17}{arousal}")
+
+    def _write(self, time_s: float, text: str) -> None:
+        self._file.write(f"{time_s:8.2f} s  {text}".rstrip() + "\n")
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -208,7 +226,7 @@ def render(picture: Picture, width: int = WIDTH) -> RenderableType:
         _number("stream", _clock(picture.time_s)),
         _number("step p50/p99", f"{picture.latency_p50_ms:.1f}/{picture.latency_p99_ms:.1f} ms"),
         _number("real-time factor", f"{picture.real_time_factor:.3f}"),
-        _number("drops", f"{picture.drops}", "bold red" if picture.drops else "bold"),
+        _number("lost", picture.lost or "nothing", "bold red" if picture.lost else "bold"),
     )
     heading = Text(f"({picture.reason})", style="dim")
     if picture.label is not None:

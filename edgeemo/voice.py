@@ -36,6 +36,8 @@ RECENT_CHUNKS = 8
 LEAST_VOICED = 6
 HANG_CHUNKS = 20
 """0.64 s: what a pause within an utterance may last."""
+MARGIN_CHUNKS = 4
+"""0.13 s: what is kept before and after a voice, which begins and ends softly."""
 NO_SPEECH = "no speech"
 """The reason why nothing is judged where nobody speaks."""
 
@@ -157,12 +159,25 @@ class SpeechDetector:
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         self._voice = VoiceDetector(sample_rate)
         self._hang: int
+        self._n_chunks: int
+        self._onset: int
+        self._last_voiced: int
         self.reset()
 
     @property
     def paused(self) -> bool:
         """Whether nobody speaks, as far as has been heard."""
         return self._hang == 0
+
+    @property
+    def onset_s(self) -> float:
+        """Where the latest utterance begins, in seconds: `MARGIN_CHUNKS` before its first voice."""
+        return self._onset * CHUNK_SAMPLES / SAMPLE_RATE
+
+    @property
+    def last_voice_s(self) -> float:
+        """Where its last voice so far ends, with `MARGIN_CHUNKS` after it: these may not have been heard yet."""
+        return (self._last_voiced + MARGIN_CHUNKS) * CHUNK_SAMPLES / SAMPLE_RATE
 
     def push(self, audio: Audio) -> bool:
         """Take new audio; whether an utterance begins in it.
@@ -193,7 +208,14 @@ class SpeechDetector:
         found = []
         for probability in self._voice.push(audio).tolist():
             self._recent.append(probability >= VOICED)
-            self._hang = HANG_CHUNKS if sum(self._recent) >= LEAST_VOICED else max(self._hang - 1, 0)
+            self._n_chunks += 1
+            if sum(self._recent) >= LEAST_VOICED:
+                if self.paused:
+                    begin = self._n_chunks - RECENT_CHUNKS - MARGIN_CHUNKS
+                    self._onset = max(begin, self._last_voiced + MARGIN_CHUNKS if self._last_voiced else 0)
+                self._hang, self._last_voiced = HANG_CHUNKS, self._n_chunks
+            else:
+                self._hang = max(self._hang - 1, 0)
             found.append(self._hang)
         return found
 
@@ -201,7 +223,7 @@ class SpeechDetector:
         """Forget the stream: the next sample is the first."""
         self._voice.reset()
         self._recent: deque[bool] = deque(maxlen=RECENT_CHUNKS)
-        self._hang = 0
+        self._hang = self._n_chunks = self._onset = self._last_voiced = 0
 
 
 @functools.lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from edgeemo.bench.latency import Latency
 from edgeemo.bench.signals import endless_blocks, endless_images
 from edgeemo.bench.turns import timed, timed_steps
 from edgeemo.errors import EdgeEmoError
+from edgeemo.events import Step
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel, Model
 
@@ -87,7 +88,8 @@ def whole_steps(model: Model) -> Iterator[StepTimes]:
     listener = Listener(model, sample_rate=SOURCE_RATE)
     fruitless = 0
     for block in endless_blocks(round(model.metadata.step_s * SOURCE_RATE), SOURCE_RATE):
-        whole_ms, steps = timed(listener.push, block)
+        whole_ms, events = timed(listener.push, block)
+        steps = [event for event in events if isinstance(event, Step)]
         if len(steps) == 1:
             fruitless = 0
             yield StepTimes(whole_ms, steps[0].model_ms, steps[0].resample_ms)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeemo.cli.listen import open_source, stopped_by_signals
+from edgeemo.cli.listen import interrupted_by_signals, open_source
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.quiet import quiet_libraries
 from edgeemo.places import DEFAULT_MODEL
@@ -51,8 +51,9 @@ def enrol_command(
     loaded = edgeemo.load(model)
     check_writable(output)
     with quiet_libraries():
-        source = open_source(file, device, fast=True)
-        with stopped_by_signals(source), source, progress_bar() as report:
+        source = open_source(file, device, fast=True, reconnect=False)
+        with interrupted_by_signals() as interruption, source, progress_bar() as report:
+            interruption.stops(source)
             profile = enrol(
                 source,
                 loaded,

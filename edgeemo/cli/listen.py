@@ -6,8 +6,9 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,19 +16,22 @@ import typer
 
 from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
-from edgeemo.errors import EdgeEmoError
+from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
+from edgeemo.smoothing import Smooth
 from edgeemo.wording import counted
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgeemo import AudioFile, EmotionModel, Microphone, Profile, Step
+    from edgeemo import AudioFile, Event, Microphone, Profile
+    from edgeemo.live import LoopStatistics
+    from edgeemo.sinks.sink import Sink
     from edgeemo.sources import Source
-    from edgeemo.statistics import LoopStatistics
 
 _MAX_SECONDS = 1e9  # 30 years
 _BASELINE_EVERY_S = 60.0
+_WAIT_S = 2.0
 
 
 def listen_command(
@@ -44,9 +48,20 @@ def listen_command(
     device: Annotated[
         str | None, typer.Option(metavar="INDEX|NAME", help="The microphone; part of a name is enough.")
     ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Listen to this channel; without, to the mean of all."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for a microphone that is not there yet.")
+    ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the microphone goes away, instead of waiting for it.")
+    ] = False,
     seconds: Annotated[
         float | None, typer.Option(metavar="N", help="Stop after N seconds of the stream.")
     ] = None,
+    smooth: Annotated[Smooth, typer.Option(help="How steady the label is from step to step.")] = Smooth.OFF,
     profile: Annotated[
         Path | None,
         typer.Option(metavar="PROFILE", help="What `edgeemo enrol` learnt of the voice, to start with."),
@@ -69,16 +84,19 @@ def listen_command(
     """Listen to a microphone (or a file, in real time) and show the emotion in the voice, step by step.
 
     Ctrl-C ends it with a summary. Piped or redirected, it prints a line for each new label and one for each second.
-    It shows no label where nobody speaks, or where none is probable enough.
+    It shows no label where nobody speaks, or where none is probable enough. It waits for a microphone that goes away.
     """
     if show_devices:
         if (
             sample
             or fast
             or any_sound
+            or wait
+            or once
+            or smooth is not Smooth.OFF
             or any(
                 value is not None
-                for value in (file, device, seconds, profile, baseline, unsure_below, temperature)
+                for value in (file, device, channel, seconds, profile, baseline, unsure_below, temperature)
             )
         ):
             raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
@@ -89,6 +107,8 @@ def listen_command(
     clip = sample_path() if sample else file
     if fast and clip is None:
         raise typer.BadParameter("only a file can be faster than real time", param_hint="--fast")
+    if (wait or once) and clip is not None:
+        raise typer.BadParameter("only a microphone can go away", param_hint="--wait" if wait else "--once")
     if device is not None and clip is not None:
         raise typer.BadParameter("give a microphone or a file, not both", param_hint="--device")
     if profile is not None and baseline is not None:
@@ -97,28 +117,38 @@ def listen_command(
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
     import edgeemo
-    from edgeemo.statistics import LoopStatistics
+    from edgeemo.live import LoopStatistics
+    from edgeemo.sinks.sink import Background
 
     [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature, any_sound=any_sound)
     kept = None if baseline is None else _Baseline(baseline)
     start = profile if baseline is None or not baseline.is_file() else baseline
     learnt = None if start is None else edgeemo.read_profile(start)
-    n_known = 0 if learnt is None else learnt.n_utterances
     # PortAudio, ALSA and MP3 decoders write to stderr what edgeemo reports in one line of its own.
-    with quiet_libraries():
-        source = open_source(clip, device, fast=fast)
-        statistics = LoopStatistics(source.sample_rate)
+    with quiet_libraries(), ExitStack() as opened:
+        interruption = opened.enter_context(interrupted_by_signals())
+        source = _opened_source(
+            clip, device, channel, fast=fast, once=once, wait=wait, interruption=interruption
+        )
+        interruption.stops(source)
+        statistics = LoopStatistics()
+        events = edgeemo.listen(
+            source, emotion_model, seconds=seconds, profile=learnt, learned=kept, smooth=smooth
+        )
+        n_known = learnt.n_utterances if learnt is not None else 0
+        shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
+        background = Background(shown, "the reader", lossless=clip is not None, stopped=interruption.has_come)
         try:
-            with (
-                stopped_by_signals(source),
-                source,
-                _shown(source, emotion_model, statistics, n_known, as_json) as show,
-            ):
-                for step in edgeemo.listen(
-                    source, emotion_model, seconds=seconds, profile=learnt, learned=kept
-                ):
-                    statistics.add(step, drops=source.drops)
-                    show(step)
+            with source, background as reader:
+                sinks = [reader]
+                try:
+                    for event in events:
+                        statistics.add(event)
+                        _give(event, sinks)
+                except EdgeEmoError as error:
+                    why = " ".join(str(error).split())
+                    _give(statistics.end(why, time_s=statistics.stream_s), sinks)
+                    raise
         except EdgeEmoError:
             if statistics.n_steps:
                 _write_summary(statistics, as_json)
@@ -129,6 +159,25 @@ def listen_command(
     _write_summary(statistics, as_json)
     if kept is not None:
         print(kept.summary(), file=sys.stderr if as_json else sys.stdout, flush=True)
+    if interruption.number is not None:
+        raise typer.Exit(128 + interruption.number)
+
+
+def _give(event: Event, sinks: Iterable[Sink]) -> None:
+    at = datetime.now().astimezone()
+    for sink in sinks:
+        sink.take(event, at)
+
+
+def _json_or_view(as_json: bool, n_known: int | None) -> Sink:
+    """What writes to stdout."""
+    if as_json:
+        from edgeemo.sinks.json_lines import JsonLines
+
+        return JsonLines(sys.stdout)
+    from edgeemo.view import view_for
+
+    return view_for(sys.stdout, n_known)
 
 
 class _Baseline:
@@ -167,51 +216,47 @@ class _Baseline:
         self._saved_s = time.monotonic()
 
 
-@contextmanager
-def _shown(
-    source: Source, model: EmotionModel, statistics: LoopStatistics, n_known: int, as_json: bool
-) -> Iterator[Callable[[Step], None]]:
-    """Give a function that shows a step which `statistics` has counted: as a JSON line, or in the view.
-
-    A model that learns what a voice usually sounds like knows it from `n_known` utterances before, and those since.
-    """
-    if as_json:
-        yield lambda step: _write_json(step, statistics.drops)
-        return
-    from edgeemo.view import Picture, view_for
-
-    with view_for(sys.stdout) as view:
-
-        def show(step: Step) -> None:
-            baseline = n_known + step.utterance if model.metadata.learns else None
-            view.show(Picture.of(source.name, model.metadata.variant, step, statistics, baseline))
-
-        yield show
-
-
-def open_source(clip: Path | None, device: str | None, *, fast: bool) -> AudioFile | Microphone:
+def open_source(
+    clip: Path | None, device: str | None, channel: int | None = None, *, fast: bool, reconnect: bool = True
+) -> AudioFile | Microphone:
     """A file, or a microphone by its number or name."""
     from edgeemo import AudioFile, Microphone
 
     if clip is not None:
-        return AudioFile(clip, realtime=not fast)
-    return Microphone(int(device) if device is not None and device.isdecimal() else device)
+        return AudioFile(clip, realtime=not fast, channel=channel)
+    number = int(device) if device is not None and device.isdecimal() else device
+    return Microphone(number, channel=channel, reconnect=reconnect)
 
 
-def _write_json(step: Step, drops: int) -> None:
-    line = {
-        "time_s": round(step.time_s, 6),
-        "utterance": step.utterance,
-        "paused": step.paused,
-        "label": step.label,
-        "reason": step.reason,
-        "arousal": None if step.arousal is None else round(step.arousal, 6),
-        "probabilities": {label: round(p, 6) for label, p in step.probabilities.items()},
-        "resample_ms": round(step.resample_ms, 4),
-        "model_ms": round(step.model_ms, 4),
-        "drops": drops,
-    }
-    print(json.dumps(line, allow_nan=False), flush=True)
+def _opened_source(
+    clip: Path | None,
+    device: str | None,
+    channel: int | None,
+    *,
+    fast: bool,
+    once: bool,
+    wait: bool,
+    interruption: Interruption,
+) -> AudioFile | Microphone:
+    """As `open_source`; where there is no such microphone yet, wait for it if that is wanted."""
+    told = False
+    while True:
+        try:
+            return open_source(clip, device, channel, fast=fast, reconnect=not once)
+        except DeviceError as error:
+            if not wait:
+                raise
+            if not told:
+                print(f"edgeemo: {error}; waiting for it", file=sys.stderr, flush=True)
+                told = True
+        until_s = time.monotonic() + _WAIT_S
+        while time.monotonic() < until_s:
+            if interruption.number is not None:
+                raise typer.Exit(128 + interruption.number)
+            time.sleep(0.1)
+        from edgeemo.sources.portaudio import look_again
+
+        look_again()
 
 
 def _write_summary(statistics: LoopStatistics, as_json: bool) -> None:
@@ -222,7 +267,7 @@ def _write_summary(statistics: LoopStatistics, as_json: bool) -> None:
 def _show_devices(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from edgeemo.sources import list_devices, no_microphone
+    from edgeemo.sources.devices import list_devices, no_microphone
 
     devices = list_devices()
     if as_json:
@@ -236,21 +281,51 @@ def _show_devices(as_json: bool) -> None:
         print(f"{mark}{device.index:3}  {device.name}  ({device.channels} channels, {device.sample_rate} Hz)")
 
 
-@contextmanager
-def stopped_by_signals(source: Source) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM stop the source, which ends the loop; a second one ends the program as usual."""
+class Interruption:
+    """Which signal asked for the end, and what it ends.
 
-    def receive(_number: int, _frame: FrameType | None) -> None:
-        source.stop()
+    Attributes:
+        number: of the signal; None without one.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._source: Source | None = None
+
+    def has_come(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
+
+    def stops(self, source: Source) -> None:
+        """Have it stop a source."""
+        self._source = source
+
+    def come(self, number: int) -> None:
+        """A signal has come."""
+        self.number = number
+        if self._source is not None:
+            self._source.stop()
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[Interruption]:
+    """Have Ctrl-C, SIGTERM and SIGHUP end the loop; a second one ends the program as usual."""
+    interruption = Interruption()
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        interruption.come(number)
         restore()
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # Who was started with a signal ignored, as by nohup, goes on ignoring it.
+    before = {n: signal.signal(n, receive) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     try:
-        yield
+        yield interruption
     finally:
         restore()

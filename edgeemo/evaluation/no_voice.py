@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from edgeemo.audio import native_rate, read_blocks
 from edgeemo.evaluation.degradations import add_mains, pink, white
-from edgeemo.live import Listener, Step
+from edgeemo.events import Step
+from edgeemo.live import Listener
+from edgeemo.live.listener import Heard
 from edgeemo.model import EmotionModel
 
 Audio = npt.NDArray[np.float32]
@@ -59,9 +61,10 @@ def named_in_file(model: EmotionModel, path: Path) -> dict[str, int]:
         AudioError: it cannot be read.
     """
     listener = Listener(model, sample_rate=native_rate(path))
-    steps = [step for block in read_blocks(path, _BLOCK_SAMPLES) for step in listener.push(block)]
-    return _counted([*steps, *listener.flush()])
+    events = [event for block in read_blocks(path, _BLOCK_SAMPLES) for event in listener.push(block)]
+    return _counted([*events, *listener.flush()])
 
 
-def _counted(steps: list[Step]) -> dict[str, int]:
+def _counted(events: list[Heard]) -> dict[str, int]:
+    steps = [event for event in events if isinstance(event, Step)]
     return {"n_steps": len(steps), "n_named": sum(step.label is not None for step in steps)}

@@ -4,14 +4,14 @@
  *
  *     import { Listener } from "./edgeemo.js";
  *     const listener = await Listener.load("model.onnx", { sampleRate: 48000 });
- *     for (const step of await listener.push(float32)) console.log(step.time_s, step.label);
+ *     for (const event of await listener.push(float32)) console.log(event.event, event.time_s, event.label);
  *
  * It needs nothing but the files beside it: the voice detector and onnxruntime-web. docs/format.md has the rules.
  * @module
  */
 
 /**
- * One inference of the live loop; the same keys as a line of `edgeemo listen --json`.
+ * One step of the live loop; the keys of a line of `edgeemo listen --json`.
  * @typedef {object} Step
  * @property {"step"} event
  * @property {number} time_s Where in the stream the step ends.
@@ -21,9 +21,39 @@
  * @property {string | null} reason Why there is no label: `no speech`, `quiet` or `unsure`.
  * @property {number | null} arousal From 0 (calm) to 1 (agitated).
  * @property {Record<string, number>} probabilities Calibrated; empty where nobody speaks.
+ * @property {number} level_db RMS of the step's audio, in dB re full scale; -120 at least.
+ * @property {number} peak Its largest absolute value.
  * @property {number} resample_ms Time spent resampling since the step before.
  * @property {number} model_ms Time spent in the model and the voice detector.
  */
+
+/**
+ * What somebody said between two pauses, told once it is over.
+ * @typedef {object} Utterance
+ * @property {"utterance"} event
+ * @property {number} time_s Where in the stream it was told.
+ * @property {number} utterance Its number, from 1.
+ * @property {number} start_s Where it begins.
+ * @property {number} end_s Where its last voice ends.
+ * @property {string | null} label Of the whole; null where none is probable enough.
+ * @property {string | null} reason `unsure`, where there is no label.
+ * @property {number | null} arousal
+ * @property {Record<string, number>} probabilities
+ * @property {{ time_s: number, label: string | null }[]} evolution What its steps said, each time that changed.
+ * @property {boolean} cut Whether it ends here for another reason than a pause.
+ */
+
+/**
+ * Audio is missing: what comes next is heard afresh.
+ * @typedef {object} Gap
+ * @property {"gap"} event
+ * @property {number} time_s Where in the stream it ends.
+ * @property {number} start_s Where it begins.
+ * @property {number} length_s
+ * @property {string} why
+ */
+
+/** @typedef {Step | Utterance | Gap} Heard */
 
 /**
  * What was learnt of a voice and a microphone: the file that `edgeemo enrol` writes.
@@ -57,7 +87,11 @@ const VOICED = 0.5;
 const RECENT_CHUNKS = 8;
 const LEAST_VOICED = 6;
 const HANG_CHUNKS = 20;
+const MARGIN_CHUNKS = 4;
 const ONSET_S = 0.256;
+
+const MAX_UTTERANCE_S = 30;
+const LEAST_DB = -120;
 
 const PAUSE_S = 0.64;
 const MARGIN_DB = 6;
@@ -71,7 +105,7 @@ const UNSURE = "unsure";
 /** What is wrong with a file or with audio, in a line for a person. */
 export class EdgeEmoError extends Error {}
 
-/** Turns a stream of audio into steps. It opens nothing and has no clock: whoever has audio pushes it. */
+/** Turns a stream of audio into events. It opens nothing and has no clock: whoever has audio pushes it. */
 export class Listener {
   /**
    * Load a model.
@@ -96,10 +130,10 @@ export class Listener {
         ? await StreamStepper.start(ort, session, metadata)
         : new WindowStepper(ort, session, metadata);
     const judgement = { ...defaultJudgement(metadata.labels), ...metadata.judgement };
-    const utterances = judgement.needs_voice
+    const detector = judgement.needs_voice
       ? await SpeechDetector.load(ort, voice, metadata.features.sample_rate)
       : new LevelDetector(metadata.features.sample_rate);
-    const listener = new Listener(metadata, file.graph, judgement, stepper, utterances);
+    const listener = new Listener(metadata, file.graph, judgement, stepper, detector);
     await listener.reset({ sampleRate, profile });
     return listener;
   }
@@ -110,9 +144,9 @@ export class Listener {
    * @param {string} graph
    * @param {Judgement} judgement
    * @param {StreamStepper | WindowStepper} stepper
-   * @param {SpeechDetector | LevelDetector} utterances
+   * @param {SpeechDetector | LevelDetector} detector
    */
-  constructor(metadata, graph, judgement, stepper, utterances) {
+  constructor(metadata, graph, judgement, stepper, detector) {
     /** The JSON in the model's file. */
     this.metadata = metadata;
     /** How probabilities become answers; may be set. */
@@ -122,7 +156,7 @@ export class Listener {
     /** SHA-256 of the model's graph, by which profiles know it. */
     this.graph = graph;
     this._stepper = stepper;
-    this._utterances = utterances;
+    this._detector = detector;
     this._resampler = new Resampler(this.sampleRate, this.sampleRate);
     /** @type {Profile | null} */
     this._start = null;
@@ -158,7 +192,8 @@ export class Listener {
   /**
    * Take new audio. Calls may overlap: they are heard in turn.
    * @param {Float32Array | Int16Array} block Mono, float32 in [-1, 1] or 16-bit integers, of any length.
-   * @returns {Promise<Step[]>} The steps that it completes. They do not depend on how the stream is cut.
+   * @returns {Promise<Heard[]>} The steps that it completes, each followed by the utterance that it showed to be over.
+   *   They do not depend on how the stream is cut.
    * @throws {EdgeEmoError} It is of another type, or holds a NaN or an infinity; the stream is as before.
    */
   push(block) {
@@ -167,19 +202,38 @@ export class Listener {
       const start = performance.now();
       const audio = this._resampler.push(given);
       this._resampleMs += performance.now() - start;
+      this._nHeard += given.length;
       return this._advance(audio);
     });
   }
 
   /**
-   * End the stream and give its last complete steps. The next `push` starts a new one.
-   * @returns {Promise<Step[]>}
+   * Audio is missing before what will be pushed next. What was learnt of microphone and voice is kept.
+   * @param {number} seconds
+   * @param {string} why
+   * @returns {Promise<Heard[]>} The utterance that this cuts, if there is one, and the gap.
+   */
+  gap(seconds, why) {
+    return this._inTurn(async () => {
+      const events = await this._drain();
+      const start_s = this._beforeS + this._nHeard / this._resampler.from;
+      this._beforeS = start_s + seconds;
+      this._begin(this._stepper.learnt());
+      /** @type {Gap} */
+      const gap = { event: "gap", time_s: this._beforeS, start_s, length_s: seconds, why };
+      return [...events, gap];
+    });
+  }
+
+  /**
+   * End the stream and give its last complete steps and utterance. The next `push` starts a new one.
+   * @returns {Promise<Heard[]>}
    */
   flush() {
     return this._inTurn(async () => {
-      const steps = await this._advance(this._resampler.flush());
+      const events = await this._drain();
       this._forget();
-      return steps;
+      return events;
     });
   }
 
@@ -201,13 +255,31 @@ export class Listener {
 
   _forget() {
     this._nBefore = this._start?.n_utterances ?? 0;
+    this._nUtterances = 0;
+    this._beforeS = 0;
+    this._begin(this._start?.states ?? {});
+  }
+
+  /**
+   * What comes next has nothing before it.
+   * @param {Record<string, number[]>} learnt
+   */
+  _begin(learnt) {
+    this._originS = this._beforeS;
+    this._nHeard = 0;
     this._resampler.reset();
-    this._utterances.reset();
-    this._stepper.reset(this._start);
+    this._detector.reset();
+    this._stepper.reset(learnt);
+    /** @type {Spoken | null} */
+    this._spoken = null;
     this._nPending = 0;
     this._nSteps = 0;
-    this._nUtterances = 0;
     this._resampleMs = 0;
+  }
+
+  async _drain() {
+    const events = await this._advance(this._resampler.flush());
+    return [...events, ...this._endUtterance(!this._detector.paused)];
   }
 
   /**
@@ -221,9 +293,12 @@ export class Listener {
     return done;
   }
 
-  /** @param {Float32Array} audio */
+  /**
+   * @param {Float32Array} audio
+   * @returns {Promise<Heard[]>}
+   */
   async _advance(audio) {
-    const steps = [];
+    const events = [];
     for (let at = 0; at < audio.length; ) {
       const piece = audio.subarray(at, at + this._pending.length - this._nPending);
       this._pending.set(piece, this._nPending);
@@ -231,43 +306,134 @@ export class Listener {
       at += piece.length;
       if (this._nPending === this._pending.length) {
         this._nPending = 0;
-        steps.push(await this._step(this._pending.slice()));
+        events.push(...(await this._step(this._pending.slice())));
       }
     }
-    return steps;
+    return events;
+  }
+
+  /** Where the latest step ends. */
+  get _stepS() {
+    return this._originS + (this._nSteps * this._pending.length) / this.sampleRate;
   }
 
   /**
    * @param {Float32Array} audio
-   * @returns {Promise<Step>}
+   * @returns {Promise<Heard[]>}
    */
   async _step(audio) {
     const start = performance.now();
-    if (await this._utterances.push(audio)) {
-      this._nUtterances++;
-      await this._stepper.beginUtterance();
+    const stepS = audio.length / this.sampleRate;
+    /** @type {Heard[]} */
+    const events = [];
+    this._nSteps++;
+    if (await this._detector.push(audio)) {
+      events.push(...this._endUtterance(false)); // the pause before may have ended within this step
+      await this._beginUtterance(this._originS + this._detector.onsetS);
+    } else if (this._spoken && this._stepS - this._spoken.startS >= MAX_UTTERANCE_S) {
+      events.push(...this._endUtterance(true, this._stepS - stepS));
+      await this._beginUtterance(this._stepS - stepS);
     }
-    const paused = this._utterances.paused;
+    const paused = this._detector.paused;
     /** @type {Answer} */
     let answer = { label: null, reason: NO_SPEECH, arousal: null, probabilities: {} };
+    let found = null;
     if (paused && this.judgement.needs_voice) {
       this._stepper.skip(audio);
     } else {
-      const found = await this._stepper.step(audio);
+      found = await this._stepper.step(audio);
       answer = judge(this.judgement, this.metadata.labels, found, paused ? QUIET : null);
     }
     const resampleMs = this._resampleMs;
     this._resampleMs = 0;
-    this._nSteps++;
-    return {
+    /** @type {Step} */
+    const step = {
       event: "step",
-      time_s: (this._nSteps * audio.length) / this.sampleRate,
+      time_s: this._stepS,
       utterance: this._nUtterances,
       paused,
       ...answer,
+      level_db: Math.max(decibels(audio), LEAST_DB),
+      peak: audio.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0),
       resample_ms: resampleMs,
       model_ms: performance.now() - start,
     };
+    if (this._spoken && !paused && found)
+      this._spoken.add(step, found, this._originS + this._detector.lastVoiceS, stepS);
+    return [...events, step, ...(paused ? this._endUtterance(false) : [])];
+  }
+
+  /** @param {number} startS */
+  async _beginUtterance(startS) {
+    this._nUtterances++;
+    await this._stepper.beginUtterance();
+    this._spoken = new Spoken(this._nUtterances, startS, this.metadata.window_samples / this.sampleRate);
+  }
+
+  /**
+   * @param {boolean} cut
+   * @param {number} [atMostS]
+   * @returns {Utterance[]}
+   */
+  _endUtterance(cut, atMostS = Infinity) {
+    const spoken = this._spoken;
+    this._spoken = null;
+    const probabilities = spoken?.probabilities();
+    if (!spoken || !probabilities) return [];
+    return [
+      {
+        event: "utterance",
+        time_s: this._stepS,
+        utterance: spoken.number,
+        start_s: spoken.startS,
+        end_s: Math.min(this._originS + this._detector.lastVoiceS, this._stepS, atMostS),
+        ...judge(this.judgement, this.metadata.labels, probabilities),
+        evolution: spoken.turns,
+        cut,
+      },
+    ];
+  }
+}
+
+/** The utterance that is going on: what is kept of it until it is over. */
+class Spoken {
+  /**
+   * @param {number} number
+   * @param {number} startS
+   * @param {number} windowS
+   */
+  constructor(number, startS, windowS) {
+    this.number = number;
+    this.startS = startS;
+    /** @type {{ time_s: number, label: string | null }[]} */
+    this.turns = [];
+    this._windowS = windowS;
+    /** @type {number[]} */
+    this._total = [];
+    this._nWhole = 0;
+    /** @type {number[] | null} */
+    this._last = null;
+  }
+
+  /**
+   * Take the next step.
+   * @param {Step} step
+   * @param {Float32Array} probabilities As the graph gives them.
+   * @param {number} voiceS Where the last voice so far ends: what is said of the pause after it does not count.
+   * @param {number} stepS
+   */
+  add({ time_s, label }, probabilities, voiceS, stepS) {
+    if (this.turns.at(-1)?.label !== label) this.turns.push({ time_s, label });
+    if (this._last && time_s > voiceS + stepS) return;
+    this._last = Array.from(probabilities);
+    if (time_s - this.startS < this._windowS) return;
+    this._total = this._last.map((p, i) => p + (this._total[i] ?? 0));
+    this._nWhole++;
+  }
+
+  /** The mean over the steps that have heard a whole window of it; of a shorter one, what its last step says. */
+  probabilities() {
+    return this._nWhole ? this._total.map((p) => Math.fround(p / this._nWhole)) : this._last;
   }
 }
 
@@ -320,15 +486,18 @@ class StreamStepper {
     this._skipped = [];
   }
 
-  /** @param {Profile | null} profile */
-  reset(profile) {
+  /** @param {Record<string, number[]>} learnt Lasting states; of those that it has not, nothing is learnt. */
+  reset(learnt) {
     this._states = { ...this._silent };
     this._skipped = [];
-    for (const { name, shape, lasting } of profile ? this._described : [])
-      if (lasting) this._states[name] = new this._ort.Tensor("float32", Float32Array.from(/** @type {Profile} */ (profile).states[name]), shape);
+    for (const { name, shape } of this._described)
+      if (learnt[name]) this._states[name] = new this._ort.Tensor("float32", Float32Array.from(learnt[name]), shape);
   }
 
-  /** @returns {Record<string, number[]>} */
+  /**
+   * The lasting states.
+   * @returns {Record<string, number[]>}
+   */
   learnt() {
     const lasting = this._described.filter((s) => s.lasting);
     return Object.fromEntries(lasting.map((s) => [s.name, Array.from(this._states[s.name].data)]));
@@ -379,6 +548,7 @@ class WindowStepper {
     this._window.fill(0);
   }
 
+  /** @returns {Record<string, number[]>} */
   learnt() {
     return {};
   }
@@ -407,6 +577,7 @@ export class SpeechDetector {
     this._ort = ort;
     this._session = session;
     this._metadata = metadata;
+    this._chunkS = metadata.chunk_samples / metadata.sample_rate;
     this._resampler = new Resampler(sampleRate, metadata.sample_rate);
     this.reset();
   }
@@ -414,6 +585,16 @@ export class SpeechDetector {
   /** Whether nobody speaks, as far as has been heard. */
   get paused() {
     return this._hang === 0;
+  }
+
+  /** Where the latest utterance begins, in seconds, with what comes before a voice is certain. */
+  get onsetS() {
+    return this._onset * this._chunkS;
+  }
+
+  /** Where its last voice so far ends, with what fades after it: that may not have been heard yet. */
+  get lastVoiceS() {
+    return (this._lastVoiced + MARGIN_CHUNKS) * this._chunkS;
   }
 
   /**
@@ -425,8 +606,15 @@ export class SpeechDetector {
     for (const probability of await this.probabilities(audio)) {
       const before = this._hang > 0;
       this._recent = [...this._recent, probability >= VOICED].slice(-RECENT_CHUNKS);
-      const voiced = this._recent.filter(Boolean).length >= LEAST_VOICED;
-      this._hang = voiced ? HANG_CHUNKS : Math.max(this._hang - 1, 0);
+      this._nChunks++;
+      if (this._recent.filter(Boolean).length >= LEAST_VOICED) {
+        const ended = this._lastVoiced ? this._lastVoiced + MARGIN_CHUNKS : 0;
+        if (!before) this._onset = Math.max(this._nChunks - RECENT_CHUNKS - MARGIN_CHUNKS, ended);
+        this._hang = HANG_CHUNKS;
+        this._lastVoiced = this._nChunks;
+      } else {
+        this._hang = Math.max(this._hang - 1, 0);
+      }
       begins ||= this._hang > 0 && !before;
     }
     return begins;
@@ -453,7 +641,7 @@ export class SpeechDetector {
     this._states = zeros(this._ort, this._metadata.states);
     /** @type {boolean[]} */
     this._recent = [];
-    this._hang = 0;
+    this._hang = this._nChunks = this._onset = this._lastVoiced = 0;
   }
 }
 
@@ -470,15 +658,28 @@ class LevelDetector {
     return !this._spoken || this._quietSamples >= this._pauseSamples;
   }
 
+  /** Where the latest utterance begins, in seconds. */
+  get onsetS() {
+    return this._onset / this._sampleRate;
+  }
+
+  /** Where its last step of speech so far ends. */
+  get lastVoiceS() {
+    return this._lastSpeech / this._sampleRate;
+  }
+
   /** @param {Float32Array} audio */
   async push(audio) {
     const levelDb = Math.max(decibels(audio), MINIMUM_DB - MARGIN_DB);
     const first = this._floorDb === null;
     const risenDb = (this._floorDb ?? levelDb) + (RISE_DB_PER_S * audio.length) / this._sampleRate;
     this._floorDb = Math.min(levelDb, risenDb);
+    this._nSamples += audio.length;
     if (first ? levelDb > MINIMUM_DB : this._isSpeech(levelDb)) {
       const begins = this.paused;
       this._spoken = true;
+      this._lastSpeech = this._nSamples;
+      if (begins) this._onset = this._nSamples - audio.length;
       this._quietSamples = 0;
       this._quietPeakDb = -Infinity;
       return begins;
@@ -496,6 +697,7 @@ class LevelDetector {
     /** @type {number | null} */
     this._floorDb = null;
     this._spoken = false;
+    this._nSamples = this._onset = this._lastSpeech = 0;
     this._quietSamples = 0;
     this._quietPeakDb = -Infinity;
   }

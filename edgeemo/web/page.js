@@ -4,6 +4,8 @@
 import { drawHistory, drawLatency, drawSpectrogram, drawWaveform, showProbabilities } from "./draw.js";
 
 /** @typedef {import("./edgeemo.js").Step} Step */
+/** @typedef {import("./edgeemo.js").Heard} Heard */
+/** @typedef {import("./edgeemo.js").Utterance} Utterance */
 /** @typedef {import("./edgeemo.js").Profile} Profile */
 
 const SHOWN_S = 8;
@@ -27,11 +29,14 @@ let model;
 let microphone = null;
 /** @type {import("./draw.js").Column[]} */
 let columns = [];
+/** @type {Heard[]} */
+let events = [];
 /** @type {Step[]} */
-let steps = [];
+let steps = []; // of them
 let heardS = -1; // seconds of speech while a voice is learnt; -1: none is
 let pendingS = 0;
-let drops = 0;
+let lostS = 0; // in a row, until the worker has caught up
+let gapS = 0;
 let drawn = true;
 
 function start() {
@@ -66,8 +71,9 @@ function start() {
 /** Begin a stream. */
 function begin(/** @type {number} */ sampleRate, profile = storedProfile()) {
   columns = [];
+  events = [];
   steps = [];
-  pendingS = drops = 0;
+  pendingS = lostS = gapS = 0;
   worker.postMessage({ kind: "begin", sampleRate, profile });
 }
 
@@ -83,11 +89,13 @@ const answered = {
     show();
   },
 
-  /** @param {{ steps: Step[], columns: import("./draw.js").Column[], last: boolean }} answer */
-  heard({ steps: found, columns: added, last }) {
+  /** @param {{ events: Heard[], columns: import("./draw.js").Column[], last: boolean }} answer */
+  heard({ events: heard, columns: added, last }) {
     const { features, step_samples } = model.metadata;
     columns = [...columns, ...added].slice(-Math.round((SHOWN_S * features.sample_rate) / features.hop_samples));
     pendingS = Math.max(pendingS - (added.length * features.hop_samples) / features.sample_rate, 0);
+    const found = heard.filter((event) => event.event === "step");
+    events.push(...heard);
     steps.push(...found);
     if (heardS >= 0) {
       heardS += (found.filter((step) => !step.paused).length * step_samples) / features.sample_rate;
@@ -137,8 +145,14 @@ async function startMicrophone(profile = storedProfile()) {
   const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
   begin(context.sampleRate, profile);
   capture.port.onmessage = ({ data }) => {
-    if (pendingS > PENDING_S) drops++;
-    else hear(data, context.sampleRate);
+    if (pendingS > PENDING_S) {
+      lostS += data.length / context.sampleRate;
+      return;
+    }
+    if (lostS > 0) worker.postMessage({ kind: "gap", seconds: lostS });
+    gapS += lostS;
+    lostS = 0;
+    hear(data, context.sampleRate);
   };
   source.connect(capture);
   stream.getAudioTracks()[0].onended = () => {
@@ -278,28 +292,23 @@ function draw() {
   element("detail").textContent = `${last.time_s.toFixed(1)} s, utterance ${last.utterance}${arousal}`;
   element("latency-text").textContent = latencies.length
     ? `A step of ${(1000 * stepS).toFixed(0)} ms of audio takes ${percentile(latencies, 0.5)} ms, 99 % at most ` +
-      `${percentile(latencies, 0.99)} ms; ${drops} blocks lost.`
+      `${percentile(latencies, 0.99)} ms; ${gapS.toFixed(1)} s of audio lost.`
     : "";
   showUtterances();
 }
 
-/** The last utterances, each with the label that was named for most of its steps. */
+/** The last utterances, the latest first. */
 function showUtterances() {
-  /** @type {Map<number, Step[]>} */
-  const heard = new Map();
-  for (let i = steps.length - 1; i >= 0 && heard.size <= MOST_UTTERANCES; i--) {
-    const step = steps[i];
-    if (!step.paused) heard.set(step.utterance, [step, ...(heard.get(step.utterance) ?? [])]);
-  }
-  const items = [...heard].slice(0, MOST_UTTERANCES).map(([number, of]) => {
-    const counts = new Map();
-    for (const { label } of of) counts.set(label, (counts.get(label) ?? 0) + 1);
-    const [label] = [...counts].sort((a, b) => b[1] - a[1])[0];
-    return `${number}. ${of[0].time_s.toFixed(1)} to ${/** @type {Step} */ (of.at(-1)).time_s.toFixed(1)} s: ${label ?? "unsure"}`;
+  const over = /** @type {Utterance[]} */ (events.filter((event) => event.event === "utterance"));
+  const items = over.slice(-MOST_UTTERANCES).map(({ utterance, start_s, end_s, label, reason, arousal }) => {
+    const calm = arousal === null ? "" : `, arousal ${arousal.toFixed(2)}`;
+    return `${utterance}. ${start_s.toFixed(1)} to ${end_s.toFixed(1)} s: ${label ?? `(${reason})`}${calm}`;
   });
   const list = element("utterances");
-  if ([...list.children].map((item) => item.textContent).join("\n") === items.join("\n")) return;
-  list.replaceChildren(...items.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  if (list.children.length === items.length && list.firstChild?.textContent === items.at(-1)) return;
+  list.replaceChildren(
+    ...items.reverse().map((text) => Object.assign(document.createElement("li"), { textContent: text })),
+  );
 }
 
 function nUtterances() {
@@ -314,10 +323,10 @@ function percentile(values, share) {
 }
 
 function save() {
-  const text = steps.map((step) => JSON.stringify(step) + "\n").join("");
+  const text = events.map((event) => JSON.stringify(event) + "\n").join("");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
-  link.download = "steps.jsonl";
+  link.download = "events.jsonl";
   link.click();
   URL.revokeObjectURL(link.href);
 }

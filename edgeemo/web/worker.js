@@ -34,8 +34,14 @@ const todo = {
     for (let at = 0; at < audio.length; at += size) await hear(audio.subarray(at, at + size));
   },
 
+  /** @param {{ seconds: number }} message */
+  async gap({ seconds }) {
+    mel.reset();
+    answer({ kind: "heard", events: await listener.gap(seconds, "slow loop"), columns: [], last: false });
+  },
+
   async end() {
-    answer({ kind: "heard", steps: await listener.flush(), columns: [], last: true });
+    answer({ kind: "heard", events: await listener.flush(), columns: [], last: true });
   },
 
   async profile() {
@@ -45,7 +51,7 @@ const todo = {
 
 /** @param {Float32Array} audio */
 async function hear(audio) {
-  answer({ kind: "heard", columns: mel.push(resampler.push(audio)), steps: await listener.push(audio), last: false });
+  answer({ kind: "heard", columns: mel.push(resampler.push(audio)), events: await listener.push(audio), last: false });
 }
 
 /** @param {object} message */

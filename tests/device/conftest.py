@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import soundfile
 from edgeemo.model import EmotionModel
 from support.portaudio import FakePortAudio
 from support.signals import voice_like
+from support.virtual_microphone import PROGRAMS, Listening, VirtualMicrophone
 
 HERE = Path(__file__).parent
 
@@ -83,3 +86,44 @@ def install_portaudio(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePort
         return fake
 
     return install
+
+
+@pytest.fixture
+def make_microphone() -> Iterator[Callable[..., VirtualMicrophone]]:
+    """Makes virtual microphones; see `VirtualMicrophone`."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: apt install pulseaudio pulseaudio-utils libasound2-plugins")
+    with tempfile.TemporaryDirectory(prefix="mic-", ignore_cleanup_errors=True) as home:
+        made: list[VirtualMicrophone] = []
+
+        def make(**options: Any) -> VirtualMicrophone:
+            folder = Path(home) / str(len(made))
+            folder.mkdir()
+            made.append(VirtualMicrophone(folder, **options))
+            return made[-1]
+
+        try:
+            yield make
+        finally:
+            for microphone in made:
+                microphone.kill()
+
+
+@pytest.fixture
+def microphone(make_microphone: Callable[..., VirtualMicrophone]) -> VirtualMicrophone:
+    return make_microphone()
+
+
+@pytest.fixture
+def start_listening(edgeemo: list[str]) -> Iterator[Callable[..., Listening]]:
+    """Starts `edgeemo listen --json` at a virtual microphone."""
+    started: list[Listening] = []
+
+    def start(microphone: VirtualMicrophone, *arguments: str) -> Listening:
+        started.append(Listening(edgeemo, microphone, *arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()

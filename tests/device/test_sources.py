@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgeemo import sources
 from edgeemo.audio import read_blocks
 from edgeemo.errors import AudioError, DeviceError
-from edgeemo.sources import AudioFile, DropOldestQueue, InputDevice, Microphone, list_devices
+from edgeemo.events import State, Why
+from edgeemo.sources import AudioFile, InputDevice, Lost, Microphone, Notice, blocks, list_devices
+from edgeemo.sources import file as source_file
+from edgeemo.sources.queue import Captured, DropOldestQueue
 
 Install = Callable[..., Any]
 BLOCK = 960  # 0.02 s at 48 kHz
@@ -39,7 +42,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(sources, "time", clock)
+    monkeypatch.setattr(source_file, "time", clock)
     return clock
 
 
@@ -49,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.mark.parametrize("realtime", [False, True])
 def test_a_file_source_gives_the_file(clip_48k: Path, clock: Clock, realtime: bool) -> None:
     with AudioFile(clip_48k, block_s=0.05, realtime=realtime) as source:
-        assert (source.sample_rate, source.drops, source.name) == (48000, 0, "clip.wav")
+        assert (source.sample_rate, source.channels, source.name) == (48000, 1, "clip.wav")
         blocks = list(source.blocks())
         again = list(source.blocks())
     np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate(list(read_blocks(clip_48k, 999))))
@@ -89,20 +92,27 @@ def test_a_broken_file_is_refused_at_once(tmp_path: Path) -> None:
 # --- The queue
 
 
+def captured(value: float, at_s: float = 0.0, n_samples: int = 4) -> Captured:
+    return Captured(np.full((n_samples, 1), value, np.float32), at_s)
+
+
 def test_a_full_queue_drops_its_oldest_block_and_counts() -> None:
     queue = DropOldestQueue(3)
     for value in range(8):
-        queue.put(np.full(4, value, np.float32))
-    assert queue.drops == 5
-    assert [queue.get(0)[0] for _ in range(3)] == [5, 6, 7]
+        queue.put(captured(value))
+    found = [queue.get(0) for _ in range(3)]
+    assert [(block.samples[0, 0], block.n_dropped) for block in found] == [(5, 20), (6, 0), (7, 0)]
     assert queue.get(0) is None
+    for value in range(5):
+        queue.put(captured(value))
     queue.clear()
-    assert queue.drops == 0
+    queue.put(captured(9))
+    assert queue.get(0).n_dropped == 0
 
 
 def test_a_closed_queue_gives_the_rest_first() -> None:
     queue = DropOldestQueue(3)
-    queue.put(np.zeros(1, np.float32))
+    queue.put(captured(0))
     queue.close()
     assert queue.get(60) is not None
     assert queue.get(60) is None  # at once: nothing will come
@@ -114,9 +124,9 @@ def test_a_waiting_reader_is_woken() -> None:
     found = []
     reader = threading.Thread(target=lambda: found.append(queue.get(60)))
     reader.start()
-    queue.put(np.ones(2, np.float32))
+    queue.put(captured(1))
     reader.join(60)
-    np.testing.assert_array_equal(found[0], [1, 1])
+    np.testing.assert_array_equal(found[0].samples, np.ones((4, 1)))
 
 
 # --- Microphone
@@ -124,8 +134,10 @@ def test_a_waiting_reader_is_woken() -> None:
 DEVICES = [("Speakers", 0, 44100.0), ("USB Mic", 1, 48000.0), ("Array Mic", 4, 96000.0)]
 
 
-def first(blocks: Iterator[np.ndarray], n: int) -> list[np.ndarray]:
-    return [next(blocks) for _ in range(n)]
+def first(source: Microphone, n: int) -> list[np.ndarray]:
+    """The first blocks that are not empty."""
+    blocks = (block for block in source.blocks() if isinstance(block, np.ndarray) and len(block))
+    return list(itertools.islice(blocks, n))
 
 
 def test_captures_in_mono(install_portaudio: Install) -> None:
@@ -140,9 +152,8 @@ def test_captures_in_mono(install_portaudio: Install) -> None:
         sent = [np.full((BLOCK, 1), value, np.float32) for value in (0.1, 0.2, 0.3)]
         for block in sent:
             stream.capture(block)
-        got = first(source.blocks(), 3)
+        got = first(source, 3)
         np.testing.assert_array_equal(np.stack(got), np.stack(sent)[..., 0])  # copied, in order, mono
-        assert source.drops == 0
     assert not stream.is_open
 
 
@@ -179,20 +190,17 @@ def test_averages_the_channels_of_a_device_without_mono(install_portaudio: Insta
         assert (source.channels, source.sample_rate) == (4, 96000)
         block = np.random.default_rng(0).standard_normal((1920, 4)).astype(np.float32)
         portaudio.streams[-1].capture(block)
-        np.testing.assert_allclose(next(source.blocks()), block.mean(axis=1), atol=1e-6)
+        np.testing.assert_allclose(first(source, 1)[0], block.mean(axis=1), atol=1e-6)
 
 
-def test_overflow_drops_the_oldest_and_counts(install_portaudio: Install) -> None:
+def test_what_the_queue_drops_is_lost_audio(install_portaudio: Install) -> None:
     portaudio = install_portaudio(DEVICES, default=1)
     with Microphone(queue_s=0.1) as source:  # 5 blocks
         for value in range(12):
             portaudio.streams[0].capture(np.full((BLOCK, 1), value, np.float32))
-        assert source.drops == 7
-        assert [b[0] for b in first(source.blocks(), 5)] == [7, 8, 9, 10, 11]
-        portaudio.streams[0].capture(np.zeros((BLOCK, 1), np.float32), overflow=True)
-        assert source.drops == 8  # PortAudio's own overflow counts too
-    with source:
-        assert source.drops == 0  # opened again: counted anew
+        lost, *found = itertools.islice(source.blocks(), 6)
+        assert lost == Lost(pytest.approx(7 * 0.02), Why.SLOW_LOOP)
+        assert [b[0] for b in found] == [7, 8, 9, 10, 11]
 
 
 def test_waiting_gives_empty_blocks(install_portaudio: Install) -> None:
@@ -201,9 +209,11 @@ def test_waiting_gives_empty_blocks(install_portaudio: Install) -> None:
         assert next(source.blocks()).shape == (0,)
 
 
-def test_a_microphone_that_ends_is_an_error_after_its_last_block(install_portaudio: Install) -> None:
+def test_without_reconnecting_a_microphone_that_ends_is_an_error_after_its_last_block(
+    install_portaudio: Install,
+) -> None:
     portaudio = install_portaudio(DEVICES, default=1)
-    with Microphone() as source:
+    with Microphone(reconnect=False) as source:
         portaudio.streams[0].capture(np.ones((BLOCK, 1), np.float32))
         portaudio.streams[0].finished()
         blocks = source.blocks()
@@ -212,18 +222,72 @@ def test_a_microphone_that_ends_is_an_error_after_its_last_block(install_portaud
             next(blocks)
 
 
-def test_a_silent_microphone_is_an_error(install_portaudio: Install) -> None:
+def test_without_reconnecting_a_silent_microphone_is_an_error(install_portaudio: Install) -> None:
     install_portaudio(DEVICES, default=1)
-    with Microphone(stall_s=0.2) as source, pytest.raises(DeviceError, match=r"no audio for 0\.2 s"):
+    with (
+        Microphone(stall_s=0.2, reconnect=False) as source,
+        pytest.raises(DeviceError, match=r"no audio for 0\.2 s"),
+    ):
         list(source.blocks())
+
+
+def test_it_is_opened_again_at_another_rate(install_portaudio: Install) -> None:
+    """The device that comes back takes other rates and channels: the stream keeps its own."""
+    portaudio = install_portaudio([("USB Mic", 1, 48000.0)])
+    with Microphone() as source:
+        blocks = source.blocks()
+        portaudio.streams[0].capture(np.ones((BLOCK, 1), np.float32))
+        assert len(next(blocks)) == BLOCK
+        portaudio.plug_in([("USB Mic", 2, 16000.0)], only_rates=(16000,), only_channels=2)
+        portaudio.streams[0].finished()
+        notice = next(block for block in blocks if isinstance(block, Notice))
+        assert (notice.state, notice.active) == (State.RECONNECTING, True)
+        while len(portaudio.streams) == 1:
+            next(blocks)
+        assert not portaudio.streams[0].is_open
+        for _ in range(100):  # two seconds
+            portaudio.streams[-1].capture(np.full((320, 2), 0.5, np.float32))
+        found = []
+        for block in blocks:
+            found.append(block)
+            if sum(len(b) for b in found if isinstance(b, np.ndarray)) > 1.5 * 48000:
+                break
+        assert Notice(State.RECONNECTING, False, "the microphone 'USB Mic' is back") in found
+        assert source.sample_rate == 48000
+        source.stop()
 
 
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     portaudio = install_portaudio(DEVICES, only_channels=4)
     with Microphone(2) as source:
-        monkeypatch.setattr(sources, "to_mono", None)  # averaging is the reader's work
+        monkeypatch.setattr(blocks, "to_mono", None)  # averaging is the reader's work
         portaudio.streams[-1].capture(np.zeros((BLOCK, 4), np.float32))
-        assert source.drops == 0
+        assert source.channels == 4
+
+
+# --- Channels
+
+
+def test_a_channel_of_a_file(tmp_path: Path) -> None:
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, (5000, 3)).astype(np.float32)
+    soundfile.write(tmp_path / "three.wav", audio, 16000, subtype="FLOAT")
+    for channel, expected in ((None, audio.mean(axis=1)), (1, audio[:, 0]), (3, audio[:, 2])):
+        source = AudioFile(tmp_path / "three.wav", realtime=False, channel=channel)
+        np.testing.assert_allclose(np.concatenate(list(source.blocks())), expected, atol=1e-7)
+    with pytest.raises(AudioError, match="no channel 4: it has 3 channels; give --channel from 1 to 3"):
+        AudioFile(tmp_path / "three.wav", channel=4)
+
+
+@pytest.mark.parametrize(("channel", "captured_channels"), [(None, 2), (1, 2), (2, 2), (4, 4)])
+def test_two_channels_are_captured_where_there_are_several(
+    install_portaudio: Install, channel: int | None, captured_channels: int
+) -> None:
+    portaudio = install_portaudio(DEVICES)
+    with Microphone("array", channel=channel) as source:
+        block = np.random.default_rng(0).uniform(-0.5, 0.5, (BLOCK, captured_channels)).astype(np.float32)
+        portaudio.streams[0].capture(block)
+        expected = block.mean(axis=1) if channel is None else block[:, channel - 1]
+        np.testing.assert_allclose(first(source, 1)[0], expected, atol=1e-7)
 
 
 # --- Choosing a device

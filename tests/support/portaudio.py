@@ -29,13 +29,7 @@ class FakePortAudio(SimpleNamespace):
         only_rates: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(streams=[])
-        self._default = default
-        self._only_channels = only_channels
-        self._only_rates = only_rates
-        self._devices = [
-            {"index": i, "name": name, "max_input_channels": channels, "default_samplerate": rate}
-            for i, (name, channels, rate) in enumerate(devices)
-        ]
+        self.plug_in(devices, default, only_channels, only_rates)
         portaudio = self
 
         class InputStream:
@@ -56,10 +50,34 @@ class FakePortAudio(SimpleNamespace):
 
             def capture(self, block: np.ndarray, overflow: bool = False) -> None:
                 buffer = block.copy()
+                if block.shape[1] == 1:
+                    buffer = np.repeat(buffer, self.options["channels"], axis=1)
                 self.callback(buffer, len(buffer), None, SimpleNamespace(input_overflow=overflow))
                 buffer[:] = np.nan  # PortAudio reuses its buffer: who kept a view of it is found out
 
         self.InputStream = InputStream
+
+    def plug_in(
+        self,
+        devices: list[tuple[str, int, float]],
+        default: int | None = 0,
+        only_channels: int | None = None,
+        only_rates: tuple[int, ...] | None = None,
+    ) -> None:
+        """From now on, these are the devices."""
+        self._default = default
+        self._only_channels = only_channels
+        self._only_rates = only_rates
+        self._devices = [
+            {"index": i, "name": name, "max_input_channels": channels, "default_samplerate": rate}
+            for i, (name, channels, rate) in enumerate(devices)
+        ]
+
+    def _terminate(self) -> None:
+        assert not any(stream.is_open for stream in self.streams), "PortAudio ends under an open stream"
+
+    def _initialize(self) -> None:
+        pass
 
     def check_input_settings(
         self, device: int, channels: int, samplerate: float, dtype: str = "float32"

@@ -1,0 +1,84 @@
+"""From blocks as they were captured to the stream that the loop hears: without holes that nobody tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgeemo.audio import Resampler
+from edgeemo.events import Why
+from edgeemo.sources.blocks import Audio, Mixer
+from edgeemo.sources.continuity import Continuity
+from edgeemo.sources.queue import Captured
+from edgeemo.sources.source import Lost, Notice
+
+
+class Assembly:
+    """Puts a stream together, block by block, and tells what is missing before each.
+
+    A block that comes late, and those after it, are held back for `continuity.SETTLE_S`, until it is known whether
+    something is missing before it.
+
+    Args:
+        sample_rate: Hz of the stream.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._continuity = Continuity()
+        self._held: list[Captured] | None = None
+        self._why = Why.STALLED
+
+    def opened(self, mixer: Mixer, sample_rate: int) -> None:
+        """What comes next is captured by another stream of the device.
+
+        Args:
+            mixer: for its channels.
+            sample_rate: Hz of it.
+        """
+        self._mixer, self._rate = mixer, sample_rate
+        self._resampler = None
+        if sample_rate != self._sample_rate:
+            self._resampler = Resampler(sample_rate, self._sample_rate)
+
+    def away(self) -> None:
+        """The microphone went away: what is missing until the next block is for that reason."""
+        self._why = Why.RECONNECTED
+
+    def take(self, captured: Captured) -> Iterator[Audio | Lost | Notice]:
+        """The stream up to this block, as far as it is known."""
+        if captured.n_dropped:
+            yield from self.rest()
+            dropped_s = captured.n_dropped / self._rate
+            self._continuity.missing(dropped_s)
+            yield Lost(dropped_s, Why.SLOW_LOOP)
+        if captured.overflow:
+            self._why = Why.OVERFLOW
+        if self._continuity.late(captured.at_s):
+            yield from self.rest()
+            self._held = []
+        lost_s = self._continuity.take(captured.at_s, len(captured.samples) / self._rate)
+        if self._held is not None:
+            self._held.append(captured)
+            if not self._continuity.settled:
+                return
+        if lost_s:
+            yield Lost(lost_s, self._why)
+        if self._continuity.settled:
+            self._why = Why.STALLED
+        if self._held is not None:
+            yield from self.rest()
+        else:
+            yield from self._blocks(captured)
+
+    def rest(self) -> Iterator[Audio | Notice]:
+        """What is held back."""
+        held, self._held = self._held or [], None
+        for captured in held:
+            yield from self._blocks(captured)
+
+    def _blocks(self, captured: Captured) -> Iterator[Audio | Notice]:
+        for found in self._mixer(captured.samples):
+            if self._resampler is None or isinstance(found, Notice):
+                yield found
+            else:
+                yield self._resampler.push(found)

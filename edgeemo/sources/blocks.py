@@ -1,0 +1,57 @@
+"""From what is captured, or read from a file, to blocks of one channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeemo.audio import to_mono
+from edgeemo.errors import AudioError
+from edgeemo.sources.signal import SignalWatch
+from edgeemo.sources.source import Notice
+
+Audio = npt.NDArray[np.float32]
+
+
+def block_samples(block_s: float, sample_rate: int) -> int:
+    """The length of a block, in samples: at least one."""
+    return max(1, round(block_s * sample_rate))
+
+
+def check_channel(channel: int | None, channels: int) -> None:
+    """Raises `AudioError` where there is no such channel."""
+    if channel is not None and not 1 <= channel <= channels:
+        has = "one channel" if channels == 1 else f"{channels} channels"
+        raise AudioError(
+            f"there is no channel {channel}: it has {has}; give --channel from 1 to {channels}, or none"
+        )
+
+
+class Mixer:
+    """Picks a channel, or the mean of all, and looks at all of them.
+
+    Args:
+        sample_rate: Hz.
+        channels: how many there are.
+        channel: the one that is listened to, from 1; None: the mean of all.
+        microphone: whether they are a microphone's.
+
+    Raises:
+        AudioError: there is no such channel.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, channel: int | None, *, microphone: bool) -> None:
+        check_channel(channel, channels)
+        self._channel = channel
+        self._watch = SignalWatch(sample_rate, channels, channel, microphone=microphone)
+
+    def __call__(self, block: npt.NDArray[np.float32]) -> Iterator[Audio | Notice]:
+        """A block of all channels, shape `(n_samples, n_channels)`: what is to be told of it, then one channel."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = bool(np.isfinite(block).all())
+            mono = to_mono(block) if self._channel is None else block[:, self._channel - 1].copy()
+        if finite:
+            yield from self._watch.push(block)
+        yield mono

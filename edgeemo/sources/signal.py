@@ -1,0 +1,179 @@
+"""What is wrong with what a microphone gives: nothing, too much, a constant, channels that do not fit together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeemo.events import State
+from edgeemo.sources.source import Notice
+
+PIECE_S = 1.0
+"""What is looked at together."""
+_PATIENCE = {
+    State.MUTED: 5,
+    State.CHANNEL_DEAD: 5,
+    State.TOO_QUIET: 10,
+    State.CONSTANT: 3,
+    State.CHANNELS_CANCEL: 2,
+}
+"""In how many pieces in a row something must be so before it is told; at once otherwise."""
+_OVER = 3
+"""In how many pieces it must not be so before it is over."""
+
+_FULL_SCALE = 0.999
+_CLIPPED_SHARE = 1e-3
+_CONSTANT = 0.005
+_QUIET_DB = -75.0
+_HEARD_DB = -60.0
+_CANCELLED_DB = 12.0
+
+
+class SignalWatch:
+    """Looks at what is captured, a second at a time.
+
+    Args:
+        sample_rate: Hz.
+        channels: how many are captured.
+        channel: the one that is listened to, from 1; None: the mean of all.
+        microphone: whether it is one: of a file, silence and quiet passages are nobody's fault.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, channel: int | None, *, microphone: bool) -> None:
+        self._piece = max(1, round(PIECE_S * sample_rate))
+        self._channels, self._channel, self._microphone = channels, channel, microphone
+        self._sums = _Sums(channels)
+        self._seen: dict[State, int] = dict.fromkeys(State, 0)
+        self._unseen: dict[State, int] = dict.fromkeys(State, 0)
+        self._active: dict[State, bool] = dict.fromkeys(State, False)
+
+    def push(self, block: npt.NDArray[np.float32]) -> Iterator[Notice]:
+        """Take a block, shape `(n_samples, n_channels)`, all of it finite; what is to be told."""
+        self._sums.add(block)
+        if self._sums.n_samples < self._piece:
+            return
+        found = self._found(self._sums)
+        self._sums = _Sums(self._channels)
+        for state in _STATES:
+            yield from self._told(state, found.get(state))
+
+    def _told(self, state: State, text: str | None) -> Iterator[Notice]:
+        self._seen[state] = 0 if text is None else self._seen[state] + 1
+        self._unseen[state] = self._unseen[state] + 1 if text is None else 0
+        if text is not None and not self._active[state] and self._seen[state] >= _PATIENCE.get(state, 1):
+            self._active[state] = True
+            yield Notice(state, True, text)
+        elif self._active[state] and self._unseen[state] >= _OVER:
+            self._active[state] = False
+            yield Notice(state, False, _OVER_TEXT[state])
+
+    def _found(self, sums: _Sums) -> dict[State, str]:
+        """What is wrong in a piece, with what to say of it."""
+        found = {}
+        loudest = int(sums.power.argmax())
+        loudest_power = float(sums.power[loudest])
+        below_db = _db(loudest_power) - _db(sums.mixed)
+        if sums.clipped > _CLIPPED_SHARE:
+            found[State.CLIPPED] = (
+                f"{100 * sums.clipped:.1f} % of the samples are at full scale; turn the gain down"
+            )
+        constant = float(sums.mean[0] if self._channel is None else sums.mean[1 + self._channel - 1])
+        if abs(constant) > _CONSTANT:
+            found[State.CONSTANT] = f"a constant of {constant:.3f} in the signal; it does no harm to edgeemo"
+        if self._microphone and not sums.peak.any():
+            found[State.MUTED] = (
+                "only zeros: is the microphone muted? On macOS, allow the terminal to use it in System Settings, "
+                "Privacy & Security, Microphone"
+            )
+        elif self._microphone and _db(loudest_power) < _QUIET_DB:
+            found[State.TOO_QUIET] = f"very quiet, {_db(loudest_power):.0f} dBFS; turn the gain up"
+        if self._channels > 1 and sums.peak.any():
+            heard = self._channel
+            dead = [i + 1 for i, peak in enumerate(sums.peak) if peak == 0 and heard in (None, i + 1)]
+            if dead:
+                found[State.CHANNEL_DEAD] = (
+                    f"only zeros in channel {', '.join(map(str, dead))} of {self._channels}; "
+                    f"try --channel {loudest + 1}"
+                )
+            elif heard is None and below_db > _CANCELLED_DB and _db(loudest_power) > _HEARD_DB:
+                found[State.CHANNELS_CANCEL] = (
+                    f"the channels cancel each other: their mean is {below_db:.0f} dB below channel {loudest + 1}; "
+                    f"try --channel {loudest + 1}"
+                )
+        return found
+
+
+_STATES = (
+    State.MUTED,
+    State.TOO_QUIET,
+    State.CLIPPED,
+    State.CONSTANT,
+    State.CHANNEL_DEAD,
+    State.CHANNELS_CANCEL,
+)
+_OVER_TEXT = {
+    State.MUTED: "there is sound again",
+    State.TOO_QUIET: "loud enough again",
+    State.CLIPPED: "no longer clipped",
+    State.CONSTANT: "the constant is gone",
+    State.CHANNEL_DEAD: "all channels have sound again",
+    State.CHANNELS_CANCEL: "the channels no longer cancel each other",
+}
+
+
+class _Sums:
+    """Sums over a piece: of the mean of the channels, and of each of them."""
+
+    def __init__(self, channels: int) -> None:
+        self.n_samples = 0
+        self._first = np.zeros(1 + channels)
+        self._second = np.zeros(1 + channels)
+        self.peak = np.zeros(channels)
+        self._n_clipped = 0
+
+    def add(self, block: npt.NDArray[np.float32]) -> None:
+        n = len(block)
+        if not n:
+            return
+        mixed = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        self.n_samples += n
+        self._first[0] += mixed.sum(dtype=np.float64)
+        self._second[0] += float(np.dot(mixed, mixed))
+        for i in range(block.shape[1]):
+            channel = np.ascontiguousarray(block[:, i])
+            self._first[1 + i] += channel.sum(dtype=np.float64)
+            self._second[1 + i] += float(np.dot(channel, channel))
+            size = np.abs(channel)
+            self.peak[i] = max(self.peak[i], float(size.max()))
+            self._n_clipped += int(np.count_nonzero(size >= _FULL_SCALE))
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """Of the mixed signal, then of each channel."""
+        return self._first / self.n_samples
+
+    @property
+    def power(self) -> npt.NDArray[np.float64]:
+        """Of each channel, without its constant."""
+        return self._power[1:]
+
+    @property
+    def mixed(self) -> float:
+        """Of the mean of the channels, without its constant."""
+        return float(self._power[0])
+
+    @property
+    def clipped(self) -> float:
+        """The share of samples at full scale, of the worst that is possible: all channels."""
+        return self._n_clipped / (self.n_samples * len(self.peak))
+
+    @property
+    def _power(self) -> npt.NDArray[np.float64]:
+        return np.maximum(self._second / self.n_samples - self.mean**2, 0.0)
+
+
+def _db(power: float) -> float:
+    return 10 * math.log10(power) if power > 1e-20 else -200.0
