@@ -1,8 +1,9 @@
 /* The live loop in C: `listen MODEL.onnx VOICE.onnx CLIP.wav`, or `-` for 16-bit mono PCM on stdin.
  *
- * It prints the steps that `edgeemo listen --json` prints, without times. Audio must have the model's rate. The rules
+ * It prints the steps that `edgeemo listen --json` prints, and no utterances. Audio must have the model's rate. The rules
  * are in docs/format.md; the voice detector is edgeemo/silero/voice.onnx.
  */
+#define _POSIX_C_SOURCE 199309L
 #include <math.h>
 #include <onnxruntime_c_api.h>
 #include <stdarg.h>
@@ -11,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { MOST_STATES = 64, MOST_LABELS = 64, RECENT_CHUNKS = 8, LEAST_VOICED = 6, HANG_CHUNKS = 20, MOST_SKIPPED = 256 };
+enum { RECENT_CHUNKS = 8, LEAST_VOICED = 6, HANG_CHUNKS = 20, MARGIN_CHUNKS = 4 };
+enum { MOST_STATES = 64, MOST_LABELS = 64, MOST_SKIPPED = 256 };
 static const float VOICED = 0.5f;
-static const double ONSET_S = 0.256;
+static const double ONSET_S = 0.256, MAX_UTTERANCE_S = 30;
 
 static const OrtApi *ort;
 static OrtEnv *env;
@@ -148,9 +151,10 @@ static void run(Graph *graph, float *audio, size_t n_samples, float *result, siz
 
 typedef struct {
     Graph graph;
-    size_t chunk_samples, n_waiting, n_chunks;
+    size_t chunk_samples, n_waiting;
     float *waiting;
     bool recent[RECENT_CHUNKS];
+    long n_chunks, last_voiced, onset; /* the chunk that the latest utterance starts with */
     int hang;
 } Voice;
 
@@ -165,8 +169,18 @@ static bool hear(Voice *voice, const float *audio, size_t n_samples) { /* whethe
         voice->recent[voice->n_chunks++ % RECENT_CHUNKS] = probability >= VOICED;
         int n_voiced = 0, before = voice->hang;
         for (int k = 0; k < RECENT_CHUNKS; k++) n_voiced += voice->recent[k];
-        voice->hang = n_voiced >= LEAST_VOICED ? HANG_CHUNKS : before > 0 ? before - 1 : 0;
-        begins |= voice->hang > 0 && before == 0;
+        if (n_voiced < LEAST_VOICED) {
+            voice->hang = before > 0 ? before - 1 : 0;
+            continue;
+        }
+        if (before == 0) {
+            long first = voice->n_chunks - RECENT_CHUNKS - MARGIN_CHUNKS;
+            long ended = voice->last_voiced ? voice->last_voiced + MARGIN_CHUNKS : 0;
+            voice->onset = first > ended ? first : ended;
+            begins = true;
+        }
+        voice->hang = HANG_CHUNKS;
+        voice->last_voiced = voice->n_chunks;
     }
     return begins;
 }
@@ -255,6 +269,12 @@ static void step(Model *model, float *audio, float *probabilities) {
     run(&model->graph, model->window, model->window_samples, probabilities, model->n_labels);
 }
 
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return 1000.0 * (double)now.tv_sec + (double)now.tv_nsec / 1e6;
+}
+
 static void print_answer(const Model *model, const float *probabilities) {
     double q[MOST_LABELS] = {0}, top = 0, total = 0, sum = 0, agitated = 0, lowest = 1, highest = 0;
     size_t best = 0, n = model->n_labels;
@@ -275,7 +295,7 @@ static void print_answer(const Model *model, const float *probabilities) {
     else printf("\"arousal\": null, ");
     printf("\"probabilities\": {");
     for (size_t i = 0; i < n; i++) printf("%s\"%s\": %.6f", i ? ", " : "", model->labels[i], q[i]);
-    printf("}}\n");
+    printf("}, ");
 }
 
 /* --- audio: 16-bit samples -------------------------------------------------------------------------------------------- */
@@ -330,22 +350,28 @@ int main(int n_arguments, char **arguments) {
     unsigned n_channels;
     FILE *file = open_audio(arguments[3], model.rate, &n_channels);
     float *audio = calloc(model.step_samples, sizeof(float)), probabilities[MOST_LABELS];
+    double start_s = -1; /* of the utterance that is going on */
     int n_utterances = 0;
     for (size_t n = 1; read_step(file, n_channels, audio, model.step_samples); n++) {
-        if (hear(&voice, audio, model.step_samples)) {
-            n_utterances++;
-            begin_utterance(&model);
+        double start_ms = now_ms();
+        bool begins = hear(&voice, audio, model.step_samples), paused = voice.hang == 0;
+        double time_s = (double)(n * model.step_samples) / model.rate, before_s = time_s - model.step_samples / model.rate;
+        if (begins) {
+            start_s = (double)(voice.onset * (long)voice.chunk_samples) / model.rate;
+        } else if (start_s >= 0 && time_s - start_s >= MAX_UTTERANCE_S) { /* it is cut before this step */
+            begins = true;
+            start_s = before_s;
         }
-        bool paused = voice.hang == 0;
+        if (begins) begin_utterance(&model);
+        if (paused) start_s = -1;
+        if (paused) skip(&model, audio);
+        else step(&model, audio, probabilities);
+        double model_ms = now_ms() - start_ms;
         printf("{\"event\": \"step\", \"time_s\": %.6f, \"utterance\": %d, \"paused\": %s, ",
-               (double)(n * model.step_samples) / model.rate, n_utterances, paused ? "true" : "false");
-        if (paused) {
-            skip(&model, audio);
-            printf("\"label\": null, \"reason\": \"no speech\", \"arousal\": null, \"probabilities\": {}}\n");
-        } else {
-            step(&model, audio, probabilities);
-            print_answer(&model, probabilities);
-        }
+               time_s, n_utterances += begins, paused ? "true" : "false");
+        if (paused) printf("\"label\": null, \"reason\": \"no speech\", \"arousal\": null, \"probabilities\": {}, ");
+        else print_answer(&model, probabilities);
+        printf("\"model_ms\": %.4f}\n", model_ms);
         fflush(stdout);
     }
     return 0;

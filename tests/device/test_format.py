@@ -11,6 +11,7 @@ import pytest
 from edgeemo import metadata, stepper, utterances, voice
 from edgeemo.answer import Judgement
 from edgeemo.corpora.labels import AROUSAL
+from edgeemo.live.listener import MAX_UTTERANCE_S
 from edgeemo.profile import FORMAT as PROFILE_FORMAT
 from edgeemo.profile import Profile
 
@@ -96,6 +97,9 @@ def test_the_javascript_has_the_same_numbers() -> None:
         "RECENT_CHUNKS": voice.RECENT_CHUNKS,
         "LEAST_VOICED": voice.LEAST_VOICED,
         "HANG_CHUNKS": voice.HANG_CHUNKS,
+        "MARGIN_CHUNKS": voice.MARGIN_CHUNKS,
+        "MAX_UTTERANCE_S": MAX_UTTERANCE_S,
+        "LEAST_DB": -120.0,
         "ONSET_S": stepper.ONSET_S,
         "PAUSE_S": utterances.PAUSE_S,
         "MARGIN_DB": utterances.MARGIN_DB,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ import soundfile
 import edgeemo
 from edgeemo.places import sample_path
 from edgeemo.web import runtime
-from edgeemo.web.server import site_server
 from edgeemo.web.site import write_site
-from support.browser import CHROMIUM, DRIVER, Page, chromium
+from support.browser import CHROMIUM, DRIVER, Page
+from support.site import HEARD, PROBLEM, READY, saved, shown
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,20 +27,7 @@ pytestmark = [
 ]
 TOLERANCE = {"emo_small.stream": 1e-5, "emo_small.stream.int8": 5e-3}
 ALLOWED = ("--use-fake-ui-for-media-stream",)
-RECORDING = """
-    window.blocks = []; window.broken = [];
-    document.addEventListener("securitypolicyviolation", (event) => window.broken.push(event.blockedURI));
-    const post = Worker.prototype.postMessage;
-    Worker.prototype.postMessage = function (message, transfer) {
-      if (message.kind === "begin") window.blocks = [];
-      if (message.kind === "audio") for (const sample of message.audio) window.blocks.push(sample);
-      return post.call(this, message, transfer);
-    };
-"""
 AT_16_KHZ = "AudioContext = class extends AudioContext { constructor() { super({ sampleRate: 16000 }); } };"
-READY = "return !document.getElementById('microphone').disabled"
-HEARD = "return document.getElementById('status').textContent.startsWith('Heard')"
-PROBLEM = "const shown = document.getElementById('problem'); return !shown.hidden && shown.textContent"
 
 
 @pytest.fixture(scope="module")
@@ -61,44 +46,16 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return site
 
 
-@contextmanager
-def shown(folder: Path, *flags: str, before: str = "", downloads: Path | None = None) -> Iterator[Page]:
-    """The page of a folder in a new browser, with a script that runs before the page's own."""
-    with site_server(folder, 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            with chromium(folder.with_name(f"{folder.name}-browser"), *flags) as page:
-                page.command("Page.addScriptToEvaluateOnNewDocument", source=RECORDING + before)
-                if downloads:
-                    page.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
-                yield page.open(f"http://127.0.0.1:{server.server_port}/")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def page(sites: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The default model's page, that is ready; its downloads are in `page.downloads`."""
-    downloads = tmp_path_factory.mktemp("downloads")
-    with shown(sites("emo_small.stream.int8"), downloads=downloads) as page:
+    """The default model's page, that is ready."""
+    with shown(sites("emo_small.stream.int8")) as page:
         page.until(READY)
         yield page
 
 
-def saved(page: Page, folder: Path) -> list[dict[str, Any]]:
-    """What the page saves."""
-    path = folder / "steps.jsonl"
-    path.unlink(missing_ok=True)
-    page.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    page.click("#save")
-    page.until("return true")
-    for _ in range(600):
-        if path.is_file():
-            break
-        page.run("return new Promise((done) => setTimeout(done, 50))")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def steps(page: Page, folder: Path) -> list[dict[str, Any]]:
+    return [event for event in saved(page, folder) if event["event"] == "step"]
 
 
 def in_python(audio: np.ndarray, rate: int, model: str) -> list[edgeemo.Step]:
@@ -139,7 +96,7 @@ def test_a_file(page: Page, tmp_path: Path) -> None:
     page.type("#file", str(sample_path()))
     page.until(HEARD)
     audio, rate = soundfile.read(sample_path(), dtype="float32")
-    agree(saved(page, tmp_path), in_python(audio, rate, "emo_small.stream.int8"), 5e-3)
+    agree(steps(page, tmp_path), in_python(audio, rate, "emo_small.stream.int8"), 5e-3)
     assert page.text("#status") == "Heard 59 steps; 3 utterances with a voice."
     assert len(page.text("#utterances").splitlines()) == 3
 
@@ -152,7 +109,7 @@ def test_a_stereo_file_of_another_rate(page: Page, tmp_path: Path, voice_48k: Pa
     page.until("return document.getElementById('status').textContent.startsWith('Reading')")
     page.until(HEARD)
     expected = in_python(np.concatenate([audio, np.zeros(4800, np.float32)]), rate, "emo_small.stream.int8")
-    found = saved(page, tmp_path)
+    found = steps(page, tmp_path)
     agree(found, expected[: len(found)], 0.01)
 
 
@@ -174,8 +131,8 @@ def test_a_microphone(sites: Callable[[str], Path], tmp_path: Path, voice_48k: P
         n_steps = len(audio) // 2560
         last = f"return document.getElementById('detail').textContent.startsWith('{n_steps * 0.16:.1f} s')"
         page.until(last)
-        agree(saved(page, tmp_path), in_python(audio, 16000, model), TOLERANCE[model])
-        assert page.text("#latency-text").endswith("0 blocks lost.")
+        agree(steps(page, tmp_path), in_python(audio, 16000, model), TOLERANCE[model])
+        assert page.text("#latency-text").endswith("0.0 s of audio lost.")
 
 
 def test_a_voice_is_learnt_and_kept(sites: Callable[[str], Path], voice_48k: Path) -> None:
