@@ -73,9 +73,10 @@ def main() -> None:
         }
         rows = [row(folder / model, model, clip, clients) for model in MODELS]
     text = [
-        "How far each client's probabilities are at most from Python's (they are printed with six digits), and how many",
-        "labels differ; the median time of a step in which somebody speaks, with front end and voice detector. Speech:",
-        f"the bundled sample, {REPEATS} times in a row. node and Chromium run onnxruntime-web {VERSION}, in one thread.",
+        "How far each client's probabilities are at most from Python's (they are printed with six digits), and how",
+        "many labels differ; the median time of a step in which somebody speaks, with front end and voice detector.",
+        f"Speech: the bundled sample, {REPEATS} times in a row. node and Chromium run onnxruntime-web {VERSION},",
+        "one thread.",
         "",
         *markdown_table(rows),
         "",
