@@ -80,7 +80,7 @@ class UtteranceDetector:
         """Forget the stream: the next step is the first."""
         self._floor_db: float | None = None
         self._spoken = False
-        self._n_samples = self._onset = self._last_speech = 0
+        self._n_samples = self._onset = self._last_speech = self._ended = 0
         self._quiet_samples = 0  # length of the run of steps without speech so far
         self._quiet_peak_db = -math.inf  # level of the loudest step in it
 
@@ -102,6 +102,11 @@ class UtteranceDetector:
     def last_voice_s(self) -> float:
         """Where its last step of speech so far ends."""
         return self._last_speech / self._sample_rate
+
+    @property
+    def voice_before_s(self) -> float:
+        """Where the last step of speech of the utterance before it ended."""
+        return self._ended / self._sample_rate
 
     def push(self, audio: Audio) -> bool:
         """Take the next step of the stream.
@@ -125,9 +130,9 @@ class UtteranceDetector:
         if is_speech:
             begins = self.paused
             self._spoken = True
-            self._last_speech = self._n_samples
             if begins:
-                self._onset = self._n_samples - len(audio)
+                self._onset, self._ended = self._n_samples - len(audio), self._last_speech
+            self._last_speech = self._n_samples
             self._quiet_samples, self._quiet_peak_db = 0, -math.inf
             return begins
         if self._is_speech(self._quiet_peak_db):

@@ -23,6 +23,7 @@ from edgeemo.errors import EdgeEmoError
 from edgeemo.events import Step
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel, Model
+from edgeemo.voice import SpeechDetector
 
 SOURCE_RATE = 48000
 """Hz of the audio that a whole step resamples."""
@@ -53,12 +54,28 @@ class AudioPart:
         resample_ms: of each step, the part spent resampling.
         frontend_share: the front end's part of the model's time, from 0 to 1, as onnxruntime's profiler sees it;
             None where no node is named as the front end's.
+        cadence_ms: whole steps at the cadence of a microphone.
     """
 
     window_s: float
     step_s: float
     resample_ms: Latency
     frontend_share: float | None
+    cadence_ms: Latency
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Something that is measured.
+
+    Attributes:
+        steps: its steps, without end.
+        step_s: seconds between two of them at the cadence of a microphone; None of a model of images, which nothing
+            paces.
+    """
+
+    steps: Iterator[StepTimes]
+    step_s: float | None
 
 
 def endless_inputs(model: Model) -> Iterator[npt.NDArray[np.float32]]:
@@ -97,12 +114,29 @@ def whole_steps(model: Model) -> Iterator[StepTimes]:
             raise EdgeEmoError(f"{model.path}: a push of one step of audio does not complete one step")
 
 
-def audio_part(model: Model, steps: Sequence[StepTimes], *, n_threads: int = 1) -> AudioPart | None:
+def compared_steps(models: Sequence[Model]) -> list[Compared]:
+    """The models, in their order, then the voice detector where one of them judges voices only."""
+    found = [
+        Compared(whole_steps(model), model.metadata.step_s if isinstance(model, EmotionModel) else None)
+        for model in models
+    ]
+    for model in models:
+        if isinstance(model, EmotionModel) and model.judgement.needs_voice:
+            detector = SpeechDetector(model.sample_rate)
+            times = timed_steps(detector.push, endless_inputs(model))
+            return [*found, Compared((StepTimes(ms, ms) for ms in times), model.metadata.step_s)]
+    return found
+
+
+def audio_part(
+    model: Model, steps: Sequence[StepTimes], paced: Sequence[StepTimes], *, n_threads: int = 1
+) -> AudioPart | None:
     """What only a model of audio has; None of a model of images.
 
     Args:
         model: the model.
         steps: what was measured of it, at least one.
+        paced: likewise, at the cadence of a microphone.
         n_threads: onnxruntime's intra-op threads, to profile the model's file with.
 
     Raises:
@@ -115,4 +149,5 @@ def audio_part(model: Model, steps: Sequence[StepTimes], *, n_threads: int = 1) 
         step_s=model.metadata.step_s,
         resample_ms=Latency("resample", np.array([step.resample_ms for step in steps])),
         frontend_share=frontend_share(model.path, n_threads=n_threads),
+        cadence_ms=Latency("step at cadence", np.array([step.whole_ms for step in paced])),
     )

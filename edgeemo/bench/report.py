@@ -3,6 +3,9 @@
 A *step* is what the live loop does for every `step_samples` of audio: one `Listener.push` of that much microphone
 audio, through the resampler and the model. A window graph sees a whole window each time, a stream graph the new audio
 alone. Of a model of images, a step is one image.
+
+Steps are measured twice: *back to back*, each right after the other, and *at the cadence* of a microphone, where the
+loop sleeps until the next step is due. The second is what the live loop shows.
 """
 
 from __future__ import annotations
@@ -17,9 +20,19 @@ from typing import Any
 import numpy as np
 
 from edgeemo import __version__
+from edgeemo.bench import cadence
+from edgeemo.bench.cadence import take_turns_at_cadence
 from edgeemo.bench.cold_start import ColdStart, cold_starts
 from edgeemo.bench.frontend_share import PROFILED_STEPS
-from edgeemo.bench.kinds import SOURCE_RATE, AudioPart, audio_part, endless_inputs, whole_steps
+from edgeemo.bench.kinds import (
+    SOURCE_RATE,
+    AudioPart,
+    Compared,
+    StepTimes,
+    audio_part,
+    compared_steps,
+    endless_inputs,
+)
 from edgeemo.bench.latency import Latency
 from edgeemo.bench.machine import Machine, describe
 from edgeemo.bench.signals import SEED
@@ -49,7 +62,7 @@ class ModelBench:
         name: the file's name without its suffix.
         n_parameters: weights of the network.
         n_bytes: size of the file.
-        step_ms: whole steps, warm.
+        step_ms: whole steps, back to back.
         warm_up_ms: the steps before those, counted nowhere else.
         model_ms: of each step, the part spent in the model, as `edgeemo.live.Step` has it.
         cold: fresh processes.
@@ -88,9 +101,31 @@ class ModelBench:
         return None if self.frontend_share is None else (1 - self.frontend_share) * self.model_ms.p50_ms
 
     @property
+    def cadence_ratio(self) -> float | None:
+        """Median step at the cadence of a microphone over that back to back."""
+        return self.audio.cadence_ms.p50_ms / self.step_ms.p50_ms if self.audio else None
+
+    @property
     def real_time_factor(self) -> float | None:
         """Median step over the audio it has to keep up with; 0.01 leaves 99 % of a core idle."""
         return self.step_ms.p50_ms / (1000 * self.audio.step_s) if self.audio else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceBench:
+    """What was measured of the voice detector, which runs in each step of a model that judges voices only.
+
+    Attributes:
+        step_ms: its part of a step, back to back.
+        cadence_ms: likewise, at the cadence of a microphone.
+    """
+
+    step_ms: Latency
+    cadence_ms: Latency
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps."""
+        return {"step_ms": self.step_ms.to_dict(), "cadence_ms": self.cadence_ms.to_dict()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +140,9 @@ class Settings:
         n_warm_up_steps: steps per model before the timed ones.
         n_block_steps: steps in a turn.
         n_settling_steps: steps before each turn that do not count.
+        n_cadence_steps: timed steps per model at the cadence of a microphone; 0 without a model of audio.
+        n_cadence_block_steps: steps in a turn of those.
+        n_cadence_settling_steps: steps before each such turn that do not count.
         n_profiled_steps: steps that the front end's share is a median of.
         n_cold_starts: fresh processes per model.
         seed: of the signal.
@@ -117,6 +155,9 @@ class Settings:
     n_warm_up_steps: int
     n_block_steps: int
     n_settling_steps: int
+    n_cadence_steps: int
+    n_cadence_block_steps: int
+    n_cadence_settling_steps: int
     n_profiled_steps: int
     n_cold_starts: int
     seed: int
@@ -132,12 +173,14 @@ class BenchReport:
 
     Attributes:
         models: one result per model, in the order asked for.
+        voice: the voice detector, where one of the models judges voices only.
         libraries_ms: fresh processes that only import numpy and onnxruntime: the part of every start that is theirs.
         machine: what it ran on.
         settings: how it was measured.
     """
 
     models: tuple[ModelBench, ...]
+    voice: VoiceBench | None
     libraries_ms: Latency
     machine: Machine
     settings: Settings
@@ -172,6 +215,15 @@ class BenchReport:
             steps += (
                 f"A step resamples {s.source_rate} Hz audio and runs the model once; front end and "
                 "network are the model's median split by onnxruntime's profiler. "
+                "Back to back, each step follows right after another, with warm caches; at cadence "
+                f"({s.n_cadence_steps} steps) the loop sleeps until a microphone would have the next step, which is "
+                "what `edgeemo listen` shows; what is not said to be at cadence is back to back. "
+            )
+        if self.voice is not None:
+            steps += (
+                "Where only voices are judged, the voice detector adds "
+                f"{self.voice.step_ms.p50_ms:.3f} ms back to back and {self.voice.cadence_ms.p50_ms:.3f} ms at "
+                "cadence (medians). "
             )
         if "image" in kinds:
             steps += "A step of a model of images is one image. "
@@ -190,6 +242,7 @@ class BenchReport:
             "machine": self.machine.to_dict(),
             "settings": self.settings.to_dict(),
             "libraries_ms": self.libraries_ms.to_dict(),
+            "voice": self.voice.to_dict() if self.voice else None,
             "models": [
                 {
                     "name": m.name,
@@ -207,6 +260,8 @@ class BenchReport:
                     "warm_up_ms": m.warm_up_ms.to_dict(),
                     "resample_ms": m.audio.resample_ms.to_dict() if m.audio else None,
                     "model_ms": m.model_ms.to_dict(),
+                    "cadence_ms": m.audio.cadence_ms.to_dict() if m.audio else None,
+                    "cadence_ratio": m.cadence_ratio,
                     "cold": m.cold.to_dict(),
                 }
                 for m in self.models
@@ -231,6 +286,9 @@ class BenchReport:
             "p99",
             "max",
             self.ratio_title,
+            "at cadence p50 ms",
+            "at cadence p99",
+            "x back to back",
             "real-time factor",
             "first inference ms",
             "process to first label ms",
@@ -252,6 +310,9 @@ class BenchReport:
             f"{m.step_ms.p99_ms:.3f}",
             f"{m.step_ms.max_ms:.3f}",
             f"{self.ratio(m):.2f}",
+            _decimals(m.audio.cadence_ms.p50_ms if m.audio else None, 3),
+            _decimals(m.audio.cadence_ms.p99_ms if m.audio else None, 3),
+            _decimals(m.cadence_ratio, 2),
             _decimals(m.real_time_factor, 4),
             f"{m.cold.first_inference_ms.p50_ms:.2f}",
             f"{m.cold.first_label_ms.p50_ms:.0f}",
@@ -285,26 +346,37 @@ def bench(
         raise ModelError("no model to measure: none is shipped here; give one with --model FILE")
     models = [load_model(path, n_threads=n_threads) for path in paths]
     cold = cold_starts(paths, n_starts=COLD_STARTS, n_threads=n_threads, on_progress=on_progress)
-    taken = take_turns([whole_steps(model) for model in models], n_steps, on_progress=on_progress)
+    compared = compared_steps(models)
+    taken = take_turns([one.steps for one in compared], n_steps, on_progress=on_progress)
+    paced = _paced(compared, n_steps, on_progress)
     parts = []
     for i, model in enumerate(models):
         on_progress("profiling", i, len(models))
-        parts.append(audio_part(model, taken[i].steps, n_threads=n_threads))
+        parts.append(audio_part(model, taken[i].steps, paced[i], n_threads=n_threads))
     on_progress("profiling", len(models), len(models))
+    voice = None
+    if len(compared) > len(models):
+        voice = VoiceBench(
+            step_ms=_whole("voice detector", taken[-1].steps),
+            cadence_ms=_whole("voice detector at cadence", paced[-1]),
+        )
     return BenchReport(
         models=tuple(
             ModelBench(
                 name=model.path.stem,
                 n_parameters=model.metadata.n_parameters,
                 n_bytes=model.path.stat().st_size,
-                step_ms=Latency("step", np.array([step.whole_ms for step in own.steps])),
-                warm_up_ms=Latency("warm-up step", np.array([step.whole_ms for step in own.warm_up])),
+                step_ms=_whole("step", own.steps),
+                warm_up_ms=_whole("warm-up step", own.warm_up),
                 model_ms=Latency("model", np.array([step.model_ms for step in own.steps])),
                 cold=started,
                 audio=part,
             )
-            for model, own, started, part in zip(models, taken, cold.models, parts, strict=True)
+            for model, own, started, part in zip(
+                models, taken[: len(models)], cold.models, parts, strict=True
+            )
         ),
+        voice=voice,
         libraries_ms=cold.libraries_ms,
         machine=describe(),
         settings=Settings(
@@ -315,11 +387,24 @@ def bench(
             n_warm_up_steps=WARM_UP_STEPS,
             n_block_steps=BLOCK_STEPS,
             n_settling_steps=SETTLING_STEPS,
+            n_cadence_steps=max(map(len, paced)),
+            n_cadence_block_steps=cadence.BLOCK_STEPS,
+            n_cadence_settling_steps=cadence.SETTLING_STEPS,
             n_profiled_steps=PROFILED_STEPS,
             n_cold_starts=COLD_STARTS,
             seed=SEED,
         ),
     )
+
+
+def _paced(compared: Sequence[Compared], n_steps: int, on_progress: Progress) -> list[list[StepTimes]]:
+    """Steps at the cadence of a microphone; none of what nothing paces."""
+    periods_s = {i: one.step_s for i, one in enumerate(compared) if one.step_s is not None}
+    taken = take_turns_at_cadence(
+        [compared[i].steps for i in periods_s], list(periods_s.values()), n_steps, on_progress=on_progress
+    )
+    found = dict(zip(periods_s, taken, strict=True))
+    return [found.get(i, []) for i in range(len(compared))]
 
 
 def side_by_side(
@@ -341,6 +426,10 @@ def side_by_side(
     compared = [timed_steps(model.start(), endless_inputs(model)) for model in models]
     taken = take_turns(compared, n_steps, on_progress=on_progress)
     return [Latency("model", np.array(own.steps)) for own in taken]
+
+
+def _whole(name: str, steps: Sequence[StepTimes]) -> Latency:
+    return Latency(name, np.array([step.whole_ms for step in steps]))
 
 
 def _decimals(value: float | None, n: int) -> str:

@@ -32,7 +32,7 @@ class Taken(Generic[T]):
     """What was measured of one of those compared.
 
     Attributes:
-        warm_up: of the first `WARM_UP_STEPS` steps, which are slower and count nowhere else.
+        warm_up: of the first steps, which are slower and count nowhere else.
         steps: of the steps that count, in the order taken.
     """
 
@@ -46,6 +46,7 @@ def take_turns(
     *,
     block_steps: int = BLOCK_STEPS,
     settling_steps: int = SETTLING_STEPS,
+    warm_up_steps: int = WARM_UP_STEPS,
     what: str = "steps",
     on_progress: Progress = lambda what, done, total: None,
 ) -> list[Taken[T]]:
@@ -56,13 +57,14 @@ def take_turns(
         n_steps: steps of each that count, after warm-up.
         block_steps: steps in a turn; the last round may be shorter.
         settling_steps: steps before each block that bring what runs there back into the caches, and do not count.
+        warm_up_steps: steps before the first block.
         what: what `on_progress` calls the steps.
         on_progress: told how far it is before each round, and at the end.
 
     Returns:
         what the steps gave, in the order of `compared`; `n_steps` of each.
     """
-    taken = [Taken(warm_up=list(islice(steps, WARM_UP_STEPS)), steps=[]) for steps in compared]
+    taken = [Taken(warm_up=list(islice(steps, warm_up_steps)), steps=[]) for steps in compared]
     order = deque(range(len(compared)))
     for done in range(0, n_steps, block_steps):
         on_progress(what, done, n_steps)

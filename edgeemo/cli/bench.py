@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,8 +52,9 @@ def bench_command(
 ) -> None:
     """Measure models side by side: one step is what the live loop does per 160 ms of microphone audio, or one image.
 
-    The models take turns, so that their ratios hold on a busy machine too; for absolute times, let it be
-    idle.
+    Steps are timed back to back, and for up to a minute more at a microphone's cadence, where the loop sleeps between
+    them: that is what `edgeemo listen` shows. The models take turns, so that their ratios hold on a busy machine too;
+    for absolute times, let it be idle.
     """
     for path in filter(None, (markdown, json_)):
         check_writable(path)
@@ -105,7 +107,11 @@ def _training(
 
 
 def tables(report: BenchReport) -> list[Table]:
-    """The report for the screen: the steps, then what else a model costs beside a bar of its median step."""
+    """The report for the screen.
+
+    The steps; what else a model costs, beside a bar of its median step; and, of audio, the steps back to back beside
+    those at the cadence of a microphone.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -142,7 +148,28 @@ def tables(report: BenchReport) -> list[Table]:
             "" if memory is None else f"{memory:.0f}",
             _bar(m, slowest_ms),
         )
-    return [steps, costs]
+    return [steps, costs, *_cadence_tables(report, started)]
+
+
+def _cadence_tables(report: BenchReport, started: Callable[..., Table]) -> Iterator[Table]:
+    from rich.text import Text
+
+    rows = [(m.name, m.step_ms, m.audio.cadence_ms) for m in report.models if m.audio]
+    if report.voice is not None:
+        rows.append(("+ voice detector", report.voice.step_ms, report.voice.cadence_ms))
+    if not rows:
+        return
+    table = started("back to back p50 ms", "at cadence p50 ms", "p90", "p99", "x back to back")
+    for name, step_ms, cadence_ms in rows:
+        table.add_row(
+            Text(name),
+            f"{step_ms.p50_ms:.3f}",
+            Text(f"{cadence_ms.p50_ms:.3f}", style="bold"),
+            f"{cadence_ms.p90_ms:.3f}",
+            f"{cadence_ms.p99_ms:.3f}",
+            f"{cadence_ms.p50_ms / step_ms.p50_ms:.2f}",
+        )
+    yield table
 
 
 def _bar(m: ModelBench, slowest_ms: float) -> Text:

@@ -122,11 +122,12 @@ class Listener:
             AudioError: another type or shape, or a sample that is NaN or infinite; the stream is as before the push.
         """
         given = as_float32(block)
-        start_s = time.perf_counter()
-        audio = self._resampler.push(given)
-        self._resample_s += time.perf_counter() - start_s
         self._n_heard += len(given)
-        return self._advance(audio)
+        if self._n_heard * self._sample_rate < (self._n_steps + 1) * len(self._pending) * self._source_rate:
+            self._waiting.append(given.copy())
+            return []
+        self._waiting.append(given)
+        return self._resampled()
 
     def gap(self, seconds: float, why: Why | str) -> list[Heard]:
         """Audio is missing before what will be pushed next. What was learnt of microphone and voice is kept.
@@ -153,10 +154,11 @@ class Listener:
 
     def drain(self) -> list[Heard]:
         """End the stream, as `flush`, but keep what was learnt of it until `reset`."""
+        events = self._resampled()
         start_s = time.perf_counter()
         audio = self._resampler.flush()
         self._resample_s += time.perf_counter() - start_s
-        return [*self._advance(audio), *self._end_utterance(cut=not self._detector.paused)]
+        return [*events, *self._advance(audio), *self._end_utterance(cut=not self._detector.paused)]
 
     def _begin(self, learnt: Any) -> None:
         """What comes next has nothing before it."""
@@ -166,9 +168,23 @@ class Listener:
         self._detector.reset()
         self._tape = Tape(self._sample_rate, 1 + MAX_UTTERANCE_S) if self._keep_audio else None
         self._spoken: Spoken | None = None
+        # Blocks that cannot complete a step wait for one that can: woken up for one block, the resampler takes ten
+        # times as long as for the next, since between two blocks others use the processor's caches.
+        self._waiting: list[Audio] = []
         self._n_pending = 0
         self._n_steps = 0
         self._resample_s = 0.0
+
+    def _resampled(self) -> list[Heard]:
+        """Go on with the blocks that wait."""
+        events: list[Heard] = []
+        waiting, self._waiting = self._waiting, []
+        for block in waiting:
+            start_s = time.perf_counter()
+            audio = self._resampler.push(block)
+            self._resample_s += time.perf_counter() - start_s
+            events += self._advance(audio)
+        return events
 
     def _advance(self, audio: Audio) -> list[Heard]:
         """Fill `self._pending` again and again; each time it is full, it is a step."""
@@ -191,7 +207,8 @@ class Listener:
         if self._tape is not None:
             self._tape.add(audio)
         if self._detector.push(audio):
-            events += self._end_utterance(cut=False)  # the pause before may have ended within this step
+            # The pause before may have ended within this step.
+            events += self._end_utterance(cut=False, at_most_s=self._origin_s + self._detector.voice_before_s)
             self._begin_utterance(self._origin_s + self._detector.onset_s)
         elif self._spoken is not None and self._step_s - self._spoken.start_s >= MAX_UTTERANCE_S:
             before_s = self._step_s - self.model.metadata.step_s

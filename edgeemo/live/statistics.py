@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-import numpy as np
+import bisect
+import math
+from collections import Counter, deque
 
 from edgeemo.events import End, Event, Gap, Start, Step, Utterance
 from edgeemo.wording import counted
@@ -38,7 +38,8 @@ class LoopStatistics:
         self.n_utterances = 0
         self.label_steps: Counter[str] = Counter()
         self.n_unsure = 0
-        self._latencies_ms = np.zeros(capacity)
+        self._latencies_ms: deque[float] = deque(maxlen=capacity)
+        self._sorted_ms: list[float] = []  # likewise: to sort them for each picture costs more than a step
         self._total_ms = 0.0
         self._probability_sums: dict[str, float] = {}
         self._step_s = 0.0
@@ -59,7 +60,10 @@ class LoopStatistics:
         self.stream_s = event.time_s
 
     def _add_step(self, step: Step) -> None:
-        self._latencies_ms[self.n_steps % len(self._latencies_ms)] = step.latency_ms
+        if len(self._latencies_ms) == self._latencies_ms.maxlen:
+            del self._sorted_ms[bisect.bisect_left(self._sorted_ms, self._latencies_ms[0])]
+        self._latencies_ms.append(step.latency_ms)
+        bisect.insort(self._sorted_ms, step.latency_ms)
         self._total_ms += step.latency_ms
         if step.judged:
             if step.label is None:
@@ -95,11 +99,13 @@ class LoopStatistics:
 
     def latency_ms(self, percentile: float) -> float:
         """A percentile (0 to 100) of the last latencies, in ms; NaN without a step."""
-        kept = np.sort(self._latencies_ms[: self.n_steps])
-        if not len(kept):
-            return float("nan")
+        kept = self._sorted_ms
+        if not kept:
+            return math.nan
         # What np.percentile computes, which would load numpy.ma before the first label is shown.
-        return float(np.interp(percentile / 100 * (len(kept) - 1), np.arange(len(kept)), kept))
+        share, below = math.modf(percentile / 100 * (len(kept) - 1))
+        low, high = kept[int(below)], kept[min(int(below) + 1, len(kept) - 1)]
+        return low + share * (high - low)
 
     @property
     def real_time_factor(self) -> float:

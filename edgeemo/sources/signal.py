@@ -43,20 +43,22 @@ class SignalWatch:
     """
 
     def __init__(self, sample_rate: int, channels: int, channel: int | None, *, microphone: bool) -> None:
-        self._piece = max(1, round(PIECE_S * sample_rate))
+        self._piece_samples = max(1, round(PIECE_S * sample_rate))
         self._channels, self._channel, self._microphone = channels, channel, microphone
-        self._sums = _Sums(channels)
+        self._blocks: list[npt.NDArray[np.float32]] = []
+        self._n_samples = 0
         self._seen: dict[State, int] = dict.fromkeys(State, 0)
         self._unseen: dict[State, int] = dict.fromkeys(State, 0)
         self._active: dict[State, bool] = dict.fromkeys(State, False)
 
     def push(self, block: npt.NDArray[np.float32]) -> Iterator[Notice]:
         """Take a block, shape `(n_samples, n_channels)`, all of it finite; what is to be told."""
-        self._sums.add(block)
-        if self._sums.n_samples < self._piece:
+        self._blocks.append(block)  # at once for all of a piece: block by block it costs ten times as much
+        self._n_samples += len(block)
+        if self._n_samples < self._piece_samples:
             return
-        found = self._found(self._sums)
-        self._sums = _Sums(self._channels)
+        found = self._found(_Piece(self._blocks))
+        self._blocks, self._n_samples = [], 0
         for state in _STATES:
             yield from self._told(state, found.get(state))
 
@@ -70,29 +72,29 @@ class SignalWatch:
             self._active[state] = False
             yield Notice(state, False, _OVER_TEXT[state])
 
-    def _found(self, sums: _Sums) -> dict[State, str]:
+    def _found(self, piece: _Piece) -> dict[State, str]:
         """What is wrong in a piece, with what to say of it."""
         found = {}
-        loudest = int(sums.power.argmax())
-        loudest_power = float(sums.power[loudest])
-        below_db = _db(loudest_power) - _db(sums.mixed)
-        if sums.clipped > _CLIPPED_SHARE:
+        loudest = int(piece.power.argmax())
+        loudest_power = float(piece.power[loudest])
+        below_db = _db(loudest_power) - _db(piece.mixed)
+        if piece.clipped > _CLIPPED_SHARE:
             found[State.CLIPPED] = (
-                f"{100 * sums.clipped:.1f} % of the samples are at full scale; turn the gain down"
+                f"{100 * piece.clipped:.1f} % of the samples are at full scale; turn the gain down"
             )
-        constant = float(sums.mean[0] if self._channel is None else sums.mean[1 + self._channel - 1])
+        constant = float(piece.mean[0] if self._channel is None else piece.mean[1 + self._channel - 1])
         if abs(constant) > _CONSTANT:
             found[State.CONSTANT] = f"a constant of {constant:.3f} in the signal; it does no harm to edgeemo"
-        if self._microphone and not sums.peak.any():
+        if self._microphone and not piece.peak.any():
             found[State.MUTED] = (
                 "only zeros: is the microphone muted? On macOS, allow the terminal to use it in System Settings, "
                 "Privacy & Security, Microphone"
             )
         elif self._microphone and _db(loudest_power) < _QUIET_DB:
             found[State.TOO_QUIET] = f"very quiet, {_db(loudest_power):.0f} dBFS; turn the gain up"
-        if self._channels > 1 and sums.peak.any():
+        if self._channels > 1 and piece.peak.any():
             heard = self._channel
-            dead = [i + 1 for i, peak in enumerate(sums.peak) if peak == 0 and heard in (None, i + 1)]
+            dead = [i + 1 for i, peak in enumerate(piece.peak) if peak == 0 and heard in (None, i + 1)]
             if dead:
                 found[State.CHANNEL_DEAD] = (
                     f"only zeros in channel {', '.join(map(str, dead))} of {self._channels}; "
@@ -124,55 +126,29 @@ _OVER_TEXT = {
 }
 
 
-class _Sums:
-    """Sums over a piece: of the mean of the channels, and of each of them."""
+class _Piece:
+    """A piece in numbers.
 
-    def __init__(self, channels: int) -> None:
-        self.n_samples = 0
-        self._first = np.zeros(1 + channels)
-        self._second = np.zeros(1 + channels)
-        self.peak = np.zeros(channels)
-        self._n_clipped = 0
+    Args:
+        blocks: of all channels, shape `(n_samples, n_channels)` each.
 
-    def add(self, block: npt.NDArray[np.float32]) -> None:
-        n = len(block)
-        if not n:
-            return
-        mixed = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-        self.n_samples += n
-        self._first[0] += mixed.sum(dtype=np.float64)
-        self._second[0] += float(np.dot(mixed, mixed))
-        for i in range(block.shape[1]):
-            channel = np.ascontiguousarray(block[:, i])
-            self._first[1 + i] += channel.sum(dtype=np.float64)
-            self._second[1 + i] += float(np.dot(channel, channel))
-            size = np.abs(channel)
-            self.peak[i] = max(self.peak[i], float(size.max()))
-            self._n_clipped += int(np.count_nonzero(size >= _FULL_SCALE))
+    Attributes:
+        mean: of the mean of the channels, then of each channel.
+        mixed: power of the mean of the channels, without its constant.
+        power: of each channel, without its constant.
+        peak: the largest absolute value of each channel.
+        clipped: the share of samples at full scale.
+    """
 
-    @property
-    def mean(self) -> npt.NDArray[np.float64]:
-        """Of the mixed signal, then of each channel."""
-        return self._first / self.n_samples
-
-    @property
-    def power(self) -> npt.NDArray[np.float64]:
-        """Of each channel, without its constant."""
-        return self._power[1:]
-
-    @property
-    def mixed(self) -> float:
-        """Of the mean of the channels, without its constant."""
-        return float(self._power[0])
-
-    @property
-    def clipped(self) -> float:
-        """The share of samples at full scale, of the worst that is possible: all channels."""
-        return self._n_clipped / (self.n_samples * len(self.peak))
-
-    @property
-    def _power(self) -> npt.NDArray[np.float64]:
-        return np.maximum(self._second / self.n_samples - self.mean**2, 0.0)
+    def __init__(self, blocks: list[npt.NDArray[np.float32]]) -> None:
+        channels = np.ascontiguousarray(np.concatenate(blocks).T)
+        all_of_them = np.concatenate([channels.mean(axis=0, keepdims=True), channels])
+        self.mean = all_of_them.mean(axis=1, dtype=np.float64)
+        power = all_of_them.var(axis=1, dtype=np.float64)
+        self.mixed, self.power = float(power[0]), power[1:]
+        size = np.abs(channels)
+        self.peak = size.max(axis=1)
+        self.clipped = np.count_nonzero(size >= _FULL_SCALE) / size.size
 
 
 def _db(power: float) -> float:

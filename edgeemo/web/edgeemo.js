@@ -328,7 +328,8 @@ export class Listener {
     const events = [];
     this._nSteps++;
     if (await this._detector.push(audio)) {
-      events.push(...this._endUtterance(false)); // the pause before may have ended within this step
+      // The pause before may have ended within this step.
+      events.push(...this._endUtterance(false, this._originS + this._detector.voiceBeforeS));
       await this._beginUtterance(this._originS + this._detector.onsetS);
     } else if (this._spoken && this._stepS - this._spoken.startS >= MAX_UTTERANCE_S) {
       events.push(...this._endUtterance(true, this._stepS - stepS));
@@ -597,6 +598,11 @@ export class SpeechDetector {
     return (this._lastVoiced + MARGIN_CHUNKS) * this._chunkS;
   }
 
+  /** Where the last voice of the utterance before it ended, likewise. */
+  get voiceBeforeS() {
+    return (this._ended + MARGIN_CHUNKS) * this._chunkS;
+  }
+
   /**
    * Take new audio; whether an utterance begins in it.
    * @param {Float32Array} audio
@@ -608,8 +614,11 @@ export class SpeechDetector {
       this._recent = [...this._recent, probability >= VOICED].slice(-RECENT_CHUNKS);
       this._nChunks++;
       if (this._recent.filter(Boolean).length >= LEAST_VOICED) {
-        const ended = this._lastVoiced ? this._lastVoiced + MARGIN_CHUNKS : 0;
-        if (!before) this._onset = Math.max(this._nChunks - RECENT_CHUNKS - MARGIN_CHUNKS, ended);
+        if (!before) {
+          const ended = this._lastVoiced ? this._lastVoiced + MARGIN_CHUNKS : 0;
+          this._onset = Math.max(this._nChunks - RECENT_CHUNKS - MARGIN_CHUNKS, ended);
+          this._ended = this._lastVoiced;
+        }
         this._hang = HANG_CHUNKS;
         this._lastVoiced = this._nChunks;
       } else {
@@ -641,7 +650,7 @@ export class SpeechDetector {
     this._states = zeros(this._ort, this._metadata.states);
     /** @type {boolean[]} */
     this._recent = [];
-    this._hang = this._nChunks = this._onset = this._lastVoiced = 0;
+    this._hang = this._nChunks = this._onset = this._lastVoiced = this._ended = 0;
   }
 }
 
@@ -668,6 +677,11 @@ class LevelDetector {
     return this._lastSpeech / this._sampleRate;
   }
 
+  /** Where the last step of speech of the utterance before it ended. */
+  get voiceBeforeS() {
+    return this._ended / this._sampleRate;
+  }
+
   /** @param {Float32Array} audio */
   async push(audio) {
     const levelDb = Math.max(decibels(audio), MINIMUM_DB - MARGIN_DB);
@@ -678,8 +692,11 @@ class LevelDetector {
     if (first ? levelDb > MINIMUM_DB : this._isSpeech(levelDb)) {
       const begins = this.paused;
       this._spoken = true;
+      if (begins) {
+        this._onset = this._nSamples - audio.length;
+        this._ended = this._lastSpeech;
+      }
       this._lastSpeech = this._nSamples;
-      if (begins) this._onset = this._nSamples - audio.length;
       this._quietSamples = 0;
       this._quietPeakDb = -Infinity;
       return begins;
@@ -697,7 +714,7 @@ class LevelDetector {
     /** @type {number | null} */
     this._floorDb = null;
     this._spoken = false;
-    this._nSamples = this._onset = this._lastSpeech = 0;
+    this._nSamples = this._onset = this._lastSpeech = this._ended = 0;
     this._quietSamples = 0;
     this._quietPeakDb = -Infinity;
   }

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from edgeemo.bench import machine, turns
+from edgeemo.bench import cadence, machine, turns
 from edgeemo.bench import report as bench_module
 from edgeemo.bench.kinds import whole_steps
 from edgeemo.bench.latency import Latency
@@ -22,11 +24,21 @@ from edgeemo.bench.report import BenchReport, bench, side_by_side
 from edgeemo.cli import app
 from edgeemo.cli.bench import tables
 from edgeemo.errors import EdgeEmoError, ModelError
+from edgeemo.events import Step
 from edgeemo.images import load_model
-from edgeemo.live import Listener, Step
+from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
+from edgeemo.voice import SpeechDetector
 
 STEPS = 60  # two blocks and a part of one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_cadence() -> Iterator[None]:
+    """A few steps at the cadence of a microphone, which take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cadence, "BUDGET_S", 1.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +64,13 @@ def test_every_step_is_kept_and_warm_up_is_apart(report: BenchReport) -> None:
             assert m[series]["n"] == len(m[series]["values"]) == STEPS
             assert m[series]["p99"] == np.percentile(m[series]["values"], 99)
         assert m["warm_up_ms"]["n"] == turns.WARM_UP_STEPS
+        assert m["cadence_ms"]["n"] == len(m["cadence_ms"]["values"]) == kept["settings"]["n_cadence_steps"]
+        assert m["cadence_ratio"] == m["cadence_ms"]["p50"] / m["step_ms"]["p50"]
         parts = np.array(m["resample_ms"]["values"]) + np.array(m["model_ms"]["values"])
         assert (np.array(m["step_ms"]["values"]) >= parts).all(), "a step is shorter than its parts"
         assert m["real_time_factor"] == pytest.approx(m["step_ms"]["p50"] / 1000 / m["step_s"])
     assert kept["settings"]["n_steps"] == STEPS
+    assert 0 < kept["settings"]["n_cadence_steps"] < STEPS
     assert kept["machine"] == machine.describe().to_dict()
 
 
@@ -126,6 +141,9 @@ def test_markdown_table_parses(report: BenchReport) -> None:
         assert int(cells["parameters"]) == m.n_parameters
         assert float(cells["step p50 ms"]) == pytest.approx(m.step_ms.p50_ms, abs=0.001)
         assert float(cells["x CNN"]) == pytest.approx(report.ratio(m), abs=0.01)
+        assert m.audio is not None
+        assert float(cells["at cadence p50 ms"]) == pytest.approx(m.audio.cadence_ms.p50_ms, abs=0.001)
+        assert float(cells["x back to back"]) == pytest.approx(m.cadence_ratio, abs=0.01)
     assert f"{STEPS} steps" in report.to_markdown()
     assert str(report.machine.cpu) in report.to_markdown()
 
@@ -148,6 +166,53 @@ def test_a_stream_graph_is_measured_beside_its_window_graph(
     assert "tiny.stream" in report.to_markdown()
 
 
+def test_every_step_at_the_cadence_follows_a_pause(
+    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the model's steps and of the voice detector's, in turns; those back to back never wait."""
+    happened: list[str] = []
+    push, detect, sleep = Listener.push, SpeechDetector.push, time.sleep
+
+    def spy(self: Listener, block: npt.NDArray[np.float32]) -> list[Step]:
+        happened.append("step")
+        return push(self, block)
+
+    def spy_voice(self: SpeechDetector, audio: npt.NDArray[np.float32]) -> bool:
+        happened.append("voice")
+        return detect(self, audio)
+
+    def spy_sleep(seconds: float) -> None:
+        happened.append("pause")
+        sleep(seconds)
+
+    monkeypatch.setattr(Listener, "push", spy)
+    monkeypatch.setattr(SpeechDetector, "push", spy_voice)
+    monkeypatch.setattr(time, "sleep", spy_sleep)
+    monkeypatch.setattr(bench_module, "COLD_STARTS", 1)
+    model = load_model(tiny_model_path)
+    model.judgement = dataclasses.replace(model.judgement, needs_voice=True)
+    monkeypatch.setattr(bench_module, "load_model", lambda path, n_threads: model)
+    report = bench([tiny_model_path], n_steps=STEPS)
+
+    assert report.voice is not None
+    assert report.voice.step_ms.n == STEPS
+    n = report.settings.n_cadence_steps
+    assert report.voice.cadence_ms.n == report.models[0].audio.cadence_ms.n == n > 0
+    first = happened.index("pause")
+    assert first >= 2 * (STEPS + turns.WARM_UP_STEPS)
+    paced = happened[first:]
+    for name in ("step", "voice"):
+        assert paced.count(name) >= n + cadence.SETTLING_STEPS
+    # a push that completes no step is followed by another one
+    runs = [
+        "".join(name[0] for name in group) for paused, group in groupby(paced, "pause".__eq__) if not paused
+    ]
+    assert set(runs) <= {"s", "ss", "v"}
+    assert [len(list(group)) for paused, group in groupby(paced, "pause".__eq__) if paused] == [1] * len(runs)
+    assert "voice detector" in report.caption()
+    assert tables(report)[-1].row_count == 2
+
+
 def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     pushed: list[str] = []
     push = Listener.push
@@ -161,7 +226,8 @@ def test_models_take_turns(two_models: list[Path], monkeypatch: pytest.MonkeyPat
     bench(two_models, n_steps=STEPS)
     timed = [name for name, _ in groupby(pushed)]
     warm_up = first = ["other", "pure_cnn.window"]
-    assert timed == joined([*warm_up, *first, *reversed(first), *first])
+    at_cadence = first  # a single turn each
+    assert timed == joined([*warm_up, *first, *reversed(first), *first, *at_cadence])
 
 
 def joined(names: list[str]) -> list[str]:
@@ -227,7 +293,7 @@ def test_a_model_whose_front_end_is_unknown_is_measured_all_the_same(report: Ben
     assert measured.audio is not None
     audio = dataclasses.replace(measured.audio, frontend_share=None)
     model = dataclasses.replace(measured, audio=audio)
-    without = dataclasses.replace(report, models=(model,))
+    without = dataclasses.replace(report, models=(model,), voice=None)
     assert json.loads(without.to_json())["models"][0]["frontend_ms"] is None
     assert "|  |  |" in without.to_markdown()
     assert all(table.row_count == 1 for table in tables(without))

@@ -292,7 +292,7 @@ def test_models_that_differ_are_not_averaged(
     with pytest.raises(ModelError):
         Classifier([EmotionModel(tiny_model_path), EmotionModel(other)])
     result = run("-m", tiny_model_path, "-m", other, clips[0])
-    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (3, "", 1)
     assert "other.onnx has labels low, " in result.stderr
     assert "same labels in the same order" in result.stderr
 
@@ -382,7 +382,7 @@ def test_ray_writes_parquet_to_a_folder(options: list[str], tiny_model_path: Pat
 
 def test_missing_model_is_one_line(clips: list[Path]) -> None:
     result = run("-m", "no_such_model", clips[0])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
     assert "no_such_model" in result.stderr
 

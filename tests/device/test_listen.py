@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeemo.answer import UNSURE
-from edgeemo.audio import read_audio
+from edgeemo.audio import Resampler, read_audio
 from edgeemo.errors import AudioError
 from edgeemo.events import End, Event, Gap, Start, State, Status, Step, Utterance, Why
 from edgeemo.live import Listener, LoopStatistics, listen, listen_async
@@ -24,6 +24,7 @@ from edgeemo.live.listener import MAX_UTTERANCE_S, Heard
 from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, Lost, Notice, Source
 from edgeemo.utterances import QUIET, UtteranceDetector
+from support.events import steps_in
 
 RATES = [8000, 16000, 22050, 44100, 48000]
 
@@ -51,10 +52,6 @@ def told(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[Heard]
         events += listener.push(audio[start : start + size])
         start, n = start + size, n + 1
     return events + listener.flush()
-
-
-def steps_in(events: Iterable[Event]) -> list[Step]:
-    return [event for event in events if isinstance(event, Step)]
 
 
 def listened(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[Step]:
@@ -97,6 +94,47 @@ def test_steps_do_not_depend_on_the_blocks(
     listener = Listener({"window": tiny_model, "stream": stream_model}[mode], sample_rate=rate)
     at_once = untimed(told(listener, audio, [len(audio)]))
     assert untimed(told(listener, audio, sizes)) == at_once
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_block_that_is_written_over_has_been_heard(rate: int, stream_model: EmotionModel) -> None:
+    """Blocks may wait within the listener: whoever pushes them may use the array again."""
+    audio = spoken([0.3, 0.9], rate)
+    expected = untimed(told(Listener(stream_model, sample_rate=rate), audio, [len(audio)]))
+    listener, block, events = Listener(stream_model, sample_rate=rate), np.zeros(rate // 50, np.float32), []
+    for start in range(0, len(audio) - len(block) + 1, len(block)):
+        block[:] = audio[start : start + len(block)]
+        events += listener.push(block)
+        block[:] = 1
+    events += listener.push(audio[start + len(block) :]) + listener.flush()
+    assert untimed(events) == expected
+
+
+def test_between_two_steps_nothing_is_computed(
+    tiny_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight blocks that make a step, the last is resampled, and the next, since the resampler lags."""
+    n_resampled, push = 0, Resampler.push
+
+    def spy(self: Resampler, block: np.ndarray) -> np.ndarray:
+        nonlocal n_resampled
+        n_resampled += 1
+        return push(self, block)
+
+    listener = Listener(tiny_model, sample_rate=48_000)
+    block = noise(listener.model.metadata.step_samples * 3 // 8)
+    monkeypatch.setattr(Resampler, "push", spy)
+    busy, found = [], []
+    for _ in range(8 * 20):
+        before = n_resampled
+        found.append(len(listener.push(block)))
+        busy.append(n_resampled > before)
+    assert n_resampled == 8 * 20, "each block once"
+    assert sum(found) >= 19
+    assert all(busy[i] for i, n in enumerate(found) if n)
+    for i in range(0, 8 * 20, 8):
+        assert sum(busy[i : i + 8]) <= 3
+        assert busy[i + 7], "a step's audio has come"
 
 
 def hand_cut(model: EmotionModel, audio: np.ndarray) -> list[tuple[float, list[float]]]:

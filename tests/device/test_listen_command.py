@@ -207,7 +207,7 @@ def test_a_microphone_that_goes_away_leaves_the_summary(
     portaudio = install_portaudio([("USB Mic", 2, 48000.0)])
     monkeypatch.setattr(portaudio.InputStream, "start", capture_and_vanish(n_blocks))
     result = listen("--device", "0", "--once", *mode)
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     *summary, error = result.stderr.splitlines()
     assert error == "edgeemo: the microphone 'USB Mic' went away"
     output = result.stdout.splitlines()
@@ -228,11 +228,12 @@ def test_a_microphone_that_goes_away_leaves_the_summary(
 def test_list_devices(install_portaudio: Callable[..., Any]) -> None:
     install_portaudio([("Speakers", 0, 44100.0), ("USB Mic", 2, 48000.0)], default=1)
     result = CliRunner().invoke(app, ["listen", "--list-devices"])
-    assert (result.exit_code, result.stdout) == (0, "*  1  USB Mic  (2 channels, 48000 Hz)\n")
+    assert (result.exit_code, result.stdout) == (0, "*  1  USB Mic  (ALSA, 2 channels, 48000 Hz)\n")
     result = CliRunner().invoke(app, ["listen", "--list-devices", "--json"])
     assert json.loads(result.stdout) == {
         "index": 1,
         "name": "USB Mic",
+        "host_api": "ALSA",
         "channels": 2,
         "sample_rate": 48000,
         "is_default": True,
@@ -243,16 +244,16 @@ def test_list_devices(install_portaudio: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["--file", "missing.wav"], "missing.wav: no such file or folder"),
-        (["--file", "."], "a folder"),
-        (["--file", "{text}"], "cannot read it as audio"),
-        (["--model", "nope", "--file", "{clip}"], "no model called 'nope'"),
-        (["--model", "nope.onnx", "--file", "{clip}"], "no model file at nope.onnx"),
-        (["--model", "{broken}", "--file", "{clip}"], "not a model that edgeemo can load"),
-        (["--device", "nope"], "no input device 'nope'"),
-        (["--device", "9"], "no input device 9"),
+        (["--file", "missing.wav"], 1, "missing.wav: no such file or folder"),
+        (["--file", "."], 1, "a folder"),
+        (["--file", "{text}"], 1, "cannot read it as audio"),
+        (["--model", "nope", "--file", "{clip}"], 3, "no model called 'nope'"),
+        (["--model", "nope.onnx", "--file", "{clip}"], 3, "no model file at nope.onnx"),
+        (["--model", "{broken}", "--file", "{clip}"], 3, "not a model that edgeemo can load"),
+        (["--device", "nope"], 4, "no input device 'nope'"),
+        (["--device", "9"], 4, "no input device 9"),
     ],
 )
 def test_errors_are_one_line(
@@ -261,6 +262,7 @@ def test_errors_are_one_line(
     tmp_path: Path,
     clip_48k: Path,
     arguments: list[str],
+    code: int,
     message: str,
 ) -> None:
     install_portaudio([("USB Mic", 2, 48000.0)])
@@ -270,7 +272,7 @@ def test_errors_are_one_line(
     paths["broken"].write_text("not a model")
     soundfile.write(paths["nan"], np.full(16000, np.nan), 16000, subtype="FLOAT")
     result = listen(*(argument.format(**paths) for argument in arguments))
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert result.stderr.startswith("edgeemo: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
@@ -284,7 +286,7 @@ def test_no_microphone(
     install_portaudio(devices, default=None)
     for arguments in ([], ["--list-devices"], ["--json"]):
         result = listen(*arguments)
-        assert result.exit_code == 1
+        assert result.exit_code == 4
         assert result.stderr.count("\n") == 1
         assert "no microphone found" in result.stderr
         assert result.stdout == ""
@@ -326,7 +328,7 @@ def test_portaudio_missing(
     result = subprocess.run(
         [*edgeemo, *command, *model], env=with_path(tmp_path), capture_output=True, text=True, timeout=WAIT_S
     )
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (4, "", 1)
     assert "libportaudio2" in result.stderr
 
 
