@@ -33,9 +33,9 @@ from edgeemo.web.site import write_site
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import native  # type: ignore[import-not-found]  # noqa: E402
-from support.node import NODE  # type: ignore[import-not-found]  # noqa: E402
-from support.site import HEARD, READY, saved, shown  # type: ignore[import-not-found]  # noqa: E402
+from support import native  # noqa: E402
+from support.node import NODE  # noqa: E402
+from support.site import HEARD, READY, saved, shown  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "clients.md"
 MODELS = (

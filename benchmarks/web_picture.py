@@ -20,7 +20,7 @@ from edgeemo.web.site import write_site
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from support.site import HEARD, READY, shown  # type: ignore[import-not-found]
+from support.site import HEARD, READY, shown
 
 RESULT = Path(__file__).parent / "results" / "web.png"
 DRAWN = "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
