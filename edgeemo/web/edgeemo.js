@@ -107,6 +107,21 @@ export class EdgeEmoError extends Error {}
 
 /** Turns a stream of audio into events. It opens nothing and has no clock: whoever has audio pushes it. */
 export class Listener {
+  /** @type {Profile | null} */
+  _start = null;
+  /** @type {Promise<unknown>} */
+  _turn = Promise.resolve();
+  /** @type {Spoken | null} */
+  _spoken = null;
+  _nBefore = 0;
+  _nUtterances = 0;
+  _beforeS = 0;
+  _originS = 0;
+  _nHeard = 0;
+  _nPending = 0;
+  _nSteps = 0;
+  _resampleMs = 0;
+
   /**
    * Load a model.
    * @param {Source} model An .onnx file that `edgeemo export` made.
@@ -158,11 +173,7 @@ export class Listener {
     this._stepper = stepper;
     this._detector = detector;
     this._resampler = new Resampler(this.sampleRate, this.sampleRate);
-    /** @type {Profile | null} */
-    this._start = null;
     this._pending = new Float32Array(metadata.step_samples);
-    /** @type {Promise<unknown>} */
-    this._turn = Promise.resolve();
     this._forget();
   }
 
@@ -270,7 +281,6 @@ export class Listener {
     this._resampler.reset();
     this._detector.reset();
     this._stepper.reset(learnt);
-    /** @type {Spoken | null} */
     this._spoken = null;
     this._nPending = 0;
     this._nSteps = 0;
@@ -557,6 +567,17 @@ class WindowStepper {
 
 /** Finds the utterances of a stream by the voice in it. */
 export class SpeechDetector {
+  _waiting = new Float32Array(0);
+  /** @type {Record<string, any>} */
+  _states = {};
+  /** @type {boolean[]} */
+  _recent = [];
+  _hang = 0;
+  _nChunks = 0;
+  _onset = 0;
+  _lastVoiced = 0;
+  _ended = 0;
+
   /**
    * @param {any} ort onnxruntime-web or onnxruntime-node.
    * @param {Source} voice The voice detector's file.
@@ -648,7 +669,6 @@ export class SpeechDetector {
     this._resampler.reset();
     this._waiting = new Float32Array(0);
     this._states = zeros(this._ort, this._metadata.states);
-    /** @type {boolean[]} */
     this._recent = [];
     this._hang = this._nChunks = this._onset = this._lastVoiced = this._ended = 0;
   }
@@ -656,11 +676,20 @@ export class SpeechDetector {
 
 /** Finds the utterances of a stream by its level alone: for models that judge any sound. */
 class LevelDetector {
+  /** @type {number | null} */
+  _floorDb = null;
+  _spoken = false;
+  _nSamples = 0;
+  _onset = 0;
+  _lastSpeech = 0;
+  _ended = 0;
+  _quietSamples = 0;
+  _quietPeakDb = -Infinity;
+
   /** @param {number} sampleRate */
   constructor(sampleRate) {
     this._sampleRate = sampleRate;
     this._pauseSamples = Math.round(PAUSE_S * sampleRate);
-    this.reset();
   }
 
   get paused() {
@@ -711,7 +740,6 @@ class LevelDetector {
   }
 
   reset() {
-    /** @type {number | null} */
     this._floorDb = null;
     this._spoken = false;
     this._nSamples = this._onset = this._lastSpeech = this._ended = 0;
@@ -731,6 +759,11 @@ class LevelDetector {
  * Up to 0.913 of the lower rate's half, audio passes as it is; from that half on, 100 dB of it is taken away.
  */
 export class Resampler {
+  _history = new Float32Array(0);
+  _start = 0; // the stream's sample that `_history` begins with
+  _nIn = 0;
+  _nOut = 0;
+
   /**
    * @param {number} from Hz of what is pushed.
    * @param {number} to Hz of what is returned; equal rates pass the audio through untouched.
@@ -753,7 +786,7 @@ export class Resampler {
 
   reset() {
     this._history = new Float32Array(this._reach);
-    this._start = -this._reach; // the stream's sample that `_history` begins with
+    this._start = -this._reach;
     this._nIn = 0;
     this._nOut = 0;
   }

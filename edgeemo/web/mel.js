@@ -19,6 +19,9 @@ const STEP = Math.log(6.4) / 27;
 
 /** Frames of a stream: frame t ends at sample (t + 1) * hop_samples, zeros come before the first. */
 export class LogMel {
+  _recent = new Float32Array(0);
+  _nNew = 0;
+
   /**
    * @param {{ sample_rate: number, n_fft: number, hop_samples: number, n_mels: number, fmin_hz: number, fmax_hz: number }} features
    *   Of a model; a transform whose length is no power of two gets the next one.

@@ -11,7 +11,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,13 @@ VARIANTS = (
     "pure_lstm.stream.int8",
     "conv1d_lstm.stream",
 )
-needs_node = pytest.mark.skipif(NODE is None, reason="node absent")
+
+
+def needs_node(test: Callable[..., None]) -> Callable[..., None]:
+    """Loading the runtime takes node seconds."""
+    return pytest.mark.slow(pytest.mark.skipif(NODE is None, reason="node absent")(test))
+
+
 STEPS = """
     const listener = await edgeemo.Listener.load(given.model, { sampleRate: given.rate, profile: given.profile });
     const steps = [];
@@ -162,7 +168,6 @@ def of_variants(site: Path, sample: np.ndarray) -> dict[str, list[dict[str, Any]
 
 
 @needs_node
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_sample_says_what_it_says_in_python(
     edgeemo: list[str], of_variants: dict[str, list[dict[str, Any]]], variant: str
@@ -234,7 +239,6 @@ def test_streams_begin_anew(site: Path, sample: np.ndarray) -> None:
 
 
 @needs_node
-@pytest.mark.slow
 def test_other_rates(site: Path, sample: np.ndarray) -> None:
     """Resamplers differ above 0.9 of what the lower rate can hold; labels do not."""
     up = Resampler(16000, 44100)
@@ -247,7 +251,6 @@ def test_other_rates(site: Path, sample: np.ndarray) -> None:
 
 
 @needs_node
-@pytest.mark.slow
 def test_gaps_and_long_utterances(site: Path, sample: np.ndarray) -> None:
     """What comes after a gap is heard afresh, though not what was learnt; a talk of 33 s is two utterances."""
     model = package.load("emo_small.stream.int8")
@@ -274,7 +277,6 @@ def test_gaps_and_long_utterances(site: Path, sample: np.ndarray) -> None:
 
 
 @needs_node
-@pytest.mark.slow
 def test_profiles_are_the_same_files(site: Path, sample: np.ndarray) -> None:
     model = package.load("emo_small.stream")
     listener = package.Listener(model, sample_rate=16000)
