@@ -11,6 +11,7 @@ import { drawHistory, drawLatency, drawSpectrogram, drawWaveform, showProbabilit
 const SHOWN_S = 8;
 const HISTORY_S = 30;
 const MOST_UTTERANCES = 8;
+const MOST_EVENTS = 36000; // an hour and a half
 const PENDING_S = 2;
 const ENROL_S = 20;
 const DEFAULT_RATE = 48000;
@@ -30,9 +31,13 @@ let microphone = null;
 /** @type {import("./draw.js").Column[]} */
 let columns = [];
 /** @type {Heard[]} */
-let events = [];
+let events = []; // what can be saved: the last ones
 /** @type {Step[]} */
-let steps = []; // of them
+let steps = []; // what is drawn of them
+/** @type {Utterance[]} */
+let utterances = []; // likewise
+let nSteps = 0;
+let nFiles = 0;
 let heardS = -1; // seconds of speech while a voice is learnt; -1: none is
 let pendingS = 0;
 let lostS = 0; // in a row, until the worker has caught up
@@ -68,12 +73,8 @@ function start() {
   };
 }
 
-/** Begin a stream. */
+/** Begin a stream: what comes until the worker has begun it is of the one before. */
 function begin(/** @type {number} */ sampleRate, profile = storedProfile()) {
-  columns = [];
-  events = [];
-  steps = [];
-  pendingS = lostS = gapS = 0;
   worker.postMessage({ kind: "begin", sampleRate, profile });
 }
 
@@ -89,21 +90,37 @@ const answered = {
     show();
   },
 
-  /** @param {{ events: Heard[], columns: import("./draw.js").Column[], last: boolean }} answer */
-  heard({ events: heard, columns: added, last }) {
+  began() {
+    columns = [];
+    events = [];
+    steps = [];
+    utterances = [];
+    nSteps = lostS = gapS = 0;
+  },
+
+  /** @param {{ events: Heard[], columns: import("./draw.js").Column[], seconds: number }} answer */
+  heard({ events: heard, columns: added, seconds }) {
     const { features, step_samples } = model.metadata;
+    const stepS = step_samples / features.sample_rate;
+    const found = /** @type {Step[]} */ (heard.filter((event) => event.event === "step"));
+    const over = /** @type {Utterance[]} */ (heard.filter((event) => event.event === "utterance"));
     columns = [...columns, ...added].slice(-Math.round((SHOWN_S * features.sample_rate) / features.hop_samples));
-    pendingS = Math.max(pendingS - (added.length * features.hop_samples) / features.sample_rate, 0);
-    const found = heard.filter((event) => event.event === "step");
-    events.push(...heard);
-    steps.push(...found);
+    events = [...events, ...heard].slice(-MOST_EVENTS);
+    steps = [...steps, ...found].slice(-Math.round(HISTORY_S / stepS));
+    utterances = [...utterances, ...over].slice(-MOST_UTTERANCES);
+    nSteps += found.length;
+    pendingS -= seconds;
     if (heardS >= 0) {
-      heardS += (found.filter((step) => !step.paused).length * step_samples) / features.sample_rate;
+      heardS += stepS * found.filter((step) => !step.paused).length;
       if (heardS >= ENROL_S) worker.postMessage({ kind: "profile" });
       else element("voice-status").textContent = `Speak on: ${Math.floor(heardS)} of ${ENROL_S} seconds.`;
     }
-    if (last) say(`Heard ${steps.length} steps; ${nUtterances()} with a voice.`);
     show();
+  },
+
+  ended() {
+    const n = steps.at(-1)?.utterance ?? 0;
+    say(`Heard ${nSteps} steps and ${n} ${n === 1 ? "utterance" : "utterances"}.`);
   },
 
   /** @param {{ profile: Profile }} answer */
@@ -179,6 +196,7 @@ function stopMicrophone() {
 
 /** @param {File} file */
 async function hearFile(file) {
+  const number = ++nFiles;
   stopMicrophone();
   element("problem").hidden = true;
   say(`Reading ${file.name}.`);
@@ -190,6 +208,7 @@ async function hearFile(file) {
   } catch {
     return fail(`${file.name} cannot be read as audio; expected WAV, FLAC, MP3 or Ogg.`);
   }
+  if (number !== nFiles) return; // another was chosen meanwhile
   begin(sampleRate);
   hear(audio, sampleRate);
   worker.postMessage({ kind: "end" });
@@ -274,14 +293,13 @@ function draw() {
   const { features, labels, step_samples } = model.metadata;
   const stepS = step_samples / features.sample_rate;
   const nColumns = Math.round((SHOWN_S * features.sample_rate) / features.hop_samples);
-  const nSteps = Math.round(HISTORY_S / stepS);
-  const recent = steps.slice(-nSteps);
+  const most = Math.round(HISTORY_S / stepS);
   const last = steps.at(-1);
   drawWaveform(element("waveform"), columns, nColumns);
   drawSpectrogram(element("spectrogram"), columns, nColumns);
-  drawHistory(element("history"), recent, labels, nSteps);
-  const latencies = recent.filter((step) => !step.paused).map((step) => step.resample_ms + step.model_ms);
-  drawLatency(element("latency"), latencies, nSteps, 1000 * stepS);
+  drawHistory(element("history"), steps, labels, most);
+  const latencies = steps.filter((step) => !step.paused).map((step) => step.resample_ms + step.model_ms);
+  drawLatency(element("latency"), latencies, most, 1000 * stepS);
   showProbabilities(element("probabilities"), labels, last?.probabilities ?? {}, last?.label ?? null);
   element("save").disabled = steps.length === 0;
   if (!last) return;
@@ -299,8 +317,7 @@ function draw() {
 
 /** The last utterances, the latest first. */
 function showUtterances() {
-  const over = /** @type {Utterance[]} */ (events.filter((event) => event.event === "utterance"));
-  const items = over.slice(-MOST_UTTERANCES).map(({ utterance, start_s, end_s, label, reason, arousal }) => {
+  const items = utterances.map(({ utterance, start_s, end_s, label, reason, arousal }) => {
     const calm = arousal === null ? "" : `, arousal ${arousal.toFixed(2)}`;
     return `${utterance}. ${start_s.toFixed(1)} to ${end_s.toFixed(1)} s: ${label ?? `(${reason})`}${calm}`;
   });
@@ -309,11 +326,6 @@ function showUtterances() {
   list.replaceChildren(
     ...items.reverse().map((text) => Object.assign(document.createElement("li"), { textContent: text })),
   );
-}
-
-function nUtterances() {
-  const n = steps.at(-1)?.utterance ?? 0;
-  return `${n} ${n === 1 ? "utterance" : "utterances"}`;
 }
 
 /** @type {(values: number[], share: number) => string} */

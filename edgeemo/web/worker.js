@@ -12,6 +12,7 @@ let listener;
 let mel;
 /** @type {Resampler} */
 let resampler;
+let latest = 0; // stream: what was sent for one before is passed over
 
 const todo = {
   /** @param {{ model: string }} message */
@@ -26,22 +27,31 @@ const todo = {
     await listener.reset({ sampleRate, profile });
     resampler = new Resampler(sampleRate, listener.sampleRate);
     mel.reset();
+    answer({ kind: "began" });
   },
 
-  /** @param {{ audio: Float32Array, sampleRate: number }} message */
-  async audio({ audio, sampleRate }) {
+  /** @param {{ audio: Float32Array, sampleRate: number, stream: number }} message */
+  async audio({ audio, sampleRate, stream }) {
     const size = Math.round(PIECE_S * sampleRate);
-    for (let at = 0; at < audio.length; at += size) await hear(audio.subarray(at, at + size));
+    for (let at = 0; at < audio.length; at += size) {
+      if (stream !== latest) return heard([], [], (audio.length - at) / sampleRate);
+      const piece = audio.subarray(at, at + size);
+      const columns = mel.push(resampler.push(piece));
+      heard(await listener.push(piece), columns, piece.length / sampleRate);
+    }
   },
 
   /** @param {{ seconds: number }} message */
   async gap({ seconds }) {
     mel.reset();
-    answer({ kind: "heard", events: await listener.gap(seconds, "slow loop"), columns: [], last: false });
+    heard(await listener.gap(seconds, "slow loop"));
   },
 
-  async end() {
-    answer({ kind: "heard", events: await listener.flush(), columns: [], last: true });
+  /** @param {{ stream: number }} message */
+  async end({ stream }) {
+    if (stream !== latest) return;
+    heard(await listener.flush());
+    answer({ kind: "ended" });
   },
 
   async profile() {
@@ -49,9 +59,13 @@ const todo = {
   },
 };
 
-/** @param {Float32Array} audio */
-async function hear(audio) {
-  answer({ kind: "heard", columns: mel.push(resampler.push(audio)), events: await listener.push(audio), last: false });
+/**
+ * @param {import("./edgeemo.js").Heard[]} events
+ * @param {import("./mel.js").Column[]} columns
+ * @param {number} seconds Of audio that were sent.
+ */
+function heard(events, columns = [], seconds = 0) {
+  answer({ kind: "heard", events, columns, seconds });
 }
 
 /** @param {object} message */
@@ -61,8 +75,10 @@ function answer(message) {
 
 let turn = Promise.resolve();
 self.onmessage = ({ data }) => {
+  if (data.kind === "begin") latest++;
+  const message = { ...data, stream: latest };
   turn = turn
-    .then(() => todo[/** @type {keyof typeof todo} */ (data.kind)](data))
+    .then(() => todo[/** @type {keyof typeof todo} */ (data.kind)](message))
     .catch((error) => {
       const text = error instanceof EdgeEmoError ? error.message : `the model cannot run here (${error?.message ?? error})`;
       answer({ kind: "error", text, during: data.kind });

@@ -97,7 +97,7 @@ def test_a_file(page: Page, tmp_path: Path) -> None:
     page.until(HEARD)
     audio, rate = soundfile.read(sample_path(), dtype="float32")
     agree(steps(page, tmp_path), in_python(audio, rate, "emo_small.stream.int8"), 5e-3)
-    assert page.text("#status") == "Heard 59 steps; 3 utterances with a voice."
+    assert page.text("#status") == "Heard 59 steps and 3 utterances."
     assert len(page.text("#utterances").splitlines()) == 3
 
 
@@ -111,6 +111,18 @@ def test_a_stereo_file_of_another_rate(page: Page, tmp_path: Path, voice_48k: Pa
     expected = in_python(np.concatenate([audio, np.zeros(4800, np.float32)]), rate, "emo_small.stream.int8")
     found = steps(page, tmp_path)
     agree(found, expected[: len(found)], 0.01)
+
+
+def test_what_is_chosen_last_is_heard(page: Page, tmp_path: Path) -> None:
+    audio, rate = soundfile.read(sample_path(), dtype="int16")
+    soundfile.write(tmp_path / "long.wav", np.tile(audio, 30), rate)
+    page.type("#file", str(tmp_path / "long.wav"))
+    page.until("return document.getElementById('detail').textContent.includes('utterance 2')")
+    page.type("#file", str(sample_path()))
+    page.until("return document.getElementById('status').textContent.startsWith('Reading speech')")
+    page.until(HEARD)
+    assert page.text("#status") == "Heard 59 steps and 3 utterances."
+    assert saved(page, tmp_path)[0]["time_s"] == pytest.approx(0.16)
 
 
 def test_no_audio_file(page: Page, tmp_path: Path) -> None:
