@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+import edgeemo
 from edgeemo.audio import read_audio
 from edgeemo.bench.signals import speech_like
 from edgeemo.classify import Classifier, ClipFailure, ClipScore
@@ -22,6 +23,7 @@ from edgeemo.cli import app
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
+from edgeemo.places import DEFAULT_MODEL, sample_path
 from edgeemo.stepper import StreamStepper
 from edgeemo.windows import clip_windows
 
@@ -450,3 +452,14 @@ def test_parquet_needs_ray(tiny_model_path: Path, clips: list[Path], tmp_path: P
     assert result.exit_code == 2
     assert "Parquet is written with --ray alone" in " ".join(result.stderr.replace("│", " ").split())
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_microphone_that_is_much_too_quiet_is_heard() -> None:
+    """40 dB below the sample, in 16 bits, as a digital microphone without gain gives it: no level decides."""
+    model, voice = edgeemo.load(DEFAULT_MODEL), read_audio(sample_path(), 16000)[:48000]
+    loud, quiet = (
+        model.classify(np.round(voice * gain * 32767).astype(np.int16), sample_rate=16000)
+        for gain in (1, 0.01)
+    )
+    assert quiet.reason is loud.reason is None
+    assert quiet.probabilities == pytest.approx(loud.probabilities, abs=0.1)
