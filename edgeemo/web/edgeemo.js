@@ -83,6 +83,8 @@ const CHECKSUM_KEY = "edgeemo_graph_sha256";
 const FORMAT = 1;
 const PROFILE_FORMAT = 1;
 
+const CUTOFF_HZ = 10;
+
 const VOICED = 0.5;
 const RECENT_CHUNKS = 8;
 const LEAST_VOICED = 6;
@@ -173,6 +175,7 @@ export class Listener {
     this._stepper = stepper;
     this._detector = detector;
     this._resampler = new Resampler(this.sampleRate, this.sampleRate);
+    this._highPass = new HighPass(this.sampleRate);
     this._pending = new Float32Array(metadata.step_samples);
     this._forget();
   }
@@ -279,6 +282,7 @@ export class Listener {
     this._originS = this._beforeS;
     this._nHeard = 0;
     this._resampler.reset();
+    this._highPass.reset();
     this._detector.reset();
     this._stepper.reset(learnt);
     this._spoken = null;
@@ -316,7 +320,7 @@ export class Listener {
       at += piece.length;
       if (this._nPending === this._pending.length) {
         this._nPending = 0;
-        events.push(...(await this._step(this._pending.slice())));
+        events.push(...(await this._step(this._highPass.push(this._pending))));
       }
     }
     return events;
@@ -851,6 +855,35 @@ export class Resampler {
       this._kernels.set(phase, kernel);
     }
     return kernel;
+  }
+}
+
+/** Takes a constant in the signal away. What precedes the first sample is taken to be as it is. */
+class HighPass {
+  /** @type {number | null} */
+  _input = null;
+  _output = 0;
+
+  /** @param {number} sampleRate */
+  constructor(sampleRate) {
+    this._pole = Math.exp((-2 * Math.PI * CUTOFF_HZ) / sampleRate);
+  }
+
+  /**
+   * The next samples, filtered.
+   * @param {Float32Array} audio
+   */
+  push(audio) {
+    return audio.map((sample) => {
+      this._output = this._pole * (this._output + sample - (this._input ?? sample));
+      this._input = sample;
+      return this._output;
+    });
+  }
+
+  reset() {
+    this._input = null;
+    this._output = 0;
   }
 }
 

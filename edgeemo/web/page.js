@@ -198,13 +198,12 @@ function stopMicrophone() {
 async function hearFile(file) {
   const number = ++nFiles;
   stopMicrophone();
+  worker.postMessage({ kind: "drop" });
   element("problem").hidden = true;
   say(`Reading ${file.name}.`);
   let audio, sampleRate;
   try {
-    const bytes = await file.arrayBuffer();
-    sampleRate = rateOf(new DataView(bytes)) ?? DEFAULT_RATE;
-    audio = mono(await new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes));
+    ({ audio, sampleRate } = await decoded(await file.arrayBuffer()));
   } catch {
     return fail(`${file.name} cannot be read as audio; expected WAV, FLAC, MP3 or Ogg.`);
   }
@@ -221,24 +220,51 @@ function hear(/** @type {Float32Array} */ audio, /** @type {number} */ sampleRat
 }
 
 /**
- * The rate that a WAV or FLAC file says, so that the browser does not resample it.
- * @param {DataView} view
+ * A file's audio at its own rate, mono. WAV files of 16-bit samples are read here: browsers scale them differently.
+ * @param {ArrayBuffer} bytes
  */
-function rateOf(view) {
-  const text = (/** @type {number} */ at) => String.fromCharCode(...new Uint8Array(view.buffer, at, 4));
-  if (view.byteLength < 44) return null;
-  if (text(0) === "fLaC") return view.getUint32(18) >>> 12 || null;
-  if (text(0) !== "RIFF") return null;
-  for (let at = 12; at + 16 <= view.byteLength; at += 8 + view.getUint32(at + 4, true)) {
-    if (text(at) === "fmt ") return view.getUint32(at + 12, true) || null;
+async function decoded(bytes) {
+  const view = new DataView(bytes);
+  const { sampleRate = DEFAULT_RATE, samples, nChannels = 0 } = header(view);
+  if (samples) {
+    const found = Float32Array.from({ length: samples.byteLength >> 1 }, (_, i) => samples.getInt16(2 * i, true) / 32768);
+    const channels = Array.from({ length: nChannels }, (_, c) => found.filter((_, i) => i % nChannels === c));
+    return { audio: mean(channels), sampleRate };
   }
-  return null;
+  const buffer = await new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
+  const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c));
+  return { audio: mean(channels), sampleRate };
 }
 
-/** @param {AudioBuffer} buffer */
-function mono(buffer) {
-  const channels = Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i));
-  return channels[0].map((_, i) => channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length);
+/**
+ * The rate that a WAV or FLAC file says, so that the browser does not resample it; 16-bit samples of a WAV file.
+ * @param {DataView} view
+ * @returns {{ sampleRate?: number, nChannels?: number, samples?: DataView }}
+ */
+function header(view) {
+  const text = (/** @type {number} */ at) => String.fromCharCode(...new Uint8Array(view.buffer, at, 4));
+  if (view.byteLength < 44) return {};
+  if (text(0) === "fLaC") return { sampleRate: view.getUint32(18) >>> 12 };
+  if (text(0) !== "RIFF") return {};
+  let found = {};
+  for (let at = 12; at + 16 <= view.byteLength; ) {
+    const size = view.getUint32(at + 4, true);
+    if (text(at) === "fmt ") {
+      const [kind, bits] = [view.getUint16(at + 8, true), view.getUint16(at + 22, true)];
+      const [nChannels, sampleRate] = [view.getUint16(at + 10, true), view.getUint32(at + 12, true)];
+      if (kind !== 1 || bits !== 16 || !nChannels) return { sampleRate };
+      found = { nChannels, sampleRate };
+    }
+    const start = at + 8;
+    if (text(at) === "data") return { ...found, samples: new DataView(view.buffer, start, Math.min(size, view.byteLength - start)) };
+    at = start + size + (size % 2);
+  }
+  return found;
+}
+
+/** @param {Float32Array[]} channels */
+function mean(channels) {
+  return channels[0].map((_, i) => channels.reduce((sum, channel) => sum + (channel[i] ?? 0), 0) / channels.length);
 }
 
 async function learn() {

@@ -22,6 +22,8 @@ const todo = {
     answer({ kind: "loaded", metadata: listener.metadata, learns: listener.learns, graph: listener.graph });
   },
 
+  async drop() {},
+
   /** @param {{ sampleRate: number, profile: import("./edgeemo.js").Profile | null }} message */
   async begin({ sampleRate, profile }) {
     await listener.reset({ sampleRate, profile });
@@ -75,7 +77,7 @@ function answer(message) {
 
 let turn = Promise.resolve();
 self.onmessage = ({ data }) => {
-  if (data.kind === "begin") latest++;
+  if (data.kind === "begin" || data.kind === "drop") latest++;
   const message = { ...data, stream: latest };
   turn = turn
     .then(() => todo[/** @type {keyof typeof todo} */ (data.kind)](message))

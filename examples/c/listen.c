@@ -17,7 +17,7 @@
 enum { RECENT_CHUNKS = 8, LEAST_VOICED = 6, HANG_CHUNKS = 20, MARGIN_CHUNKS = 4 };
 enum { MOST_STATES = 64, MOST_LABELS = 64, MOST_SKIPPED = 256 };
 static const float VOICED = 0.5f;
-static const double ONSET_S = 0.256, MAX_UTTERANCE_S = 30;
+static const double ONSET_S = 0.256, MAX_UTTERANCE_S = 30, CUTOFF_HZ = 10;
 
 static const OrtApi *ort;
 static OrtEnv *env;
@@ -333,6 +333,22 @@ static bool read_step(FILE *file, unsigned n_channels, float *audio, size_t n_sa
     return true;
 }
 
+/* A high-pass takes a constant in the signal away. What precedes the first sample is taken to be as it is. */
+
+typedef struct {
+    double pole, input, output;
+    bool begun;
+} HighPass;
+
+static void filter(HighPass *pass, float *audio, size_t n_samples) {
+    for (size_t i = 0; i < n_samples; i++) {
+        pass->output = pass->pole * (pass->output + audio[i] - (pass->begun ? pass->input : audio[i]));
+        pass->input = audio[i];
+        pass->begun = true;
+        audio[i] = (float)pass->output;
+    }
+}
+
 int main(int n_arguments, char **arguments) {
     if (n_arguments != 4) fail("usage: listen MODEL.onnx VOICE.onnx CLIP.wav, or - for 16-bit mono PCM on stdin");
     ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
@@ -347,6 +363,7 @@ int main(int n_arguments, char **arguments) {
         fail("%s: no voice detector for %g Hz", arguments[2], model.rate);
     voice.waiting = calloc(voice.chunk_samples, sizeof(float));
 
+    HighPass high_pass = {.pole = exp(-2 * 3.14159265358979323846 * CUTOFF_HZ / model.rate)};
     unsigned n_channels;
     FILE *file = open_audio(arguments[3], model.rate, &n_channels);
     float *audio = calloc(model.step_samples, sizeof(float)), probabilities[MOST_LABELS];
@@ -354,6 +371,7 @@ int main(int n_arguments, char **arguments) {
     int n_utterances = 0;
     for (size_t n = 1; read_step(file, n_channels, audio, model.step_samples); n++) {
         double start_ms = now_ms();
+        filter(&high_pass, audio, model.step_samples);
         bool begins = hear(&voice, audio, model.step_samples), paused = voice.hang == 0;
         double time_s = (double)(n * model.step_samples) / model.rate, before_s = time_s - model.step_samples / model.rate;
         if (begins) {

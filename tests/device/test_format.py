@@ -11,6 +11,7 @@ import pytest
 from edgeemo import metadata, stepper, utterances, voice
 from edgeemo.answer import Judgement
 from edgeemo.corpora.labels import AROUSAL
+from edgeemo.high_pass import CUTOFF_HZ
 from edgeemo.live.listener import MAX_UTTERANCE_S
 from edgeemo.profile import FORMAT as PROFILE_FORMAT
 from edgeemo.profile import Profile
@@ -85,6 +86,8 @@ def test_its_numbers_are_the_codes(page: str) -> None:
     assert f"a counter is set to {voice.HANG_CHUNKS}" in text
     assert f"`sample_rate` ({voice.SAMPLE_RATE}), `chunk_samples` ({voice.CHUNK_SAMPLES})" in text
     assert f"`ceil({stepper.ONSET_S} s / step)`" in text
+    assert f"`a = exp(-2 pi {CUTOFF_HZ:g} / rate)`" in text
+    assert f"gone on for {MAX_UTTERANCE_S:g} s" in text
     assert f"`{metadata.KEY}`" in text
     assert f"`{metadata.CHECKSUM_KEY}`" in text
 
@@ -97,6 +100,7 @@ def test_the_javascript_has_the_same_numbers() -> None:
         "RECENT_CHUNKS": voice.RECENT_CHUNKS,
         "LEAST_VOICED": voice.LEAST_VOICED,
         "HANG_CHUNKS": voice.HANG_CHUNKS,
+        "CUTOFF_HZ": CUTOFF_HZ,
         "MARGIN_CHUNKS": voice.MARGIN_CHUNKS,
         "MAX_UTTERANCE_S": MAX_UTTERANCE_S,
         "LEAST_DB": -120.0,
