@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import os
 import socket
 import threading
 from collections import deque
@@ -357,7 +358,8 @@ def _bound(address: Address) -> socket.socket:
         )
         return socket.create_server(where[:2], family=family)
     except OSError as error:
-        reason = (error.strerror or str(error)).strip()
+        # `create_server` adds to `strerror` what is said here.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno)
         raise OutputError(
             f"cannot serve at {address.host}, port {address.port}: {reason}; give another with --serve"
         ) from error
