@@ -100,7 +100,7 @@ Mqtt = Annotated[
 Serve = Annotated[
     str | None,
     typer.Option(
-        metavar="\\[HOST:]PORT",
+        metavar="[HOST:]PORT",
         callback=_serve_address,
         help="Show a live page at this port of this machine; at /events of it, programs get the events. "
         "With a HOST such as 0.0.0.0, everybody who reaches it hears them, and the audio.",
