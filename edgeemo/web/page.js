@@ -30,7 +30,7 @@ let model;
 let microphone = null;
 /** @type {import("./draw.js").Column[]} */
 let columns = [];
-/** @type {Heard[]} */
+/** @type {object[]} */
 let events = []; // what can be saved: the last ones
 /** @type {Step[]} */
 let steps = []; // what is drawn of them
@@ -105,7 +105,8 @@ const answered = {
     const found = /** @type {Step[]} */ (heard.filter((event) => event.event === "step"));
     const over = /** @type {Utterance[]} */ (heard.filter((event) => event.event === "utterance"));
     columns = [...columns, ...added].slice(-Math.round((SHOWN_S * features.sample_rate) / features.hop_samples));
-    events = [...events, ...heard].slice(-MOST_EVENTS);
+    const time = new Date().toISOString().replace("Z", "+00:00");
+    events = [...events, ...heard.map((event) => ({ time, ...event }))].slice(-MOST_EVENTS);
     steps = [...steps, ...found].slice(-Math.round(HISTORY_S / stepS));
     utterances = [...utterances, ...over].slice(-MOST_UTTERANCES);
     nSteps += found.length;
