@@ -12,7 +12,7 @@ import numpy as np
 
 NODE = shutil.which("node")
 FLAGS = ("--single-threaded", "--liftoff-only")
-"""Threads that compile may keep node from ending (nodejs/node#54918), and compiling well takes longer than the tests."""
+"""Threads that compile may keep node from ending (nodejs/node#54918); to compile well takes longer than the tests."""
 
 _AROUND = """
 import { readFileSync } from "node:fs";
