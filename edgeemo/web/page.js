@@ -56,7 +56,11 @@ function start() {
   worker.onerror = (event) => fail(`The worker cannot run here (${event.message ?? "it did not load"}).`);
   worker.postMessage({ kind: "load", model: "model.onnx" });
   element("microphone").onclick = () => (microphone ? stopMicrophone() : startMicrophone());
-  element("file").onchange = () => hearFile(element("file").files[0]);
+  element("file").onchange = () => {
+    const [file] = element("file").files;
+    element("file").value = ""; // so that the same file may be chosen again
+    if (file) hearFile(file);
+  };
   element("save").onclick = save;
   element("learn").onclick = learn;
   element("forget").onclick = () => keepProfile(null);
