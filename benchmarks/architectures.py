@@ -19,7 +19,7 @@ from edgeemo.workstation.graphs.stream import DEFAULT_FRAME_MS
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.architectures import N_MELS, STEP, WINDOW, bodies, outcome  # type: ignore[import-not-found]  # noqa: E402
+from support.architectures import N_MELS, STEP, WINDOW, bodies, outcome  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "architectures.md"
 

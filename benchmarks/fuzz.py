@@ -22,7 +22,7 @@ from edgeemo.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.mutants import LIMIT_S, Outcomes, run_mutants, without_checksum  # type: ignore[import-not-found]  # noqa: E402
+from support.mutants import LIMIT_S, Outcomes, run_mutants, without_checksum  # noqa: E402
 
 CHUNK = 500
 

@@ -41,7 +41,7 @@ from edgeemo.sources.continuity import clock_s
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.virtual_microphone import VirtualMicrophone  # type: ignore[import-not-found]  # noqa: E402
+from support.virtual_microphone import VirtualMicrophone  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 Audio = npt.NDArray[np.float32]

@@ -24,7 +24,7 @@ from edgeemo.session import ModelFile, check_graph, open_session, read_model_fil
 from edgeemo.speech import Speech
 from edgeemo.stepper import Learnt, States, Stepper, stepper
 from edgeemo.trial import try_silence
-from edgeemo.utterances import is_silent
+from edgeemo.utterances import EMPTY_DB, MINIMUM_DB, is_silent
 from edgeemo.voice import NO_SPEECH
 from edgeemo.windows import Bounds, moved, preceded_by_silence, step_bounds, stretches, window_bounds
 
@@ -342,7 +342,7 @@ class EmotionModel:
         first, last = self._heard(clip, speech)
         bounds = moved(window_bounds(last - first, window_samples), first)
         for (start, end), window in stretches(clip.blocks(), bounds):
-            reason = SILENCE if is_silent(window, self.sample_rate) else speech.why_not(start, end)
+            reason = SILENCE if self._is_silent(window) else speech.why_not(start, end)
             yield Moment(start, end, reason, self.predict(preceded_by_silence(window, window_samples)))
 
     def _steps(self, clip: Clip, steps: Stepper) -> Iterator[Moment]:
@@ -352,7 +352,7 @@ class EmotionModel:
         n_silent = 0  # samples that the silence so far has lasted
         bounds = moved(step_bounds(last - first, self.metadata.step_samples), first)
         for (start, end), step, probabilities in self._answered(steps, stretches(clip.blocks(), bounds)):
-            n_silent = n_silent + len(step) if is_silent(step, self.sample_rate) else 0
+            n_silent = n_silent + len(step) if self._is_silent(step) else 0
             if end >= first_scored_end:
                 silent = n_silent >= min(window_samples, end - first)
                 reason = SILENCE if silent else speech.why_not(end - window_samples, end)
@@ -376,6 +376,10 @@ class EmotionModel:
         """What is heard of a clip: a front end that learns from what it hears begins with the first voice."""
         span = speech.span() if self.metadata.features.level == "running_mean" else None
         return span or (0, clip.n_samples)
+
+    def _is_silent(self, audio: Audio) -> bool:
+        """Whether there is nothing to judge: by the level, unless the voice detector decides, which hears any."""
+        return is_silent(audio, self.sample_rate, EMPTY_DB if self.judgement.needs_voice else MINIMUM_DB)
 
     def _speech(self, clip: Clip) -> Speech:
         return Speech.of(clip) if self.judgement.needs_voice else Speech.everywhere(clip)

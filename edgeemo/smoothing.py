@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # the command line reads `Smooth` before it knows whether numpy is needed
+    import numpy as np
+    import numpy.typing as npt
 
-Probabilities = npt.NDArray[np.float32]
+    Probabilities = npt.NDArray[np.float32]
 
 
 class Smooth(StrEnum):
@@ -57,7 +59,7 @@ class Smoother:
         if self._setting is None:
             return probabilities
         if self._mean is None:
-            self._mean = probabilities.astype(np.float64)
+            self._mean = probabilities.astype("float64")
         else:
             self._mean += (1 - math.exp(-self._step_s / self._setting.time_s)) * (probabilities - self._mean)
         found = self._mean.copy()
@@ -67,5 +69,5 @@ class Smoother:
             found[[best, self._shown]] = found[[self._shown, best]]
         else:
             self._shown = best
-        smoothed: Probabilities = found.astype(np.float32)
+        smoothed: Probabilities = found.astype("float32")
         return smoothed

@@ -16,6 +16,8 @@ Audio = npt.NDArray[np.float32]
 PAUSE_S = 0.64
 MARGIN_DB = 6.0
 MINIMUM_DB = -60.0
+EMPTY_DB = -90.0
+"""Below this there is nothing, not even from a microphone that is much too quiet: less than a bit of 16."""
 QUIET = "quiet"
 """The reason why nothing is judged in a pause."""
 RISE_DB_PER_S = 3.0
@@ -23,15 +25,16 @@ RISE_DB_PER_S = 3.0
 _PIECE_S = 0.16  # a step of the shipped models
 
 
-def is_silent(audio: Audio, sample_rate: int) -> bool:
-    """Whether no piece of audio, as long as a step, is above `MINIMUM_DB`: then no step of it could be speech.
+def is_silent(audio: Audio, sample_rate: int, minimum_db: float = MINIMUM_DB) -> bool:
+    """Whether no piece of audio, as long as a step, is louder than a level: then no step of it could be speech.
 
     Args:
         audio: mono float32 in [-1, 1], shape `(n_samples,)`.
         sample_rate: Hz of it.
+        minimum_db: the level, RMS in dB re 1.
     """
     size = max(1, round(_PIECE_S * sample_rate))
-    return all(_level_db(audio[start : start + size]) <= MINIMUM_DB for start in range(0, len(audio), size))
+    return all(_level_db(audio[start : start + size]) <= minimum_db for start in range(0, len(audio), size))
 
 
 class UtteranceDetector:
@@ -80,7 +83,7 @@ class UtteranceDetector:
         """Forget the stream: the next step is the first."""
         self._floor_db: float | None = None
         self._spoken = False
-        self._n_samples = self._onset = self._last_speech = 0
+        self._n_samples = self._onset = self._last_speech = self._ended = 0
         self._quiet_samples = 0  # length of the run of steps without speech so far
         self._quiet_peak_db = -math.inf  # level of the loudest step in it
 
@@ -102,6 +105,11 @@ class UtteranceDetector:
     def last_voice_s(self) -> float:
         """Where its last step of speech so far ends."""
         return self._last_speech / self._sample_rate
+
+    @property
+    def voice_before_s(self) -> float:
+        """Where the last step of speech of the utterance before it ended."""
+        return self._ended / self._sample_rate
 
     def push(self, audio: Audio) -> bool:
         """Take the next step of the stream.
@@ -125,9 +133,9 @@ class UtteranceDetector:
         if is_speech:
             begins = self.paused
             self._spoken = True
-            self._last_speech = self._n_samples
             if begins:
-                self._onset = self._n_samples - len(audio)
+                self._onset, self._ended = self._n_samples - len(audio), self._last_speech
+            self._last_speech = self._n_samples
             self._quiet_samples, self._quiet_peak_db = 0, -math.inf
             return begins
         if self._is_speech(self._quiet_peak_db):

@@ -162,6 +162,7 @@ class SpeechDetector:
         self._n_chunks: int
         self._onset: int
         self._last_voiced: int
+        self._ended: int
         self.reset()
 
     @property
@@ -178,6 +179,11 @@ class SpeechDetector:
     def last_voice_s(self) -> float:
         """Where its last voice so far ends, with `MARGIN_CHUNKS` after it: these may not have been heard yet."""
         return (self._last_voiced + MARGIN_CHUNKS) * CHUNK_SAMPLES / SAMPLE_RATE
+
+    @property
+    def voice_before_s(self) -> float:
+        """Where the last voice of the utterance before it ended, likewise."""
+        return (self._ended + MARGIN_CHUNKS) * CHUNK_SAMPLES / SAMPLE_RATE
 
     def push(self, audio: Audio) -> bool:
         """Take new audio; whether an utterance begins in it.
@@ -211,6 +217,7 @@ class SpeechDetector:
             self._n_chunks += 1
             if sum(self._recent) >= LEAST_VOICED:
                 if self.paused:
+                    self._ended = self._last_voiced
                     begin = self._n_chunks - RECENT_CHUNKS - MARGIN_CHUNKS
                     self._onset = max(begin, self._last_voiced + MARGIN_CHUNKS if self._last_voiced else 0)
                 self._hang, self._last_voiced = HANG_CHUNKS, self._n_chunks
@@ -223,7 +230,7 @@ class SpeechDetector:
         """Forget the stream: the next sample is the first."""
         self._voice.reset()
         self._recent: deque[bool] = deque(maxlen=RECENT_CHUNKS)
-        self._hang = self._n_chunks = self._onset = self._last_voiced = 0
+        self._hang = self._n_chunks = self._onset = self._last_voiced = self._ended = 0
 
 
 @functools.lru_cache(maxsize=1)

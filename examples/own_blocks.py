@@ -28,7 +28,7 @@ def stdin_blocks() -> Iterator[Block]:
         yield np.frombuffer(data, "<i2", count=len(data) // 2)
 
 
-def steps_of(blocks: Iterable[Block], sample_rate: int) -> Iterator[edgeemo.Step]:
+def events_of(blocks: Iterable[Block], sample_rate: int) -> Iterator[edgeemo.Event]:
     listener = edgeemo.Listener(edgeemo.load("cnn_lstm"), sample_rate=sample_rate)
     listener.warm_up()  # the first inferences are slow; spend them on silence
     for block in blocks:
@@ -41,7 +41,7 @@ def main(path: str | None) -> None:
     if path is not None:
         blocks = soundfile.blocks(path, BLOCK_SAMPLES, dtype="int16")
         rate = soundfile.info(path).samplerate
-    for step in steps_of(blocks, rate):
+    for step in (event for event in events_of(blocks, rate) if isinstance(event, edgeemo.Step)):
         print(f"{step.time_s:.2f}\t{step.label or '-'}", flush=True)
 
 

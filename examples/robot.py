@@ -18,17 +18,19 @@ THRESHOLD = 0.6
 N_STEPS = 3  # of 160 ms each
 
 
-def confident(steps: Iterable[edgeemo.Step]) -> Iterator[edgeemo.Step]:
+def confident(events: Iterable[edgeemo.Event]) -> Iterator[edgeemo.Step]:
     """The steps at which a label has stayed confident for long enough."""
     label, n_steps = None, 0
-    for step in steps:
-        if step.label is None or step.probabilities[step.label] < THRESHOLD:
+    for event in events:
+        if not isinstance(event, edgeemo.Step):
+            continue
+        if event.label is None or event.probabilities[event.label] < THRESHOLD:
             label, n_steps = None, 0
             continue
-        n_steps = n_steps + 1 if step.label == label else 1
-        label = step.label
+        n_steps = n_steps + 1 if event.label == label else 1
+        label = event.label
         if n_steps == N_STEPS:
-            yield step
+            yield event
 
 
 def act(step: edgeemo.Step) -> None:

@@ -18,10 +18,10 @@ async def follow(source: edgeemo.AudioFile | edgeemo.Microphone, model: edgeemo.
     """Print a line whenever the label changes."""
     label = None
     with source:
-        async for step in edgeemo.listen_async(source, model):
-            if step.label not in (None, label):
-                label = step.label
-                print(f"{source.name}\t{step.time_s:.2f}\t{label}", flush=True)
+        async for event in edgeemo.listen_async(source, model):
+            if isinstance(event, edgeemo.Step) and event.label not in (None, label):
+                label = event.label
+                print(f"{source.name}\t{event.time_s:.2f}\t{label}", flush=True)
 
 
 async def main(paths: list[str]) -> None:

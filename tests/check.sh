@@ -101,7 +101,7 @@ for versions in lowest-direct highest; do
     [ "$base_mb" -le "$MAX_BASE_MB" ]
 
     step "the base wheel alone, $versions versions: tests/device"
-    pip pytest pytest-xdist hypothesis
+    pip pytest pytest-xdist hypothesis pyte
     venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"
     # A cluster needs its extra; corpora are read above; the look of --help is the locked typer's.
     venv/bin/python -m pytest "${parallel[@]}" -m "not (cluster or corpora)" --ignore tests/device/test_help.py tests/device

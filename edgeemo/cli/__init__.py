@@ -21,8 +21,10 @@ from edgeemo.cli.audit import audit_command
 from edgeemo.cli.bench import bench_command
 from edgeemo.cli.classify import classify_command
 from edgeemo.cli.data import data_command
+from edgeemo.cli.doctor import doctor_command
 from edgeemo.cli.enrol import enrol_command
 from edgeemo.cli.evaluate import evaluate_command
+from edgeemo.cli.exit_codes import FAILED, exit_code
 from edgeemo.cli.export import export_command
 from edgeemo.cli.listen import listen_command
 from edgeemo.cli.models import info_command, models_command
@@ -33,7 +35,7 @@ from edgeemo.errors import EdgeEmoError
 
 
 class _Commands(TyperGroup):
-    """Prints errors that edgeemo raises on purpose as one line, with exit code 1; others keep their traceback."""
+    """Prints errors that edgeemo raises on purpose as one line, with an exit code; others keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -41,15 +43,15 @@ class _Commands(TyperGroup):
             sys.stdout.flush()
         except EdgeEmoError as error:
             print("edgeemo: " + " ".join(str(error).split()), file=sys.stderr)
-            raise typer.Exit(1) from error
+            raise typer.Exit(exit_code(error)) from error
         except OSError as error:
             if error.errno == errno.ENOSPC and error.filename is None:  # what stdout goes to
                 print(
                     "edgeemo: no space left for the output; free some space or send it elsewhere",
                     file=sys.stderr,
                 )
-                raise typer.Exit(1) from error
-            if not isinstance(error, BrokenPipeError):
+                raise typer.Exit(FAILED) from error
+            if not isinstance(error, BrokenPipeError) and not _lost_terminal(error):
                 raise
             # Whoever read stdout has seen enough. Python flushes it once more at exit: into nothing.
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -57,6 +59,17 @@ class _Commands(TyperGroup):
             os.close(nowhere)
             raise typer.Exit(0) from error
         return result
+
+
+def _lost_terminal(error: OSError) -> bool:
+    """Whether it says that the terminal has gone away that stdout was."""
+    if error.errno not in (errno.EIO, errno.EBADF) or error.filename is not None:
+        return False
+    try:
+        os.write(sys.stdout.fileno(), b"")  # a disk whose file cannot be read says EIO too
+    except OSError:
+        return True
+    return False
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -79,6 +92,7 @@ def _root(
 
 for _command in (
     listen_command,
+    doctor_command,
     enrol_command,
     classify_command,
     evaluate_command,

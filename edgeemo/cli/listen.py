@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from edgeemo import AudioFile, Event, Microphone, Profile
+    from edgeemo.cli.service import Service
     from edgeemo.live import LoopStatistics
     from edgeemo.sinks.sink import Sink
     from edgeemo.sources import Source
@@ -117,8 +118,10 @@ def listen_command(
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
     import edgeemo
+    from edgeemo.cli.service import started_by
     from edgeemo.live import LoopStatistics
     from edgeemo.sinks.sink import Background
+    from edgeemo.sources.tapped import Tapped
 
     [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature, any_sound=any_sound)
     kept = None if baseline is None else _Baseline(baseline)
@@ -127,37 +130,42 @@ def listen_command(
     # PortAudio, ALSA and MP3 decoders write to stderr what edgeemo reports in one line of its own.
     with quiet_libraries(), ExitStack() as opened:
         interruption = opened.enter_context(interrupted_by_signals())
+        service = opened.enter_context(started_by())
         source = _opened_source(
-            clip, device, channel, fast=fast, once=once, wait=wait, interruption=interruption
+            clip, device, channel, fast=fast, once=once, wait=wait, interruption=interruption, service=service
         )
         interruption.stops(source)
         statistics = LoopStatistics()
         events = edgeemo.listen(
-            source, emotion_model, seconds=seconds, profile=learnt, learned=kept, smooth=smooth
+            Tapped(source, service.heard),
+            emotion_model,
+            seconds=seconds,
+            profile=learnt,
+            learned=kept,
+            smooth=smooth,
         )
+        n_known = learnt.n_utterances if learnt is not None else 0
+        shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
+        background = Background(shown, "the reader", lossless=clip is not None, stopped=interruption.has_come)
         try:
-            with source, ExitStack() as entered:
-                n_known = 0 if learnt is None else learnt.n_utterances
-                shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
-                receiver = Background(
-                    shown,
-                    "the reader",
-                    lossless=clip is not None,
-                    stopped=lambda: interruption.number is not None,
-                )
-                sinks = [entered.enter_context(receiver)]
+            with source, background as reader:
+                sinks: list[Sink] = [reader, service]
                 try:
                     for event in events:
                         statistics.add(event)
                         _give(event, sinks)
                 except EdgeEmoError as error:
-                    _give(statistics.end(" ".join(str(error).split()), time_s=statistics.stream_s), sinks)
+                    why = " ".join(str(error).split())
+                    _give(statistics.end(why, time_s=statistics.stream_s), sinks)
                     raise
+        except EdgeEmoError:
+            if statistics.n_steps:
+                _write_summary(statistics, as_json)
+            raise
         finally:
             if kept is not None:
                 kept.save()
-            if statistics.n_steps or sys.exc_info()[0] is None:
-                _write_summary(statistics, as_json)
+    _write_summary(statistics, as_json)
     if kept is not None:
         print(kept.summary(), file=sys.stderr if as_json else sys.stdout, flush=True)
     if interruption.number is not None:
@@ -238,6 +246,7 @@ def _opened_source(
     once: bool,
     wait: bool,
     interruption: Interruption,
+    service: Service,
 ) -> AudioFile | Microphone:
     """As `open_source`; where there is no such microphone yet, wait for it if that is wanted."""
     told = False
@@ -247,6 +256,7 @@ def _opened_source(
         except DeviceError as error:
             if not wait:
                 raise
+            service.say(f"{error}; waiting for it")
             if not told:
                 print(f"edgeemo: {error}; waiting for it", file=sys.stderr, flush=True)
                 told = True
@@ -254,6 +264,7 @@ def _opened_source(
         while time.monotonic() < until_s:
             if interruption.number is not None:
                 raise typer.Exit(128 + interruption.number)
+            service.alive()
             time.sleep(0.1)
         from edgeemo.sources.portaudio import look_again
 
@@ -279,7 +290,8 @@ def _show_devices(as_json: bool) -> None:
         raise no_microphone()
     for device in devices:
         mark = "*" if device.is_default else " "
-        print(f"{mark}{device.index:3}  {device.name}  ({device.channels} channels, {device.sample_rate} Hz)")
+        facts = f"{device.host_api}, {device.channels} channels, {device.sample_rate} Hz"
+        print(f"{mark}{device.index:3}  {device.name}  ({facts})")
 
 
 class Interruption:
@@ -292,6 +304,10 @@ class Interruption:
     def __init__(self) -> None:
         self.number: int | None = None
         self._source: Source | None = None
+
+    def has_come(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
 
     def stops(self, source: Source) -> None:
         """Have it stop a source."""

@@ -7,7 +7,14 @@ import codecs
 ERRORS = "edgeemo_plain"
 """Name of the error handler: `stream.reconfigure(errors=ERRORS)`."""
 
-_PLAIN = {**dict.fromkeys("█▉▊▋▌", "#"), **dict.fromkeys("▍▎▏", " "), "…": "~"}
+_PLAIN = {
+    **dict.fromkeys("█▉▊▋▌", "#"),
+    **dict.fromkeys("▍▎▏", " "),
+    **dict(zip("▁▂▃▄▅▆▇", "_.:-=+*", strict=True)),
+    "─": "-",
+    "●": "o",
+    "…": "~",
+}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

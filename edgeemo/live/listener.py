@@ -207,7 +207,8 @@ class Listener:
         if self._tape is not None:
             self._tape.add(audio)
         if self._detector.push(audio):
-            events += self._end_utterance(cut=False)  # the pause before may have ended within this step
+            # The pause before may have ended within this step.
+            events += self._end_utterance(cut=False, at_most_s=self._origin_s + self._detector.voice_before_s)
             self._begin_utterance(self._origin_s + self._detector.onset_s)
         elif self._spoken is not None and self._step_s - self._spoken.start_s >= MAX_UTTERANCE_S:
             before_s = self._step_s - self.model.metadata.step_s

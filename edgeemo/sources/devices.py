@@ -9,6 +9,8 @@ from edgeemo.sources.portaudio import sounddevice
 from edgeemo.sources.sound_server import obstacle
 
 _RATE = 48_000
+_CUT_CHARACTERS = 31
+"""Windows' oldest host API, MME, cuts names to so many."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class InputDevice:
     Attributes:
         index: PortAudio's number of it.
         name: PortAudio's name of it.
+        host_api: the system's interface that PortAudio sees it through, such as `ALSA`. Windows has several, and each
+            has every microphone.
         channels: how many it captures at most.
         sample_rate: its default rate, Hz, as PortAudio reports it.
         is_default: whether it is the one used when none is named.
@@ -25,6 +29,7 @@ class InputDevice:
 
     index: int
     name: str
+    host_api: str
     channels: int
     sample_rate: int
     is_default: bool
@@ -41,10 +46,12 @@ def list_devices() -> list[InputDevice]:
         default = module.query_devices(kind="input")["index"]
     except (module.PortAudioError, ValueError):
         default = None
+    host_apis = [api["name"] for api in module.query_hostapis()]
     return [
         InputDevice(
             index=device["index"],
             name=device["name"],
+            host_api=host_apis[device["hostapi"]],
             channels=device["max_input_channels"],
             sample_rate=round(device["default_samplerate"]),
             is_default=device["index"] == default,
@@ -90,6 +97,15 @@ def capture_settings(device: InputDevice, channel: int | None = None) -> tuple[i
 
 
 def find_device(wanted: int | str | None) -> InputDevice:
+    """The input device that is meant.
+
+    Args:
+        wanted: its number, its name or a part of it; None is the system's default. Of a microphone that several host
+            APIs have, the first is meant that has it once.
+
+    Raises:
+        DeviceError: PortAudio is not installed, or there is no such device, or more than one.
+    """
     devices = list_devices()
     if not devices:
         raise no_microphone()
@@ -100,9 +116,12 @@ def find_device(wanted: int | str | None) -> InputDevice:
     else:
         found = [d for d in devices if d.name == wanted]
         found = found or [d for d in devices if wanted.casefold() in d.name.casefold()]
+        if _are_one(found):
+            found = _of_first_api(found)
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f"{d.index} {d.name!r}" for d in devices)
+    several = len({d.host_api for d in devices}) > 1
+    known = ", ".join(f"{d.index} {d.name!r}" + (f" ({d.host_api})" if several else "") for d in devices)
     if wanted is None:
         problem = "the system has no default microphone"
     elif found:
@@ -110,3 +129,19 @@ def find_device(wanted: int | str | None) -> InputDevice:
     else:
         problem = f"no input device {wanted!r}"
     raise DeviceError(f"{problem}; choose one of: {known}")
+
+
+def _are_one(devices: list[InputDevice]) -> bool:
+    """Whether all have the same name, cut or not."""
+    longest = max((d.name for d in devices), key=len, default="")
+    return all(
+        d.name == longest or (len(d.name) == _CUT_CHARACTERS and longest.startswith(d.name)) for d in devices
+    )
+
+
+def _of_first_api(devices: list[InputDevice]) -> list[InputDevice]:
+    """The device of the first host API that has one alone; all of them where none has."""
+    for api in dict.fromkeys(d.host_api for d in devices):
+        if len(once := [d for d in devices if d.host_api == api]) == 1:
+            return once
+    return devices

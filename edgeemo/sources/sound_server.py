@@ -12,31 +12,43 @@ _USERS = "/run/user/"
 
 
 def obstacle() -> str | None:
-    """What keeps this process from the sound server, and what to do.
+    """What keeps this process from the sound server, and what to do; None where nothing is known to."""
+    return look()[1]
+
+
+def look() -> tuple[Path | None, str | None]:
+    """The sound server that this process uses, and what keeps it from that.
 
     Returns:
-        such as `the sound server at /run/user/1000/pulse/native belongs to the user pi; run edgeemo as that user`;
-        None where nothing is known to.
+        its socket, or None where none is known; and an obstacle, such as `the sound server at
+        /run/user/1000/pulse/native belongs to the user pi; run edgeemo as that user`, or None where nothing is known
+        to be one.
     """
     if not hasattr(os, "geteuid"):  # no such sockets there
-        return None
+        return None, None
     for path in _sockets():
         try:
             facts = path.stat()
         except PermissionError:
             if str(path).startswith(_USERS):  # of others, whose servers concern nobody else
                 continue
-            return f"this user may not look for the sound server at {path}; run edgeemo as the user who may"
+            return (
+                path,
+                f"this user may not look for the sound server at {path}; run edgeemo as the user who may",
+            )
         except OSError:
             continue
         if not stat.S_ISSOCK(facts.st_mode):
             continue
         if facts.st_uid != os.geteuid():
-            return f"the sound server at {path} belongs to {_user(facts.st_uid)}; run edgeemo as that user"
+            return (
+                path,
+                f"the sound server at {path} belongs to {_user(facts.st_uid)}; run edgeemo as that user",
+            )
         if (reason := _refusal(path)) is not None:
-            return f"the sound server at {path} refuses connections ({reason}); start it again"
-        return None
-    return None
+            return path, f"the sound server at {path} refuses connections ({reason}); start it again"
+        return path, None
+    return None, None
 
 
 def _sockets() -> Iterator[Path]:

@@ -69,7 +69,7 @@ class SourceWatch:
                     self._look()
 
     def _look(self) -> None:
-        now = _recorded()
+        now = recorded_from()
         if now is None or now == self._now:
             return
         with self._lock:
@@ -87,7 +87,7 @@ class SourceWatch:
                 )
 
 
-def _recorded() -> str | None:
+def recorded_from() -> str | None:
     """The description of the source that this process records from; None where that is not known."""
     own = str(os.getpid())
     for output in _listed("source-outputs"):

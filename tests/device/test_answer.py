@@ -25,9 +25,10 @@ from edgeemo.cli import app
 from edgeemo.clip import Clip as WholeClip
 from edgeemo.corpora.labels import AROUSAL, EMOTIONS
 from edgeemo.errors import ModelError
-from edgeemo.live import QUIET
 from edgeemo.metadata import Metadata
 from edgeemo.model import EmotionModel
+from edgeemo.utterances import QUIET
+from support.events import steps_in, steps_in_lines
 from support.mutants import with_metadata
 from support.signals import voice_like
 
@@ -247,7 +248,7 @@ def test_the_mean_over_a_clip_is_taken_first(model: EmotionModel, emotional: Mak
 
 def test_steps_are_judged_and_pauses_are_not(model: EmotionModel, emotional: Make, clip: Path) -> None:
     def heard(by: EmotionModel) -> list[edgeemo.Step]:
-        return list(edgeemo.listen(edgeemo.AudioFile(clip, realtime=False), by))
+        return steps_in(edgeemo.listen(edgeemo.AudioFile(clip, realtime=False), by))
 
     steps = heard(model)
     assert {step.reason for step in steps} == {None, UNSURE, QUIET}, "the test cannot fail"
@@ -291,7 +292,7 @@ def test_models_that_pass_elsewhere_are_not_averaged(emotional: Make, clip: Path
     paths = [emotional({"unsure_below": t, **ANY_SOUND}, name=f"{t}.onnx") for t in (0.25, 0.375)]
     both = ["classify", "-m", paths[0], "-m", paths[1], clip]
     result = run(*both)
-    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (3, "", 1)
     assert "0.375.onnx is unsure below 0.375" in result.stderr
     assert run(*both, "--unsure-below", "0.3").exit_code == 0
 
@@ -303,7 +304,7 @@ def test_listen_says_why_there_is_no_label(emotional: Make, clip: Path) -> None:
     arguments = ["listen", "--model", emotional(ANY_SOUND), "--file", clip, "--fast"]
     result = run(*arguments, "--json", "--unsure-below", 0.6, "--temperature", 2)
     assert result.exit_code == 0, result.output
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    lines = steps_in_lines(result.stdout)
     assert {line["reason"] for line in lines} == {None, UNSURE, QUIET}, "the test cannot fail"
     for line in lines:
         assert (line["label"] is None) == (line["reason"] is not None)

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+import edgeemo
 from edgeemo.audio import read_audio
 from edgeemo.bench.signals import speech_like
 from edgeemo.classify import Classifier, ClipFailure, ClipScore
@@ -22,6 +23,7 @@ from edgeemo.cli import app
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
+from edgeemo.places import DEFAULT_MODEL, sample_path
 from edgeemo.stepper import StreamStepper
 from edgeemo.windows import clip_windows
 
@@ -292,7 +294,7 @@ def test_models_that_differ_are_not_averaged(
     with pytest.raises(ModelError):
         Classifier([EmotionModel(tiny_model_path), EmotionModel(other)])
     result = run("-m", tiny_model_path, "-m", other, clips[0])
-    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (3, "", 1)
     assert "other.onnx has labels low, " in result.stderr
     assert "same labels in the same order" in result.stderr
 
@@ -382,7 +384,7 @@ def test_ray_writes_parquet_to_a_folder(options: list[str], tiny_model_path: Pat
 
 def test_missing_model_is_one_line(clips: list[Path]) -> None:
     result = run("-m", "no_such_model", clips[0])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
     assert "no_such_model" in result.stderr
 
@@ -450,3 +452,14 @@ def test_parquet_needs_ray(tiny_model_path: Path, clips: list[Path], tmp_path: P
     assert result.exit_code == 2
     assert "Parquet is written with --ray alone" in " ".join(result.stderr.replace("│", " ").split())
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_microphone_that_is_much_too_quiet_is_heard() -> None:
+    """40 dB below the sample, in 16 bits, as a digital microphone without gain gives it: no level decides."""
+    model, voice = edgeemo.load(DEFAULT_MODEL), read_audio(sample_path(), 16000)[:48000]
+    loud, quiet = (
+        model.classify(np.round(voice * gain * 32767).astype(np.int16), sample_rate=16000)
+        for gain in (1, 0.01)
+    )
+    assert quiet.reason is loud.reason is None
+    assert quiet.probabilities == pytest.approx(loud.probabilities, abs=0.1)

@@ -23,6 +23,7 @@ from edgeemo.evaluation.material import Material, gather, has_heard
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_sound
 from edgeemo.evidence import Training
 from support.corpora import clip, write_crema_d
+from support.events import steps_in
 from support.signals import voice_like
 
 LABELS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
@@ -164,7 +165,7 @@ def test_whole_clips_and_steps_are_what_the_model_says(tmp_path: Path) -> None:
         assert answers[CLEAN] == pytest.approx(list(score.probabilities.values()), abs=1e-6)
         listener = edgeemo.Listener(model, sample_rate=task.clip.sample_rate)
         audio = edgeemo.audio.read_audio(task.clip.path, task.clip.sample_rate)
-        live = [list(step.probabilities.values()) for step in listener.push(audio)]
+        live = [list(step.probabilities.values()) for step in steps_in(listener.push(audio))]
         assert np.allclose(answers[STEPS], live, atol=1e-6)
 
 

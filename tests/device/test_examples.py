@@ -15,6 +15,7 @@ import soundfile
 
 import edgeemo
 from edgeemo.places import sample_path
+from support.events import steps_in
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = (
@@ -56,7 +57,7 @@ def sample_48k(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def steps(path: Path, model: edgeemo.EmotionModel) -> list[edgeemo.Step]:
-    return list(edgeemo.listen(edgeemo.AudioFile(path, realtime=False), model))
+    return steps_in(edgeemo.listen(edgeemo.AudioFile(path, realtime=False), model))
 
 
 def labels(path: Path, model: edgeemo.EmotionModel) -> list[str]:

@@ -233,6 +233,6 @@ def test_commands_for_audio_say_what_to_do(tmp_path: Path) -> None:
         ["classify", tmp_path / "a.wav", "--model", IMAGE],
     ):
         result = run(*arguments)
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert result.stderr.count("\n") == 1
         assert "listen and classify need one of audio" in result.stderr

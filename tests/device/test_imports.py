@@ -36,7 +36,8 @@ HEAVY = {
 }
 PACKAGE = Path(package.__file__).parent
 DEVICE = [f"edgeemo.{p.stem}" for p in sorted(PACKAGE.glob("[!_]*.py"))]
-DEVICE += [f"edgeemo.bench.{p.stem}" for p in sorted((PACKAGE / "bench").glob("[!_]*.py"))]
+for folder in ("bench", "live", "sinks", "sources", "view"):
+    DEVICE += [f"edgeemo.{folder}.{p.stem}" for p in sorted((PACKAGE / folder).glob("[!_]*.py"))]
 COMMANDS = [f"edgeemo.cli.{p.stem}" for p in sorted((PACKAGE / "cli").glob("[!_]*.py"))]
 WAIT_S = 120  # only so that a hanging process ends the test
 
@@ -81,7 +82,7 @@ def importing(modules: list[str]) -> str:
 
 
 def test_the_device_modules_load_no_heavy_library(tmp_path: Path) -> None:
-    assert {"edgeemo.live", "edgeemo.bench.report", "edgeemo.view"} <= set(DEVICE)
+    assert {"edgeemo.live.loop", "edgeemo.bench.report", "edgeemo.view.live"} <= set(DEVICE)
     assert heavy_after(importing([*DEVICE, *COMMANDS]), tmp_path) == set()
 
 

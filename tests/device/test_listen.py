@@ -24,6 +24,7 @@ from edgeemo.live.listener import MAX_UTTERANCE_S, Heard
 from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, Lost, Notice, Source
 from edgeemo.utterances import QUIET, UtteranceDetector
+from support.events import steps_in
 
 RATES = [8000, 16000, 22050, 44100, 48000]
 
@@ -51,10 +52,6 @@ def told(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[Heard]
         events += listener.push(audio[start : start + size])
         start, n = start + size, n + 1
     return events + listener.flush()
-
-
-def steps_in(events: Iterable[Event]) -> list[Step]:
-    return [event for event in events if isinstance(event, Step)]
 
 
 def listened(listener: Listener, audio: np.ndarray, sizes: list[int]) -> list[Step]:

@@ -162,4 +162,4 @@ def test_no_daemon_is_no_microphone(
         text=True,
         timeout=WAIT_S,
     )
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.stderr
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (4, "", 1), result.stderr

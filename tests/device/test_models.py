@@ -98,7 +98,7 @@ def test_info_on_something_else_is_one_line(tmp_path: Path, content: bytes | Non
     if content is not None:
         path.write_bytes(content)
     result = run("info", path)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
     assert "some.onnx" in result.stderr
 

@@ -23,6 +23,7 @@ from edgeemo.evaluation.results import Evaluation
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
 from support.corpora import write_crema_d
+from support.events import steps_in, steps_in_lines
 
 RATE = 16_000
 
@@ -51,7 +52,7 @@ def edgeemo(learning_model_path: Path) -> Callable[..., Any]:
 
 def probabilities(result: Any) -> np.ndarray:
     assert result.exit_code == 0, result.output
-    return np.array([list(json.loads(line)["probabilities"].values()) for line in result.stdout.splitlines()])
+    return np.array([list(step["probabilities"].values()) for step in steps_in_lines(result.stdout)])
 
 
 # --- the live loop ---------------------------------------------------------------------------------------
@@ -59,9 +60,9 @@ def probabilities(result: Any) -> np.ndarray:
 
 def test_a_stream_starts_with_what_was_learnt(learning_model: EmotionModel, talk: Path) -> None:
     told: list[Profile] = []
-    first = list(listen(AudioFile(talk, realtime=False), learning_model, learned=told.append))
+    first = steps_in(listen(AudioFile(talk, realtime=False), learning_model, learned=told.append))
     assert [p.n_utterances for p in told] == [0, *range(1, 6), 5]
-    again = list(
+    again = steps_in(
         listen(AudioFile(talk, realtime=False), learning_model, profile=told[-1], learned=told.append)
     )
     assert told[-1].n_utterances == 10
@@ -70,7 +71,7 @@ def test_a_stream_starts_with_what_was_learnt(learning_model: EmotionModel, talk
     assert max(moved) > 0.01
     # The same, by hand.
     listener = Listener(learning_model, sample_rate=RATE, profile=told[6])
-    expected = listener.push(soundfile.read(talk, dtype="float32")[0])
+    expected = steps_in(listener.push(soundfile.read(talk, dtype="float32")[0]))
     assert [step.probabilities for step in expected] == [step.probabilities for step in again]
     listener.reset()
     assert listener.profile.n_utterances == 5, "a reset forgets the stream, not the profile"

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from edgeemo import sound_server
 from edgeemo.errors import DeviceError
-from edgeemo.sources import Microphone
+from edgeemo.sources import Microphone, sound_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX sockets")
 

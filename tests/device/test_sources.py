@@ -296,8 +296,8 @@ def test_two_channels_are_captured_where_there_are_several(
 def test_list_devices(install_portaudio: Install) -> None:
     install_portaudio(DEVICES, default=2)
     usb, array = list_devices()
-    assert usb == InputDevice(1, "USB Mic", channels=1, sample_rate=48000, is_default=False)
-    assert array == InputDevice(2, "Array Mic", channels=4, sample_rate=96000, is_default=True)
+    assert usb == InputDevice(1, "USB Mic", "ALSA", channels=1, sample_rate=48000, is_default=False)
+    assert array == InputDevice(2, "Array Mic", "ALSA", channels=4, sample_rate=96000, is_default=True)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,13 @@ class FakePortAudio(SimpleNamespace):
         devices: (name, input channels, native rate) of each.
         only_channels: the one number of channels that devices open with; None: any.
         only_rates: the sample rates that devices open with; None: any.
+        host_apis: of each device; None: all are ALSA's.
+        heard: index of a device -> what a stream of it captures while it starts, shape `(n_samples, n_channels)`;
+            None: it does not start until `stuck` is set.
+
+    Attributes:
+        streams: those that were made.
+        stuck: what a device that hangs waits for.
     """
 
     class PortAudioError(Exception):
@@ -27,9 +35,11 @@ class FakePortAudio(SimpleNamespace):
         default: int | None = 0,
         only_channels: int | None = None,
         only_rates: tuple[int, ...] | None = None,
+        host_apis: list[str] | None = None,
+        heard: Mapping[int, np.ndarray | None] | None = None,
     ) -> None:
-        super().__init__(streams=[])
-        self.plug_in(devices, default, only_channels, only_rates)
+        super().__init__(streams=[], stuck=threading.Event())
+        self.plug_in(devices, default, only_channels, only_rates, host_apis)
         portaudio = self
 
         class InputStream:
@@ -43,6 +53,11 @@ class FakePortAudio(SimpleNamespace):
 
             def start(self) -> None:
                 self.is_open = True
+                block = (heard or {}).get(self.options["device"], ...)
+                if block is None:
+                    portaudio.stuck.wait()
+                elif block is not ...:
+                    self.capture(block)
 
             def close(self, ignore_errors: bool = True) -> None:
                 self.is_open = False
@@ -63,14 +78,23 @@ class FakePortAudio(SimpleNamespace):
         default: int | None = 0,
         only_channels: int | None = None,
         only_rates: tuple[int, ...] | None = None,
+        host_apis: list[str] | None = None,
     ) -> None:
         """From now on, these are the devices."""
         self._default = default
         self._only_channels = only_channels
         self._only_rates = only_rates
+        host_apis = ["ALSA"] * len(devices) if host_apis is None else host_apis
+        self._host_apis = list(dict.fromkeys(host_apis))  # in PortAudio's order, which is that of the devices
         self._devices = [
-            {"index": i, "name": name, "max_input_channels": channels, "default_samplerate": rate}
-            for i, (name, channels, rate) in enumerate(devices)
+            {
+                "index": i,
+                "name": name,
+                "hostapi": self._host_apis.index(host_api),
+                "max_input_channels": channels,
+                "default_samplerate": rate,
+            }
+            for i, ((name, channels, rate), host_api) in enumerate(zip(devices, host_apis, strict=True))
         ]
 
     def _terminate(self) -> None:
@@ -97,3 +121,9 @@ class FakePortAudio(SimpleNamespace):
         if self._default is None:
             raise self.PortAudioError("Error querying device -1")
         return self._devices[self._default]
+
+    def query_hostapis(self) -> list[dict[str, Any]]:
+        return [{"name": name} for name in self._host_apis]
+
+    def get_portaudio_version(self) -> tuple[int, str]:
+        return 1246976, "PortAudio V19.7.0-devel, revision unknown"

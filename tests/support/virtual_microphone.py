@@ -117,13 +117,20 @@ class Listening:
             text=True,
         )
         self.lines: list[dict[str, Any]] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self.errors = ""
+        self._readers = [threading.Thread(target=self._read), threading.Thread(target=self._read_errors)]
+        for reader in self._readers:
+            reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(json.loads(line))
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors += line
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The lines of a kind of event so far."""
@@ -157,16 +164,15 @@ class Listening:
         """The exit code and what stderr says, once the process has ended, by itself or by a signal."""
         if number is not None:
             self.process.send_signal(number)
-        self._reader.join(WAIT_S)
-        assert self.process.stderr is not None
-        return self.process.wait(WAIT_S), self.process.stderr.read()
+        for reader in self._readers:
+            reader.join(WAIT_S)
+        return self.process.wait(WAIT_S), self.errors
 
     def close(self) -> None:
         """End it, whatever it does."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(WAIT_S)
-        self._reader.join(WAIT_S)
+        self.end()
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             with contextlib.suppress(OSError):

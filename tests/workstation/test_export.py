@@ -382,7 +382,7 @@ def test_file_that_is_not_keras(tmp_path: Path) -> None:
     weights.write_bytes(b"nothing of Keras")
     arguments = ["export", "-m", "pure_cnn", "--weights", str(weights), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr.startswith(f"edgeemo: {weights}: Keras cannot load it (")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
