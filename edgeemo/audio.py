@@ -210,6 +210,9 @@ def to_mono(block: npt.NDArray[Any]) -> Audio:
     if block.shape[1] == 1:
         return block[:, 0].astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite then, which the caller looks for
+        if block.shape[1] == 2:  # the same, in a third of the time: a microphone gives 50 blocks a second
+            pair = block.astype(np.float32, copy=False)
+            return (pair[:, 0] + pair[:, 1]) * np.float32(0.5)
         mono: Audio = block.mean(axis=1, dtype=np.float32)
     return mono
 
