@@ -125,7 +125,8 @@ def page(model: str, corpora: str, results: Results, n_epochs: int) -> str:
         f"Made by `python benchmarks/adaptation.py --model {model} --corpora {corpora} --data CORPORA`: UAR in "
         "percent on clips of people whom the model never heard, before and after it was trained on some of their "
         f"other clips as `edgeemo train --from {model}` does ({n_epochs} epochs); one seed, one draw of clips. "
-        "Better: people for whom it rose.",
+        f"Better: people for whom it rose. Tested on what is left, {LEAST_TEST} clips of each label or more: where "
+        "most are trained on, few are.",
         "",
         *markdown_table(rows(results), left=("corpus",)),
         "",

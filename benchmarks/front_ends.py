@@ -71,6 +71,14 @@ def librosa_mel(audio: Array, f: Features, **others: object) -> Array:
     return found
 
 
+def torchaudio_mel(audio: Array, f: Features) -> Array:
+    """`torchaudio.transforms.MelSpectrogram` by its documented formula, shape `(n_mels, n_frames)`.
+
+    Mirrored here: where a clip is a whole number of hops, librosa takes another sample for the last one.
+    """
+    return librosa_mel(np.pad(audio, f.n_fft // 2, mode="reflect"), f, center=False)
+
+
 def whisper(audio: Array) -> Array:
     """`whisper.log_mel_spectrogram` as published, in numpy."""
     import librosa
@@ -87,15 +95,19 @@ def whisper(audio: Array) -> Array:
     return np.asarray(log_spec.T)
 
 
-def kaldi(audio: Array, n_mels: int = 23) -> Array:
-    """Kaldi's filter banks of 16-bit samples."""
+def kaldi(
+    audio: Array, n_mels: int = 23, *, mfcc: bool = False, energy: bool = False, snip_edges: bool = True
+) -> Array:
+    """Kaldi's filter banks, or its coefficients, of 16-bit samples."""
     import kaldi_native_fbank as knf
 
-    options = knf.FbankOptions()
+    options = knf.MfccOptions() if mfcc else knf.FbankOptions()
     options.frame_opts.dither = 0
     options.frame_opts.samp_freq = 16000
+    options.frame_opts.snip_edges = snip_edges
     options.mel_opts.num_bins = n_mels
-    computer = knf.OnlineFbank(options)
+    options.use_energy = energy
+    computer = knf.OnlineMfcc(options) if mfcc else knf.OnlineFbank(options)
     computer.accept_waveform(16000, (audio * 32768).tolist())
     computer.input_finished()
     return np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
@@ -136,6 +148,9 @@ def cases() -> dict[str, Case]:
     emphasised = of("librosa", sample_rate=16000, n_fft=512, hop_samples=160, n_mels=40, preemphasis=0.97,
         top_db=0.0,
     )  # fmt: skip
+    linear = of("librosa", sample_rate=16000, n_fft=512, hop_samples=160, n_mels=257, mel_scale="linear", power=1,
+        amin=1e-5, top_db=0.0,
+    )  # fmt: skip
     torch = of("torchaudio")
     mfcc = of("librosa", n_mfcc=20)
     liftered = of("librosa", sample_rate=16000, n_fft=512, hop_samples=160, n_mels=40, n_mfcc=13, lifter=22.0,
@@ -150,7 +165,7 @@ def cases() -> dict[str, Case]:
         return np.concatenate([m, librosa.feature.delta(m), librosa.feature.delta(m, order=2)]).T
 
     def torch_with_deltas(audio: Array) -> Array:
-        m = librosa.feature.mfcc(S=librosa.power_to_db(librosa_mel(audio, torch_mfcc)), n_mfcc=40).T
+        m = librosa.feature.mfcc(S=librosa.power_to_db(torchaudio_mel(audio, torch_mfcc)), n_mfcc=40).T
         first = torchaudio_deltas(m, 5)
         return np.concatenate([m, first, torchaudio_deltas(first, 5)], axis=1)
 
@@ -176,6 +191,16 @@ def cases() -> dict[str, Case]:
             lambda a: db(np.asarray(librosa.effects.preemphasis(a.astype(np.float64))), emphasised),
             1e-4,
         ),
+        "librosa, spectrogram": Case(
+            "amplitude_to_db(abs(stft(y)))",
+            linear,
+            lambda a: np.asarray(
+                librosa.amplitude_to_db(
+                    np.abs(librosa.stft(a.astype(np.float64), n_fft=512, hop_length=160)), top_db=None
+                ).T
+            ),
+            1e-4,
+        ),
         "log1p": Case("np.log1p(melspectrogram)", one_more, lambda a: np.log1p(librosa_mel(a, one_more)).T, 1e-4),
         "librosa, PCEN": Case(
             "pcen(melspectrogram * 2**31)",
@@ -194,9 +219,27 @@ def cases() -> dict[str, Case]:
         "whisper": Case("log_mel_spectrogram", of("whisper"), whisper, 1e-4),
         "kaldi": Case("fbank, 23 bins, no dither", of("kaldi"), kaldi, 5e-3),
         "kaldi, 80 bins": Case("num_bins=80", of("kaldi", n_mels=80), lambda a: kaldi(a, 80), 5e-3),
-        "torchaudio": Case("AmplitudeToDB(MelSpectrogram) *", torch, lambda a: db(a, torch), 1e-4),
+        "kaldi, whole edges": Case(
+            "snip_edges=false", of("kaldi", framing="mirror_edges"), lambda a: kaldi(a, snip_edges=False), 5e-3
+        ),
+        "kaldi, energy": Case("use_energy=true", of("kaldi", energy=True), lambda a: kaldi(a, energy=True), 5e-3),
+        "kaldi, MFCC": Case(
+            "mfcc, cepstral_lifter=22, use_energy=true",
+            of("kaldi", n_mfcc=13, lifter=22.0, energy=True),
+            lambda a: kaldi(a, mfcc=True, energy=True),
+            5e-3,
+        ),
+        "kaldi, MFCC without energy": Case(
+            "use_energy=false", of("kaldi", n_mfcc=13, lifter=22.0), lambda a: kaldi(a, mfcc=True), 5e-3
+        ),
+        "torchaudio": Case(
+            "AmplitudeToDB(MelSpectrogram) *",
+            torch,
+            lambda a: np.asarray(librosa.power_to_db(torchaudio_mel(a, torch), top_db=None).T),
+            1e-4,
+        ),
         "torchaudio, ln": Case(
-            "log(MelSpectrogram + 1e-6) *", natural, lambda a: np.log(librosa_mel(a, natural) + 1e-6).T, 1e-4
+            "log(MelSpectrogram + 1e-6) *", natural, lambda a: np.log(torchaudio_mel(a, natural) + 1e-6).T, 1e-4
         ),
         "torchaudio, MFCC and slopes": Case(
             "MFCC, compute_deltas twice *", torch_mfcc, torch_with_deltas, 5e-3
@@ -233,7 +276,8 @@ def main() -> None:
         f"`python benchmarks/front_ends.py` on {counted(len(clips), 'clip')} of speech. In a stream, frames\n"
         "come as they become complete: in the interior they are those of a window, so much later.\n\n"
         + "\n".join(markdown_table(rows, left=["as people write it"]))
-        + "\n\n\\* by the documented formula, computed with librosa; the others by the library itself, Whisper's as\n"
+        + "\n\n\\* by the documented formula, computed with librosa: torchaudio needs PyTorch, whose package for\n"
+        "Linux on PyPI brings CUDA (its own file has 539 MB). The others by the library itself, Whisper's as\n"
         "published.\n",
         encoding="utf-8",
     )

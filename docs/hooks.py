@@ -20,6 +20,7 @@ from mkdocs.structure.files import File, Files
 
 from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.evaluation import results
+from edgeemo.events import SCHEMA_PATH
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.training.commented import BUILDERS, meanings
 from edgeemo.workstation.training.recipe import Recipe
@@ -91,7 +92,42 @@ def evaluation_records() -> str:
     return "\n\n".join(sections)
 
 
-GENERATED = {make.__name__: make for make in (recipe_tables, builder_tables, label_maps, evaluation_records)}
+def event_tables() -> str:
+    """A section for each kind of event, from its JSON Schema: each key's type and meaning."""
+    schema = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    kinds = [name["$ref"].rpartition("/")[2] for name in schema["oneOf"]]
+    sections = []
+    for name in [*kinds, "turn"]:
+        kind = schema["$defs"][name]
+        rows = _schema_rows(kind["properties"], schema["$defs"])
+        sections += [f"### `{name}`", kind["description"], _text_table(rows)]
+    return "\n\n".join(sections)
+
+
+def _schema_rows(
+    properties: dict[str, Any], known: dict[str, Any], before: str = ""
+) -> typing.Iterator[dict[str, str]]:
+    for key, given in properties.items():
+        of = known[given["$ref"].rpartition("/")[2]] if "$ref" in given else given
+        yield {"key": f"`{before}{key}`", "type": _schema_type(of), "meaning": of["description"]}
+        yield from _schema_rows(of.get("properties", {}), known, f"{before}{key}.")
+
+
+def _schema_type(of: dict[str, Any]) -> str:
+    """In words: its type, or the values that it may have."""
+    if "const" in of:
+        return f"`{json.dumps(of['const'])}`"
+    if "enum" in of:
+        return ", ".join(f"`{json.dumps(value)}`" for value in of["enum"])
+    if of["type"] == "array":
+        return f"list: {of['items'].get('type', '[turn](#turn)')}"
+    return " or ".join([of["type"]] if isinstance(of["type"], str) else of["type"])
+
+
+GENERATED = {
+    make.__name__: make
+    for make in (recipe_tables, builder_tables, label_maps, evaluation_records, event_tables)
+}
 
 
 def _keys(cls: type[Any]) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgeemo.audio import Resampler, as_float32, check_samples, native_rate, read_blocks, read_channels
 from edgeemo.errors import AudioError
+from edgeemo.high_pass import HighPass
 from edgeemo.utterances import is_silent
 
 Audio = npt.NDArray[np.float32]
@@ -24,6 +25,8 @@ _KEPT_SAMPLES = 1 << 21  # 8 MB, two minutes at 16 kHz
 
 class Clip:
     """A clip that is read once to check it and to learn its length, and then as often as somebody wants its blocks.
+
+    A constant in it is taken away (`edgeemo.high_pass`), as the live loop does.
 
     A short clip is kept. A long one is read again each time: from a disk that costs little beside a model's work,
     while three hours in memory are 700 MB.
@@ -124,7 +127,7 @@ class Clip:
         return "" if self._path is None else f"{self._path}: "
 
     def _resampled(self) -> Iterator[Audio]:
-        resampler = Resampler(self._source_rate, self.sample_rate)
+        resampler, high_pass = Resampler(self._source_rate, self.sample_rate), HighPass(self.sample_rate)
         for block in self._read():
-            yield resampler.push(block)
-        yield resampler.flush()
+            yield high_pass(resampler.push(block))
+        yield high_pass(resampler.flush())

@@ -17,9 +17,9 @@ MIN_RATE, MAX_RATE = 1000, 384_000
 MAX_FFT = 2**20
 
 WINDOW_FUNCTIONS = ("hann", "hamming", "blackman", "povey", "rectangular")
-FRAMINGS = ("causal", "centre_zero", "centre_reflect", "left", "snip_edges")
+FRAMINGS = ("causal", "centre_zero", "centre_reflect", "left", "snip_edges", "mirror_edges")
 PREEMPHASES = ("signal", "frame")
-MEL_SCALES = ("slaney", "htk", "kaldi")
+MEL_SCALES = ("slaney", "htk", "kaldi", "linear")
 MEL_NORMS = ("slaney", "none")
 COMPRESSIONS = ("decibel", "log10", "ln", "pcen", "none")
 LEVELS = ("none", "running_peak", "running_mean")
@@ -68,14 +68,15 @@ class Features(Record):
             come before the first sample. `"centre_zero"` and `"centre_reflect"`: frame `t` is centred at sample
             `t * hop_samples`, and the audio goes on as zeros or mirrored (librosa's and torchaudio's `center=True`).
             `"left"`: frame `t` starts at sample `t * hop_samples`, without padding (`center=False`). `"snip_edges"`:
-            likewise, without the zeros that fill frames up (Kaldi). A stream always takes frames as they become
-            complete.
+            likewise, without the zeros that fill frames up (Kaldi). `"mirror_edges"`: frame `t` is centred half a hop
+            later than that, and the audio goes on mirrored with its edge twice (Kaldi's `snip_edges=false`). A stream
+            always takes frames as they become complete.
         drop_last: the last centred frame is left out, as in Whisper.
         remove_mean: each frame loses its mean, as in Kaldi.
         power: of the spectrum: 2, or 1 for magnitudes.
         n_mels: mel bands.
         mel_scale: `"slaney"`, as in librosa; `"htk"`, as in torchaudio; `"kaldi"`: as HTK's, with triangles that are
-            straight in mel instead of Hz.
+            straight in mel instead of Hz; `"linear"`: no mel bands but the spectrum itself, `n_mels = n_fft / 2 + 1`.
         mel_norm: `"slaney"`: triangles have the same area, as in librosa; `"none"`: the same height.
         fmin_hz: lower edge of the lowest band.
         fmax_hz: upper edge of the highest band.
@@ -102,7 +103,10 @@ class Features(Record):
         mean_start_s: what the mean starts from counts as so many seconds of voiced frames.
         mean_start_db: that start: dB relative to the peak, one for all bands, or one for each.
         n_mfcc: cepstral coefficients in place of the bands (DCT-II, orthonormal); 0: the bands.
-        lifter: of the coefficients, as librosa has it; 0: none.
+        lifter: of the coefficients, as librosa and Kaldi have it; 0: none.
+        lifter_first: the number that the first coefficient has there: 1 in librosa, 0 in Kaldi.
+        energy: the logarithm of each frame's energy in place of the first coefficient, or as a column before the
+            bands (Kaldi's `use_energy`).
         deltas: 1 adds the slopes of all columns, 2 the slopes' slopes too; 0: neither.
         delta_width: frames that a slope is taken over; odd.
         delta_method: `"librosa"` (Savitzky-Golay) or `"torchaudio"` (the regression formula, twice for the second).
@@ -152,6 +156,8 @@ class Features(Record):
     mean_start_db: tuple[float, ...] = (-25.0,)
     n_mfcc: int = 0
     lifter: float = 0.0
+    lifter_first: int = 1
+    energy: bool = False
     deltas: int = 0
     delta_width: int = 9
     delta_method: str = "librosa"
@@ -175,7 +181,12 @@ class Features(Record):
     @property
     def n_spectral(self) -> int:
         """How many of these are bands or coefficients and their slopes: all but the last of voiced frames."""
-        return (self.n_mfcc or self.n_mels) * (1 + self.deltas)
+        return self.n_static * (1 + self.deltas)
+
+    @property
+    def n_static(self) -> int:
+        """How many there are before slopes are taken."""
+        return self.n_mfcc or self.n_mels + self.energy
 
     @property
     def first_sample(self) -> int:
@@ -185,6 +196,7 @@ class Features(Record):
             "causal": self.hop_samples - self.frame_samples,
             "left": filled_up,
             "snip_edges": 0,
+            "mirror_edges": self.hop_samples // 2 - self.frame_samples // 2,
         }.get(self.framing, filled_up - self.n_fft // 2)
 
     @property
@@ -194,6 +206,7 @@ class Features(Record):
             "causal": 0,
             "left": self.hop_samples - self.n_fft,
             "snip_edges": self.hop_samples - self.frame_samples,
+            "mirror_edges": self.hop_samples // 2,
         }
         centred = (not self.drop_last) * self.hop_samples - self.n_fft % 2
         return without_padding.get(self.framing, centred)
@@ -205,7 +218,10 @@ class Features(Record):
     @property
     def least_samples(self) -> int:
         """The shortest audio that has a frame."""
-        mirrored = self.n_fft // 2 + 1 if self.framing == "centre_reflect" else 1
+        mirrored = {
+            "centre_reflect": self.n_fft // 2 + 1,
+            "mirror_edges": self.frame_samples - self.frame_samples // 2,
+        }.get(self.framing, 1)
         fitted = self.deltas > 0 and self.delta_method == "librosa" and self.framing != "causal"
         n_frames = self.delta_width if fitted else 1
         return max(n_frames * self.hop_samples - self.spare_samples, mirrored)
@@ -316,6 +332,11 @@ class Features(Record):
         return [
             (self.power in (1, 2), "power", "1 or 2"),
             (self.n_mels > 0, "n_mels", "at least 1"),
+            (
+                self.mel_scale != "linear" or self.n_mels == self.n_fft // 2 + 1,
+                "n_mels",
+                f'n_fft / 2 + 1 ({self.n_fft // 2 + 1}) with mel_scale = "linear"',
+            ),
             (self.mel_scale in MEL_SCALES, "mel_scale", _one_of(MEL_SCALES)),
             (self.mel_norm in MEL_NORMS, "mel_norm", _one_of(MEL_NORMS)),
             (
@@ -366,6 +387,8 @@ class Features(Record):
             ),
             (0 <= self.n_mfcc <= self.n_mels, "n_mfcc", f"from 0 to n_mels ({self.n_mels})"),
             (self.lifter >= 0, "lifter", "0 or more"),
+            (self.lifter_first in (0, 1), "lifter_first", "0 or 1"),
+            (not self.energy or self.compression == "ln", "energy", 'false, but with compression = "ln"'),
             (self.deltas in (0, 1, 2), "deltas", "0, 1 or 2"),
             (
                 self.delta_width >= 3 and self.delta_width % 2 == 1,
@@ -428,6 +451,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "compression": "ln",
         "amin": 2.0**-23,
         "level": "none",
+        "lifter_first": 0,
     },
     # whisper.log_mel_spectrogram
     "whisper": {

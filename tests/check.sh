@@ -34,7 +34,7 @@ install_system_packages() {
         return
     fi
     local package missing=() sudo=""
-    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins strace; do
+    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins strace mosquitto; do
         dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
     [ "$(id -u)" = 0 ] || sudo="sudo -n"
@@ -101,7 +101,7 @@ for versions in lowest-direct highest; do
     [ "$base_mb" -le "$MAX_BASE_MB" ]
 
     step "the base wheel alone, $versions versions: tests/device"
-    pip pytest pytest-xdist hypothesis pyte
+    pip pytest pytest-xdist hypothesis jsonschema pyte
     venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"
     # A cluster needs its extra; corpora are read above; the look of --help is the locked typer's.
     venv/bin/python -m pytest "${parallel[@]}" -m "not (cluster or corpora)" --ignore tests/device/test_help.py tests/device

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeemo.cli.extras import workstation
+from edgeemo.cli.extras import extras, workstation
 from edgeemo.cli.own import SpeakerPattern, show_all
 from edgeemo.cli.progress import progress_bar
 from edgeemo.cli.tables import screen_table, stdout_console
@@ -157,27 +157,26 @@ def export_command(
     if predictions and not check:
         raise typer.BadParameter("--predictions goes with --check: it is of the same clip")
 
-    with workstation():
-        from edgeemo.workstation.export import policy
+    # Before TensorFlow, which takes seconds to load: a slip of the pen costs none.
+    with extras():
+        from edgeemo.workstation.export import request
+        from edgeemo.workstation.export.given import read_given
         from edgeemo.workstation.training.start import shipped_run
 
     if weights:
-        names = tuple(label.strip() for label in labels.split(",")) if labels else ()
-        network = policy.own(
+        network = request.own(
             weights,
             model,
-            labels=names,
+            labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
             name=name,
             licence=licence,
             overrides=override or (),
             features=features,
             softmax=softmax,
         )
-        if check:
-            typer.echo(policy.check_features(network, *check))
     else:
-        network = policy.trained(run or shipped_run(model), fold=fold)
-    options = policy.Options(
+        network = request.trained(run or shipped_run(model), fold=fold)
+    options = request.Options(
         modes=tuple(mode or ()),
         precisions=tuple(precision or ()),
         step_ms=step_ms,
@@ -185,6 +184,14 @@ def export_command(
         force=force,
         delay=delay,
     )
+    request.checked(network, output, data=data, calibrate=calibrate, options=options, replace=replace)
+    theirs = None if check is None else read_given(network.recipe, *check, predictions)
+
+    with workstation():
+        from edgeemo.workstation.export import policy
+
+    if theirs:
+        typer.echo(policy.check_features(network.recipe, theirs))
     plan = policy.plan_export(
         network,
         output,
@@ -199,8 +206,8 @@ def export_command(
             "note: features are as the recipe says, and were not compared with yours (--check CLIP FEATURES)",
             err=True,
         )
-    if check and predictions:
-        typer.echo(policy.check_predictions(plan.source, check[0], predictions))
+    if theirs and predictions:
+        typer.echo(policy.check_predictions(plan.source, theirs))
     show_all(plan.understood)
     if plan.unfit is not None:
         not_done = "" if calibrate else " and int8 not calibrated"

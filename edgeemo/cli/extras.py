@@ -15,6 +15,7 @@ LIBRARIES = {
         frozenset(
             {
                 "PIL",
+                "h5py",
                 "keras",
                 "librosa",
                 "matplotlib",
@@ -28,6 +29,7 @@ LIBRARIES = {
         ),
     ),
     "cluster": ("--ray needs Ray", frozenset({"ray", "pandas", "pyarrow"})),
+    "mqtt": ("--mqtt needs paho-mqtt", frozenset({"paho"})),
 }
 """What each extra is for, and what it installs, by import name."""
 
@@ -64,3 +66,5 @@ def workstation() -> Iterator[None]:
 
     # It warns of every other network that is trained in one process.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # What it cannot convert is said in the error.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import typer
 
 from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
+from edgeemo.cli.sinks import Csv, Mqtt, Post, Record, RecordLimit, sinks_for
 from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
 from edgeemo.smoothing import Smooth
@@ -24,7 +25,7 @@ from edgeemo.wording import counted
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgeemo import AudioFile, Event, Microphone, Profile
+    from edgeemo import AudioFile, Microphone, Profile
     from edgeemo.cli.service import Service
     from edgeemo.live import LoopStatistics
     from edgeemo.sinks.sink import Sink
@@ -77,6 +78,11 @@ def listen_command(
     unsure_below: UnsureBelow = None,
     temperature: Temperature = None,
     any_sound: AnySound = False,
+    csv: Csv = None,
+    record: Record = None,
+    record_limit: RecordLimit = None,
+    post: Post = None,
+    mqtt: Mqtt = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, for other programs.")
     ] = False,
@@ -99,6 +105,7 @@ def listen_command(
                 value is not None
                 for value in (file, device, channel, seconds, profile, baseline, unsure_below, temperature)
             )
+            or any(value is not None for value in (csv, record, record_limit))
         ):
             raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
         _show_devices(as_json)
@@ -114,6 +121,8 @@ def listen_command(
         raise typer.BadParameter("give a microphone or a file, not both", param_hint="--device")
     if profile is not None and baseline is not None:
         raise typer.BadParameter("give --profile or --baseline, not both", param_hint="--baseline")
+    if record_limit is not None and record is None:
+        raise typer.BadParameter("goes with --record only", param_hint="--record-limit")
     if seconds is not None and not 0 < seconds < _MAX_SECONDS:
         raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds", param_hint="--seconds")
 
@@ -121,6 +130,7 @@ def listen_command(
     from edgeemo.cli.service import started_by
     from edgeemo.live import LoopStatistics
     from edgeemo.sinks.sink import Background
+    from edgeemo.sinks.together import Together
     from edgeemo.sources.tapped import Tapped
 
     [emotion_model] = loaded([model], unsure_below=unsure_below, temperature=temperature, any_sound=any_sound)
@@ -143,20 +153,32 @@ def listen_command(
             profile=learnt,
             learned=kept,
             smooth=smooth,
+            keep_audio=record is not None,
         )
         n_known = learnt.n_utterances if learnt is not None else 0
         shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
-        background = Background(shown, "the reader", lossless=clip is not None, stopped=interruption.has_come)
+        lossless, stopped = clip is not None, interruption.has_come
+        handed_on = sinks_for(
+            csv=csv,
+            record=record,
+            record_limit=record_limit,
+            post=post,
+            mqtt=mqtt,
+            sample_rate=emotion_model.metadata.features.sample_rate,
+            lossless=lossless,
+            stopped=stopped,
+        )
+        reader = Background(shown, "the reader", lossless=lossless, stopped=stopped)
+        sinks = Together([reader, *handed_on], also=[service.take])
         try:
-            with source, background as reader:
-                sinks: list[Sink] = [reader, service]
+            with source, sinks:
                 try:
                     for event in events:
                         statistics.add(event)
-                        _give(event, sinks)
+                        sinks.take(event, _now())
                 except EdgeEmoError as error:
                     why = " ".join(str(error).split())
-                    _give(statistics.end(why, time_s=statistics.stream_s), sinks)
+                    sinks.take(statistics.end(why, time_s=statistics.stream_s), _now())
                     raise
         except EdgeEmoError:
             if statistics.n_steps:
@@ -165,6 +187,8 @@ def listen_command(
         finally:
             if kept is not None:
                 kept.save()
+            for text in sinks.untold():
+                print(f"edgeemo: {text}", file=sys.stderr, flush=True)
     _write_summary(statistics, as_json)
     if kept is not None:
         print(kept.summary(), file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -172,10 +196,8 @@ def listen_command(
         raise typer.Exit(128 + interruption.number)
 
 
-def _give(event: Event, sinks: Iterable[Sink]) -> None:
-    at = datetime.now().astimezone()
-    for sink in sinks:
-        sink.take(event, at)
+def _now() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _json_or_view(as_json: bool, n_known: int | None) -> Sink:

@@ -103,6 +103,7 @@ def train_command(
     # Before TensorFlow, which takes seconds to load: a slip of the pen costs none.
     from edgeemo.places import recipe_path
     from edgeemo.workstation.backend import limit_threads, use_backend
+    from edgeemo.workstation.training.folder import check_run
     from edgeemo.workstation.training.recipe import load_recipe
     from edgeemo.workstation.training.start import recipe_from, too_few
 
@@ -117,6 +118,7 @@ def train_command(
     if start:
         show_all(too_few(dataset.items, recipe.label_map))
     folder = output or Path("runs") / f"{recipe.name}-{recipe.protocol.kind}"
+    check_run(folder, recipe)
     cells = planned_cells(recipe, dataset, folder, fold or ())
     with workstation():
         use_backend(backend)

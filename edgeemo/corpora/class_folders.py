@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from edgeemo.corpora.labels import spelled
+from edgeemo.corpora.labels import EMOTIONS, spelled
 from edgeemo.corpora.manifest import (
     PART_NAMES,
     Clip,
@@ -34,10 +34,12 @@ def read_class_folders(
     on_error: OnError = "skip",
     progress: Progress | None = None,
 ) -> Manifest:
-    """Read clips, each labelled by the name of the folder that it lies in.
+    """Read clips, each labelled by the name of a folder that it lies in.
 
-    Folders further up do not matter, but for those that are named `train`, `test`, `validation` or the like: they say
-    which part of the data a clip is of.
+    That is the nearest one that is named by an emotion or lies beside such: in `anna/happy/x.wav` and in
+    `happy/anna/x.wav`, `anna` is no label, and beside `happy`, `shout` is one. Where no folder is named by an
+    emotion, it is the nearest. Others do not matter, but for those that are named `train`, `test`, `validation` or
+    the like: they say which part of the data a clip is of.
 
     Args:
         root: the folder; the clips' corpus has its name.
@@ -48,7 +50,9 @@ def read_class_folders(
     Raises:
         CorpusError: no two folders are named by labels, or nothing in them can be read.
     """
-    named = Counter(path.parent.name for path in paths if _label(path, root))
+    folders = [path.parent for path in paths]
+    label_folders = _label_folders(folders, root)
+    named = Counter(place.name for folder in folders if (place := label_folders[folder]) is not None)
     if len({spelled(name) for name in named}) < 2:
         raise CorpusError(_no_classes(root, paths, named))
     corpus = own_corpus(root.name)
@@ -56,9 +60,9 @@ def read_class_folders(
     def clip_at(path: Path) -> Clip | Skipped:
         if (other := unread(path)) is not None:
             return other
-        if not (label := _label(path, root)):
+        if (place := label_folders[path.parent]) is None:
             return Skipped(path, "in no folder that is named by a label")
-        return clip_of_file(path, corpus=corpus, emotion=label, part=_part(path, root))
+        return clip_of_file(path, corpus=corpus, emotion=spelled(place.name), part=_part(path.parent, root))
 
     clips, without = each_clip(paths, clip_at, on_error=on_error, progress=progress)
     if not clips:
@@ -66,24 +70,56 @@ def read_class_folders(
             f"no clip in {str(root)!r} can be read; the first: {str(without[0].path)!r}: {without[0].reason}"
         )
     renamed = {name: spelled(name) for name in named if spelled(name) != name}
-    return without_copies(clips, [*skipped, *without], (_reading(renamed),))
+    return without_copies(clips, [*skipped, *without], (_reading(renamed, _others(label_folders, root)),))
 
 
-def _label(path: Path, root: Path) -> str:
-    """The label of a clip; empty where it lies in no folder below `root`, or in a part's."""
-    folder = path.parent
-    return "" if folder == root or folder.name.lower() in PART_NAMES else spelled(folder.name)
+def _label_folders(folders: Iterable[Path], root: Path) -> dict[Path, Path | None]:
+    """Folders that clips lie in -> those that name their labels; None: `root`, or one that is named as a part."""
+    above = {folder: _up_to(folder, root) for folder in folders}
+
+    def inside(place: Path) -> tuple[str, ...]:
+        """What lies in `train/` and in `test/` lies side by side."""
+        return tuple(folder.name for folder in _up_to(place.parent, root) if not _is_part(folder))
+
+    places = {place for found in above.values() for place in found if not _is_part(place)}
+    with_emotions = {inside(place) for place in places if spelled(place.name) in EMOTIONS}
+
+    def label_folder(folder: Path) -> Path | None:
+        for place in above[folder]:
+            if place in places and inside(place) in with_emotions:
+                return place
+        return folder if folder in places else None
+
+    return {folder: label_folder(folder) for folder in above}
 
 
-def _part(path: Path, root: Path) -> str:
-    """The part by the nearest folder above that of the label."""
-    above = path.parent.relative_to(root).parts[:-1]
-    return next((PART_NAMES[name.lower()] for name in reversed(above) if name.lower() in PART_NAMES), "")
+def _up_to(folder: Path, root: Path) -> list[Path]:
+    """A folder and those above it, below `root`."""
+    return [place for place in (folder, *folder.parents) if place.is_relative_to(root) and place != root]
 
 
-def _reading(renamed: dict[str, str]) -> str:
+def _is_part(folder: Path) -> bool:
+    return folder.name.lower() in PART_NAMES
+
+
+def _part(folder: Path, root: Path) -> str:
+    """The part by the nearest folder that is named as one."""
+    return next((PART_NAMES[place.name.lower()] for place in _up_to(folder, root) if _is_part(place)), "")
+
+
+def _others(label_folders: Mapping[Path, Path | None], root: Path) -> list[str]:
+    """The names of folders that say neither label nor part."""
+    places = (
+        place for folder in label_folders for place in _up_to(folder, root) if place != label_folders[folder]
+    )
+    return sorted({place.name for place in places if not _is_part(place)})
+
+
+def _reading(renamed: Mapping[str, str], others: Sequence[str]) -> str:
     words = "".join(f"; {printable(name)} counts as {label}" for name, label in sorted(renamed.items()))
-    return f"no clip of a known corpus: each clip is labelled by the name of its folder{words}"
+    more = ", ..." if len(others) > _SHOWN else ""
+    passed = f"; no labels: {', '.join(map(printable, others[:_SHOWN]))}{more}" if others else ""
+    return f"no clip of a known corpus: each clip is labelled by the name of its folder{words}{passed}"
 
 
 def _no_classes(root: Path, paths: Sequence[Path], named: Counter[str]) -> str:

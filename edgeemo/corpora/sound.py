@@ -25,6 +25,7 @@ _BLOCK_SAMPLES = 1 << 16
 _LFS_POINTER = b"version https://git-lfs"
 _SHORT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _EXACT_FORMATS = ("WAV", "FLAC", "AIFF")
+_UNKNOWN_LENGTH = 1 << 62  # and more: what libsndfile says of a FLAC stream that does not say its own
 _ROUNDED_S = 0.1  # by how much the end of a segment may lie behind that of its file
 
 
@@ -37,6 +38,16 @@ class Forward(soundfile.SoundFile):  # type: ignore[misc]
 
     def seekable(self) -> bool:
         return False
+
+    def skip(self, n_samples: int) -> int:
+        """Before anything is read, pass over samples where the format has each at a known place.
+
+        Returns:
+            how many were passed over: all of them, or none.
+        """
+        if not self.format.startswith(_EXACT_FORMATS) or not 0 < n_samples < self.frames < _UNKNOWN_LENGTH:
+            return 0
+        return int(self.seek(n_samples))
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Sound:
 
 
 def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sound:
-    """Decode a file to its end, or to that of a segment.
+    """Decode a file to its end, or a segment of it: compressed with losses, from the start of the file.
 
     Args:
         path: of the file.
@@ -91,8 +102,9 @@ def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> 
         _refuse_short_wav(sound)
         first, last = round(start_s * rate), None if end_s is None else round(end_s * rate)
         digest = hashlib.sha256(f"{rate} Hz\n".encode())
-        position = n_samples = 0
+        n_samples = 0
         try:
+            position = sound.skip(first)
             while last is None or position < last:
                 block = sound.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
                 if not len(block):

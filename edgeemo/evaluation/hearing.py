@@ -20,6 +20,7 @@ from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.corpora.manifest import Clip
 from edgeemo.evaluation.answers import Answer
 from edgeemo.evaluation.degradations import Random, Surroundings, conditions
+from edgeemo.high_pass import without_constant
 from edgeemo.model import EmotionModel, load, why_unlabelled
 from edgeemo.profile import Profile
 from edgeemo.speech import spoken
@@ -151,7 +152,7 @@ def learnt_from(model: EmotionModel, utterances: Sequence[Audio]) -> Profile:
         ProfileError: the model learns nothing of a voice.
     """
     size, stepper = model.metadata.step_samples, model.stepper()
-    for audio in utterances:
+    for audio in (without_constant(utterance, model.sample_rate) for utterance in utterances):
         stepper.begin_utterance()
         for start in range(0, len(audio) - size + 1, size):
             stepper.step(audio[start : start + size])
@@ -180,6 +181,7 @@ def steps_of(model: EmotionModel, audio: Audio) -> list[list[float]]:
         audio: mono float32 at its rate, shape `(n_samples,)`.
     """
     size, stepper = model.metadata.step_samples, model.stepper()
+    audio = without_constant(audio, model.sample_rate)
     return [
         _rounded(stepper.step(audio[start : start + size])) for start in range(0, len(audio) - size + 1, size)
     ]

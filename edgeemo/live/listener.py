@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgeemo.answer import Answer
 from edgeemo.audio import Resampler, as_float32
 from edgeemo.events import Gap, Step, Utterance, Why
+from edgeemo.high_pass import HighPass
 from edgeemo.live.utterance import Spoken, Tape
 from edgeemo.model import EmotionModel
 from edgeemo.profile import Profile
@@ -70,6 +71,7 @@ class Listener:
         self._sample_rate = metadata.features.sample_rate
         self._resampler = Resampler(sample_rate, self._sample_rate)
         self._source_rate = sample_rate
+        self._high_pass = HighPass(self._sample_rate)
         self._stepper = model.stepper(profile)
         self._learnt = self._stepper.learnt if profile else None
         self._n_utterances_before = profile.n_utterances if profile else 0
@@ -164,6 +166,7 @@ class Listener:
         """What comes next has nothing before it."""
         self._origin_s = self._before_s
         self._resampler.reset()
+        self._high_pass.reset()
         self._stepper.reset(learnt)
         self._detector.reset()
         self._tape = Tape(self._sample_rate, 1 + MAX_UTTERANCE_S) if self._keep_audio else None
@@ -204,6 +207,7 @@ class Listener:
         start_s = time.perf_counter()
         events: list[Heard] = []
         self._n_steps += 1
+        audio = self._high_pass(audio)
         if self._tape is not None:
             self._tape.add(audio)
         if self._detector.push(audio):

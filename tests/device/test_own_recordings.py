@@ -77,6 +77,30 @@ def test_folders_above_say_the_part_and_wrappers_say_nothing(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("folders", "labels", "others"),
+    [
+        (("happy/anna", "happy/ben", "shout/anna"), {"happy": 2, "shout": 1}, "anna, ben"),
+        (("anna/happy", "ben/shout", "ben/happy"), {"happy": 2, "shout": 1}, "anna, ben"),
+        (("happy", "shout/anna/loud"), {"happy": 1, "shout": 1}, "anna, loud"),
+        (("all/anger/high", "all/anger/low", "all/sad/high"), {"angry": 2, "sad": 1}, "all, high, low"),
+        (("train/happy/anna", "Test/shout/ben", "happy/test"), {"happy": 2, "shout": 1}, "anna, ben"),
+        # No emotion says which folders are labels.
+        (("shout/anna", "shout/ben", "whisper/anna"), {"anna": 2, "ben": 1}, "shout, whisper"),
+        (("anna/shout", "anna/whisper", "ben/shout"), {"shout": 2, "whisper": 1}, "anna, ben"),
+    ],
+)
+def test_labels_are_beside_emotions_and_other_folders_are_named(tmp_path, folders, labels, others):
+    for n, folder in enumerate(folders):
+        write_clip(tmp_path / "k" / folder / "x.wav", n)
+    manifest = find_clips(tmp_path / "k")
+    assert Counter(clip.emotion for clip in manifest.clips) == labels
+    assert understood(manifest)[0].endswith(f"; no labels: {others}")
+    assert [clip.part for clip in manifest.clips if "est" in str(clip.path.relative_to(tmp_path))] == [
+        "test"
+    ] * sum("est" in folder for folder in folders)
+
+
 def test_clips_in_no_class_are_counted(tmp_path):
     root = write_class_folders(tmp_path / "k", n_clips=1)
     write_clip(root / "intro.wav", 1)
@@ -198,6 +222,57 @@ def test_a_segment_sounds_as_the_file_that_is_cut_out(tmp_path, suffix):
     assert (segment.sha256, segment.n_samples) == (cut.sha256, cut.n_samples)
     for rate in (44_100, 16_000):
         np.testing.assert_array_equal(clip_audio(segment, rate), read_audio(cut.path, rate))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".ogg"])
+def test_segments_anywhere(tmp_path, suffix):
+    """Wherever they begin and end, on two channels, at three rates."""
+    rng = np.random.default_rng(1)
+    n_samples, rate = 300_000, 22_050
+    soundfile.write(tmp_path / f"x{suffix}", rng.uniform(-0.5, 0.5, (n_samples, 2)), rate)
+    decoded, _ = soundfile.read(tmp_path / f"x{suffix}", dtype="float32")
+    bounds = np.sort(rng.integers(0, n_samples, (12, 2)))
+    bounds[0] = 0, n_samples
+    bounds[1] = n_samples - 1, n_samples
+    lines = []
+    for n, (first, last) in enumerate(bounds):
+        soundfile.write(tmp_path / f"{n}.wav", decoded[first:last], rate, subtype="FLOAT")
+        lines += [f"x{suffix},{first / rate},{last / rate},x{n}", f"{n}.wav,,,x{n}"]
+    clips = find_clips(write_table(tmp_path / "t.csv", "path,start,end,label", *lines)).clips
+    cut = {clip.emotion: clip for clip in clips if clip.end_s is None}
+    segments = [clip for clip in clips if clip.end_s is not None]
+    assert len(segments) == len(cut) == len(bounds)
+    for segment in segments:
+        other = cut[segment.emotion]
+        assert (segment.sha256, segment.n_samples) == (other.sha256, other.n_samples)
+        for to_rate in (rate, 16_000, 48_000):
+            np.testing.assert_array_equal(clip_audio(segment, to_rate), read_audio(other.path, to_rate))
+
+
+def test_what_lies_before_a_segment_is_not_read(tmp_path):
+    """Nor decoded: thousands of segments of a long recording are read once each."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000).astype(np.float32)
+    samples[100] = np.nan
+    soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="FLOAT")
+    table = write_table(tmp_path / "t.csv", "path,start,end,label", "x.wav,1,2,a", "x.wav,0,1,b")
+    manifest = find_clips(table)
+    (clip,) = manifest.clips
+    np.testing.assert_array_equal(clip_audio(clip, 16_000), samples[16_000:32_000])
+    assert [item.reason for item in manifest.skipped] == ["NaN or infinite samples"]
+
+
+def test_a_segment_of_a_stream_of_unknown_length(tmp_path):
+    """As recorders write FLAC into a pipe: no place in it is known."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000)
+    soundfile.write(tmp_path / "x.flac", samples, 16_000)
+    content = bytearray((tmp_path / "x.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "pipe.flac").write_bytes(content)
+    lines = [f"{name}.flac,1,2,{name}" for name in ("pipe", "x")]
+    pipe, known = find_clips(write_table(tmp_path / "t.csv", "path,start,end,label", *lines)).clips
+    assert pipe.sha256 == known.sha256
+    np.testing.assert_array_equal(clip_audio(pipe, 16_000), clip_audio(known, 16_000))
 
 
 def test_a_clip_that_is_a_whole_file_is_read_as_ever(tmp_path):

@@ -14,7 +14,8 @@ from edgeemo.audio import read_audio
 from edgeemo.errors import ExportError
 from edgeemo.features import Features, preset_values
 from edgeemo.places import sample_path
-from edgeemo.workstation.export.comparison import compare, read_features
+from edgeemo.workstation.export.comparison import compare
+from edgeemo.workstation.export.given import read_features
 
 BENCHMARK: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "front_ends.py"))
 CASES = BENCHMARK["cases"]()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -16,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 import soundfile
 import typer
@@ -23,6 +26,7 @@ from typer.exceptions import TyperException
 
 import edgeemo
 from edgeemo.cli import app
+from edgeemo.events import SCHEMA_PATH, Event
 from edgeemo.features import Features
 from edgeemo.places import sample_path
 from edgeemo.workstation.training.recipe import Channel, load_recipe, recipe_from_dict
@@ -338,6 +342,31 @@ def test_the_reference_has_every_key_of_an_evaluation(hooks: ModuleType) -> None
 
     shown = sections(hooks.evaluation_records())
     assert {name: set(values) for name, values in shown.items()} == keys(Evaluation, {})
+
+
+def test_the_reference_has_every_key_of_an_event(hooks: ModuleType) -> None:
+    shown = sections(hooks.event_tables())
+    assert shown.pop("turn").keys() == {"time_s", "label"}
+    kinds = {kind.name: kind for kind in Event.__subclasses__()}
+    for name, kind in kinds.items():
+        fields = {f.name for f in dataclasses.fields(kind) if f.metadata.get("json", True)}
+        keys = {key.partition(".")[0] for key in shown[name]}
+        assert keys == fields | {"event", "time"}
+    assert shown.keys() == kinds.keys()
+
+
+def test_the_examples_of_events_fit_the_schema() -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
+    decoder, seen = json.JSONDecoder(), set()
+    for page in ("events", "device"):
+        for block in blocks(ROOT / "docs" / f"{page}.md", "json"):
+            left = block.text.strip()
+            while left:
+                values, end = decoder.raw_decode(left)
+                validator.validate(values)
+                seen.add(values["event"])
+                left = left[end:].strip()
+    assert seen == {kind.name for kind in Event.__subclasses__()}
 
 
 def test_the_api_reference_has_every_name() -> None:

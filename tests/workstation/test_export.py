@@ -26,7 +26,7 @@ from edgeemo.cli import app
 from edgeemo.errors import ExportError, ModelError, ParityError
 from edgeemo.metadata import CHECKSUM_KEY, KEY, Metadata, Mode, Precision
 from edgeemo.model import EmotionModel
-from edgeemo.workstation.export import policy
+from edgeemo.workstation.export import policy, request
 from edgeemo.workstation.export import source as source_module
 from edgeemo.workstation.export.file import export
 from edgeemo.workstation.graphs.frontend import FrontEnd
@@ -293,7 +293,7 @@ def test_a_shipped_model_is_not_replaced_unasked(
     weights = tmp_path / "w.keras"
     lstm_model().save(weights)
     recipe = dataclasses.replace(small_recipe, name=name)
-    network = policy.Network(recipe=recipe, weights=weights, labels=LABELS)
+    network = request.Network(recipe=recipe, weights=weights, labels=LABELS)
     with pytest.raises(ExportError, match=f"has a model {name}, and what is there ships; .* or --replace"):
         policy.plan_export(network, checkout)
     assert {path.read_bytes() for path in checkout.iterdir()} == {OLD}
@@ -304,8 +304,8 @@ def test_a_shipped_model_is_not_replaced_unasked(
 def test_own_model_from_python(small_recipe: Recipe, tmp_path: Path) -> None:
     weights = tmp_path / "w.keras"
     lstm_model().save(weights)
-    network = policy.Network(recipe=small_recipe, weights=weights, labels=LABELS)
-    options = policy.Options(modes=(Mode.WINDOW,), precisions=(Precision.FP32,), step_ms=64)
+    network = request.Network(recipe=small_recipe, weights=weights, labels=LABELS)
+    options = request.Options(modes=(Mode.WINDOW,), precisions=(Precision.FP32,), step_ms=64)
     plan = policy.plan_export(network, tmp_path / "out", options=options)
     assert (plan.source.n_clips, plan.evaluation, plan.unfit) == (1, None, None), "the sample alone"
     assert not plan.folder.exists()
@@ -324,7 +324,7 @@ def test_a_file_carries_its_judgement(small_recipe: Recipe, tmp_path: Path) -> N
 
     model.save(tmp_path / "mine.keras")
     known = Judgement(temperature=1.7, unsure_below=0.4, arousal={"sad": 0.0, "happy": 1.0})
-    network = policy.Network(
+    network = request.Network(
         recipe=small_recipe, weights=tmp_path / "mine.keras", labels=labels, judgement=known
     )
     metadata = policy.plan_export(network, tmp_path / "out").source.metadata
@@ -337,7 +337,7 @@ def test_audio_that_is_of_no_corpus_serves_to_compare(small_recipe: Recipe, tmp_
     lstm_model().save(weights)
     for i in range(3):
         soundfile.write(tmp_path / f"{i}.wav", speech_like(4000, 8000, seed=i), 8000)
-    network = policy.Network(recipe=small_recipe, weights=weights, labels=LABELS)
+    network = request.Network(recipe=small_recipe, weights=weights, labels=LABELS)
     plan = policy.plan_export(network, tmp_path / "out", data=tmp_path)
     assert (plan.source.n_clips, plan.evaluation) == (3, None)
     assert plan.unfit is not None
@@ -345,8 +345,8 @@ def test_audio_that_is_of_no_corpus_serves_to_compare(small_recipe: Recipe, tmp_
 
 
 def test_options_as_the_command_line_calls_them() -> None:
-    assert policy.Options().given == []
-    every = policy.Options(
+    assert request.Options().given == []
+    every = request.Options(
         modes=(Mode.STREAM,), precisions=(Precision.INT8,), step_ms=0, ort_format=True, force=True
     )
     assert every.given == ["--mode", "--precision", "--step-ms", "--format", "--force"]

@@ -108,6 +108,7 @@ def front_ends(draw: st.DrawFn) -> Features:
     frame = draw(st.integers(n_fft // 2, n_fft))
     compression = draw(st.sampled_from(COMPRESSIONS))
     framing = draw(st.sampled_from(FRAMINGS))
+    mel_scale = draw(st.sampled_from(MEL_SCALES))
     return Features(
         n_fft=n_fft,
         win_length=frame,
@@ -120,13 +121,14 @@ def front_ends(draw: st.DrawFn) -> Features:
         preemphasis=draw(st.sampled_from([0.0, 0.97])),
         preemphasis_of=draw(st.sampled_from(PREEMPHASES)),
         power=draw(st.sampled_from([1, 2])),
-        n_mels=draw(st.integers(13, 40)),
-        mel_scale=draw(st.sampled_from(MEL_SCALES)),
+        n_mels=n_fft // 2 + 1 if mel_scale == "linear" else draw(st.integers(13, 40)),
+        mel_scale=mel_scale,
         mel_norm=draw(st.sampled_from(MEL_NORMS)),
         compression=compression,
         offset=1.0 if compression == "ln" else 0.0,
         level="none",
         n_mfcc=draw(st.sampled_from([0, 13])),
+        energy=compression == "ln" and draw(st.booleans()),
         deltas=draw(st.integers(0, 2)),
         delta_width=draw(st.sampled_from([3, 5, 9])),
         delta_method=draw(st.sampled_from(DELTA_METHODS)),
@@ -246,6 +248,9 @@ def test_a_preset_in_place_of_a_recipes_features() -> None:
         ({"framing": "center"}, "framing is 'center'; it must be 'causal' or 'centre_zero'"),
         ({"compression": "log1p"}, "log1p is ln with offset = 1"),
         ({"drop_last": True}, "drop_last is True; it must be false, but with centred frames"),
+        ({"mel_scale": "linear"}, 'n_mels is 64; it must be n_fft / 2 + 1 (257) with mel_scale = "linear"'),
+        ({"lifter_first": 2}, "lifter_first is 2; it must be 0 or 1"),
+        ({"energy": True}, 'energy is True; it must be false, but with compression = "ln"'),
         ({"n_fft": 2 * 1031}, "a product of small numbers"),
         ({"win_length": 600}, "win_length is 600; it must be from 0 to n_fft (512)"),
         ({"win_length": 100}, "hop_samples is 160; it must be from 1 to win_length (100)"),

@@ -20,7 +20,7 @@ from edgeemo.errors import ExportError, ParityError
 from edgeemo.images import ImageModel
 from edgeemo.metadata import Mode, Precision
 from edgeemo.workstation.architectures import build as build_network
-from edgeemo.workstation.export import policy
+from edgeemo.workstation.export import policy, request
 from edgeemo.workstation.export.build import build
 from edgeemo.workstation.export.file import export, write
 from edgeemo.workstation.export.source import Source, prepare
@@ -252,12 +252,12 @@ def test_the_best_cell_of_a_run_or_of_a_fold(
 
 
 def test_a_run_from_python(trained: Path, tmp_path: Path) -> None:
-    network = policy.trained(trained / "run", fold="1")
+    network = request.trained(trained / "run", fold="1")
     assert network.weights == trained / "run" / "fold-1_seed-1" / "model.keras"
     assert network.training is not None
     assert (network.training.fold, network.training.seed) == ("fold-1", 1)
     assert [row.part for row in network.scores] == ["test", "validation"]
-    for options in (policy.Options(force=True), policy.Options(modes=(Mode.WINDOW,))):
+    for options in (request.Options(force=True), request.Options(modes=(Mode.WINDOW,))):
         with pytest.raises(ExportError, match=r"one ONNX file in fp32; leave out --(force|mode)$"):
             policy.plan_export(network, tmp_path, data=trained / "data", options=options)
     plan = policy.plan_export(network, tmp_path, data=trained / "data")

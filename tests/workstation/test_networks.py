@@ -230,10 +230,17 @@ def operation_of_tensorflow(config: dict[str, Any]) -> None:
     config["config"]["layers"][1] = {"class_name": "TFOpLambda", "config": {"name": "tf.math.multiply"}}
 
 
+def layer_of_keras_2(config: dict[str, Any]) -> None:
+    config["config"]["layers"].append(
+        {"class_name": "ThresholdedReLU", "config": {"name": "mine", "theta": 1.0}}
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (time_first, r"the layer mine \(LSTM\) has time_major = True, .*; put time on axis 1"),
+        (layer_of_keras_2, r"Keras cannot load it \(.*ThresholdedReLU.*; .*tf2onnx.convert --keras FILE"),
         (operation_of_tensorflow, r"Keras cannot load it \(.*TFOpLambda.*; .*tf2onnx.convert --keras FILE"),
     ],
 )

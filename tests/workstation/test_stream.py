@@ -921,9 +921,14 @@ def the_beginning_cut_off(hand: Hand) -> Any:
     return hand("ReduceMean", hand("Slice", x, ints(2), ints(18), ints(2)), ints(2), keepdims=0)
 
 
-@refused("Conv culprit", "2 positions ahead", 'padding="causal"')
+@refused("Conv culprit", "is not padded and so leaves out 2 positions", 'padding="causal"')
 def valid_padding(hand: Hand) -> Any:
     return hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), name="culprit")
+
+
+@refused("Conv culprit", "is padded by 1 and so leaves out 1 position;", 'padding="causal"')
+def too_little_padding(hand: Hand) -> Any:
+    return hand("Conv", channels_first(hand), hand.weights(5, N_MELS, 3), pads=[1, 0], name="culprit")
 
 
 @refused("Conv culprit", "pads 3 positions and looks back on 2", "pad kernel - 1 positions")
@@ -965,14 +970,14 @@ def flattened_padding(hand: Hand) -> Any:
     return hand("Reshape", hand("Pad", hand.features, ints(0, 2, 0, 0, 0, 0)), ints(1, -1), name="culprit")
 
 
-@refused("MaxPool culprit", "pools over padding", "without padding")
+@refused("MaxPool culprit", "pools over padding", "without padding, with a stride as long as the kernel")
 def padded_pooling(hand: Hand) -> Any:
     return hand(
         "MaxPool", channels_first(hand), kernel_shape=[2], strides=[2], pads=[1, 1 - 1], name="culprit"
     )
 
 
-@refused("MaxPool culprit", "1 positions ahead with a stride of 1", "stride as long as the kernel")
+@refused("MaxPool culprit", "is not padded and so leaves out 1 position;", "stride as long as the kernel")
 def overlapping_pooling(hand: Hand) -> Any:
     return hand("MaxPool", channels_first(hand), kernel_shape=[2], strides=[1], name="culprit")
 
@@ -1307,7 +1312,10 @@ def test_operators_of_other_domains_are_refused() -> None:
             lambda: layers.Conv1D(3, 3, padding="same", name="mine"),
             ["Conv ", "/mine", "pads time on both sides"],
         ),
-        (lambda: layers.Conv1D(3, 3, padding="valid", name="mine"), ["Conv ", "/mine", "positions ahead"]),
+        (
+            lambda: layers.Conv1D(3, 3, padding="valid", name="mine"),
+            ["Conv ", "/mine", "leaves out 2 positions"],
+        ),
         (
             lambda: layers.GroupNormalization(2, name="mine"),
             ["Sub ", "/mine", "brings what is known of the whole window"],

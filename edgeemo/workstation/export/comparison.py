@@ -12,13 +12,11 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.errors import ExportError
 from edgeemo.features import (
     FRAMINGS,
     MEL_NORMS,
@@ -29,9 +27,8 @@ from edgeemo.features import (
     Features,
     preset_values,
 )
+from edgeemo.workstation.export.given import Array
 from edgeemo.workstation.graphs.frontend import FrontEnd
-
-Array = npt.NDArray[np.floating[Any]]
 
 SAME = 1e-3
 """The root mean square of the differences, as a share of the features' standard deviation."""
@@ -59,6 +56,8 @@ _TRIED: dict[str, tuple[Any, ...]] = {
     "level": ("none",),
     "standardise": STANDARDISATIONS,
     "lifter": (0.0, 22.0),
+    "lifter_first": (1, 0),
+    "energy": (False, True),
     "delta_method": ("librosa", "torchaudio"),
 }
 
@@ -104,42 +103,6 @@ class Comparison:
         else:
             remedy = f"they are the same with [features] {changes}"
         return f"the features are not yours ({size}; {apart}); {remedy}"
-
-
-def read_features(path: Path, n_columns: int) -> Array:
-    """Somebody's features of a clip, whatever their layout: shape `(n_frames, n_columns)`.
-
-    Raises:
-        ExportError: not a NumPy file of numbers, or of another shape.
-    """
-    array = read_array(path)
-    found = np.squeeze(array)
-    for axis in (0, -1):  # equal channels
-        if found.ndim == 3 and found.shape[axis] == 3:
-            found = found.take(0, axis)
-    if found.ndim == 2 and found.shape[1] != n_columns and found.shape[0] == n_columns:
-        found = found.T
-    if found.ndim != 2 or found.shape[1] != n_columns:
-        raise ExportError(
-            f"{path} holds an array of shape {array.shape}; the recipe says {n_columns} values a frame: change its "
-            "[features] n_mels, n_mfcc or deltas"
-        )
-    return found.astype(np.float32)
-
-
-def read_array(path: Path) -> npt.NDArray[Any]:
-    """The numbers of an `.npy` file.
-
-    Raises:
-        ExportError: it is none.
-    """
-    try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: not an array of numpy.save ({str(error).splitlines()[0]})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise ExportError(f"{path}: expected one array of finite numbers")
-    return array
 
 
 def compare(features: Features, audio: Array, theirs: Array) -> Comparison:

@@ -1,6 +1,6 @@
 """What `edgeemo export` does, from Python: which weights, which clips, and what may be asked.
 
-network = trained(Path("runs/mine"))
+network = request.trained(Path("runs/mine"))
 plan = plan_export(network, Path("models"), data=Path("corpora"))
 exported = carry_out(plan)
 """
@@ -8,7 +8,6 @@ exported = carry_out(plan)
 from __future__ import annotations
 
 import dataclasses
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,32 +16,31 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgeemo.answer import Judgement
 from edgeemo.audio import clip_audio, find_audio, read_audio
 from edgeemo.corpora.find import find_clips, is_table
 from edgeemo.corpora.manifest import Clip
 from edgeemo.errors import AudioError, CorpusError, ExportError
-from edgeemo.evidence import ScoreRow, Training, Verdict
+from edgeemo.evidence import Training, Verdict
 from edgeemo.files import replace_set, sweep, write_text
 from edgeemo.metadata import ImageMetadata, Mode, Precision
-from edgeemo.places import EXPORT_DIR, recipe_path, sample_path, ships
+from edgeemo.places import sample_path
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.export.build import Progress
 from edgeemo.workstation.export.card import image_card
-from edgeemo.workstation.export.comparison import compare, read_array, read_features
+from edgeemo.workstation.export.comparison import compare
 from edgeemo.workstation.export.file import write
 from edgeemo.workstation.export.gate import HeldOut
+from edgeemo.workstation.export.given import Given
+from edgeemo.workstation.export.request import Network, Options, checked
 from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.export.variants import Evaluation, Exported, export_variants
 from edgeemo.workstation.graphs.editing import as_model, open_session
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.networks import load_network
-from edgeemo.workstation.training.folder import MODEL_FILE, best_cell, load_run, read_judging
 from edgeemo.workstation.training.images import ImageDataset
-from edgeemo.workstation.training.metrics import score_rows, training_facts
 from edgeemo.workstation.training.protocols import Split
-from edgeemo.workstation.training.recipe import Export, Recipe, load_recipe, recipe_from_dict, with_step
+from edgeemo.workstation.training.recipe import Recipe
 from edgeemo.workstation.training.speech import SpeechDataset
 
 N_CLIPS = 32
@@ -54,63 +52,6 @@ N_HELD_OUT_CLIPS = 1000
 _SAME_PREDICTIONS = 0.01
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """What is to be exported, and what is known of it.
-
-    Attributes:
-        recipe: the features and window, or the image, it was trained with.
-        weights: a `.keras` or `.onnx` file.
-        labels: class names in the network's order; empty for those of the recipe's label map.
-        training: how the weights were made; None where that is unknown.
-        scores: what was measured of them, the headline first.
-        judgement: how probabilities become answers; None where nothing is known of that.
-        softmax: the weights give logits.
-    """
-
-    recipe: Recipe
-    weights: Path
-    labels: tuple[str, ...] = ()
-    training: Training | None = None
-    scores: tuple[ScoreRow, ...] = ()
-    judgement: Judgement | None = None
-    softmax: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What to make of a network of audio. One over images becomes one file in fp32, and takes no options.
-
-    Attributes:
-        modes: empty for both.
-        precisions: empty for all.
-        step_ms: new audio per step; None for the recipe's.
-        ort_format: files in onnxruntime's own format too.
-        force: keep what the gate rejects.
-        delay: stream a network that looks ahead too, with a delay.
-    """
-
-    modes: tuple[Mode, ...] = ()
-    precisions: tuple[Precision, ...] = ()
-    step_ms: float | None = None
-    ort_format: bool = False
-    force: bool = False
-    delay: bool = False
-
-    @property
-    def given(self) -> list[str]:
-        """Those that differ from the defaults, as the command line calls them."""
-        options = {
-            "--mode": self.modes,
-            "--precision": self.precisions,
-            "--step-ms": self.step_ms is not None,
-            "--format": self.ort_format,
-            "--force": self.force,
-            "--delay": self.delay,
-        }
-        return [option for option, value in options.items() if value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,136 +75,46 @@ class Plan:
     understood: tuple[str, ...] = ()
 
 
-def trained(run: Path, *, fold: str | None = None) -> Network:
-    """The network of a training run: its best cell by validation UAR.
-
-    Args:
-        run: folder of `edgeemo train`.
-        fold: choose among the cells of this fold, such as `3` or `fold-3`.
-
-    Raises:
-        TrainingError: there is no finished run.
-        ExportError: the run has no such fold.
-    """
-    recipe, metrics = load_run(run)
-    cells = [cell for cell in metrics.cells if fold is None or cell.fold in (fold, f"fold-{fold}")]
-    if not cells:
-        known = ", ".join(dict.fromkeys(cell.fold for cell in metrics.cells))
-        raise ExportError(f"{run} has no fold {fold!r}; it has {known}")
-    folder, cell = best_cell(run, cells)
-    judging = read_judging(run)
-    return Network(
-        judgement=None
-        if judging is None
-        else dataclasses.replace(
-            Judgement.of(recipe.label_map.labels),
-            temperature=judging.temperature,
-            unsure_below=judging.unsure_below,
-        ),
-        recipe=recipe,
-        weights=folder / MODEL_FILE,
-        training=training_facts(recipe, cell),
-        scores=score_rows(recipe, cell),
-    )
-
-
-def own(
-    weights: Path,
-    recipe: str,
-    *,
-    labels: tuple[str, ...] = (),
-    name: str | None = None,
-    licence: str | None = None,
-    overrides: Sequence[str] = (),
-    features: str | None = None,
-    softmax: bool = False,
-) -> Network:
-    """A network of one's own, of which its file and a recipe are known.
-
-    A recipe of one's own describes it: its name, its summary and its terms. One in `export/` describes another
-    network: only the features, the window and the labels are taken from it, the name is the file's, and nothing else
-    is stated.
-
-    Args:
-        weights: a `.keras` or `.onnx` file.
-        recipe: the name of one in `export/`, or a TOML file.
-        labels: class names in the network's order; empty for those of the recipe's label map.
-        name: what the model is called; None for what was said above.
-        licence: its terms, likewise.
-        overrides: values of the recipe, `section.key=value` each.
-        features: a preset in place of the recipe's features.
-        softmax: the network gives logits, and a softmax is added behind them.
-
-    Raises:
-        RecipeError: there is no such recipe, or it is broken.
-    """
-    path = recipe_path(recipe)
-    described = load_recipe(path, overrides, trainable=False, preset=features)
-    if path.parent.resolve() == EXPORT_DIR.resolve():
-        stem = re.sub(r"[^\w-]+", "_", weights.stem)
-        terms = dataclasses.replace(described.export, licence=Export().licence)
-        described = dataclasses.replace(described, name=stem, summary="", export=terms)
-    values = described.to_dict()
-    if name is not None:
-        values["name"] = name
-    if licence is not None:
-        values["export"] = {**values["export"], "licence": licence}
-    return Network(
-        recipe=recipe_from_dict(values, trainable=False), weights=weights, labels=labels, softmax=softmax
-    )
-
-
-def check_features(network: Network, clip: Path, features: Path) -> str:
-    """Compare a front end with features that somebody's own pipeline computed of a clip, or of its first window.
+def check_features(recipe: Recipe, given: Given) -> str:
+    """Compare a front end with features that somebody's own pipeline computed.
 
     Returns:
         one line: they are the same.
 
     Raises:
-        AudioError: the clip cannot be read.
-        ExportError: the features differ, and how; or the file holds none.
+        ExportError: the features differ, and how.
     """
-    recipe = network.recipe
-    theirs = read_features(features, recipe.features.n_columns)
-    audio = read_audio(clip, recipe.features.sample_rate)
-    if len(audio) < recipe.features.least_samples:
-        raise ExportError(f"{clip}: too short, expected at least {recipe.features.least_samples} samples")
-    if recipe.n_frames == len(theirs) != recipe.features.n_frames(len(audio)):
-        audio = audio[: recipe.window_samples]
-    found = compare(recipe.features, audio, theirs)
+    found = compare(recipe.features, given.audio, given.features)
     if not found.same:
-        raise ExportError(f"{clip}: {found.text}")
-    return f"{clip}: {found.text}"
+        raise ExportError(f"{given.clip}: {found.text}")
+    return f"{given.clip}: {found.text}"
 
 
-def check_predictions(source: Source, clip: Path, predictions: Path) -> str:
+def check_predictions(source: Source, given: Given) -> str:
     """Compare what a converted network says of a clip's first window with what somebody's own pipeline said.
 
     Returns:
         one line: it is the same.
 
     Raises:
-        ExportError: it is not; or the file holds none, or the clip is shorter than a window.
+        ExportError: it is not, or there is another number of labels.
     """
-    recipe = source.recipe
-    theirs = np.ravel(read_array(predictions))
-    audio = read_audio(clip, recipe.features.sample_rate)[: recipe.window_samples]
-    if len(audio) < recipe.window_samples:
-        raise ExportError(f"{clip}: shorter than the network's window of {recipe.window.window_s:g} s")
+    recipe, theirs = source.recipe, given.predictions
+    assert theirs is not None
     if len(theirs) != len(source.metadata.labels):
         raise ExportError(
-            f"{predictions} holds {len(theirs)} numbers, expected {len(source.metadata.labels)}, one a label"
+            f"{len(theirs)} numbers in the predictions, expected {len(source.metadata.labels)}, one a label"
         )
-    given = FrontEnd(recipe.features)(audio[np.newaxis])
+    window = FrontEnd(recipe.features)(given.audio[np.newaxis, : recipe.window_samples])
     session = open_session(as_model(source.network.clone()))
-    ours = session.run(None, {session.get_inputs()[0].name: given})[0][0]
+    ours = session.run(None, {session.get_inputs()[0].name: window})[0][0]
     largest = float(np.abs(ours - theirs).max())
     if largest > _SAME_PREDICTIONS:
         raise ExportError(
-            f"{clip}: the predictions are not yours, they differ by {largest:.2g} at most; are the labels in the "
-            "network's order, and the features those of --check?"
+            f"{given.clip}: the predictions are not yours, they differ by {largest:.2g} at most; are the labels in "
+            "the network's order, and the features those of --check?"
         )
-    return f"{clip}: the predictions are yours, they differ by {largest:.2g} at most"
+    return f"{given.clip}: the predictions are yours, they differ by {largest:.2g} at most"
 
 
 def plan_export(
@@ -290,29 +141,17 @@ def plan_export(
         speaker_pattern: finds speakers in the paths of the data.
 
     Raises:
-        ExportError: `folder` is a file, or has a shipped model of that name; options for a network over images;
-            weights that cannot be converted.
+        ExportError, ModelError, RecipeError: as `request.checked`; weights that cannot be converted.
         EdgeEmoError: data that cannot be read.
     """
     options = options or Options()
-    if folder.is_file():
-        raise ExportError(f"{folder} is a file; give a folder to write the variants into")
-    recipe = network.recipe
-    if ships(recipe.name, folder) and not replace:
-        raise ExportError(
-            f"{folder} has a model {recipe.name}, and what is there ships; give another --output, or --replace"
-        )
-    if recipe.image is not None and options.given:
-        raise ExportError(
-            f"{recipe.name} is a network over images, which becomes one ONNX file in fp32; leave out "
-            f"{', '.join(options.given)}"
-        )
-    if options.step_ms is not None:
-        recipe = with_step(recipe, options.step_ms / 1000)
+    recipe = checked(network, folder, data=data, calibrate=calibrate, options=options, replace=replace)
     source = prepare(
         network.weights if network.weights.suffix == ".onnx" else load_network(network.weights),
         recipe,
-        clips=_images(data, recipe) if recipe.image is not None else _clips(data, recipe),
+        clips=_images(data, recipe)
+        if recipe.image is not None and data is not None
+        else _clips(data, recipe),
         labels=network.labels,
         training=network.training,
         scores=network.scores,
@@ -450,13 +289,8 @@ def _clips(data: Path | None, recipe: Recipe, n: int = N_CLIPS) -> list[np.ndarr
     return clips
 
 
-def _images(data: Path | None, recipe: Recipe) -> list[np.ndarray]:
+def _images(data: Path, recipe: Recipe) -> list[np.ndarray]:
     """Images to compare on: some of the corpus' test part, evenly chosen."""
-    if data is None:
-        raise ExportError(
-            f"{recipe.name} is compared with Keras on images; give --data with the folder of "
-            f"{', '.join(recipe.data.corpora)}"
-        )
     dataset = ImageDataset(recipe, read_images(data, recipe.data.corpora))
     images = [image.pixels for image in dataset.items if image.part == "test"]
     return list(_some(images, N_IMAGES))

@@ -21,6 +21,7 @@ from edgeemo.evidence import ScoreRow, Training
 from edgeemo.metadata import ImageMetadata, Metadata, Mode
 from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.architectures import count_parameters
+from edgeemo.workstation.export.request import labels_of
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.graphs.imported import imported_graph, original_probabilities
 from edgeemo.workstation.graphs.layout import Layout
@@ -110,11 +111,7 @@ def prepare(
     Raises:
         ExportError: the model does not fit the recipe, or cannot be converted to native nodes.
     """
-    labels = labels or recipe.label_map.labels
-    if len(set(labels)) < len(labels) or not all(labels):
-        raise ExportError(
-            f"labels are {', '.join(map(repr, labels))}; each must be a name and occur only once"
-        )
+    labels = labels_of(recipe, labels)
     inputs, features = _inputs(recipe, clips)
     streamed = _streamed(recipe, inputs)
     n_frames, n_mels = recipe.input_shape

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from edgeemo.wording import counted
 from edgeemo.workstation.graphs.editing import (
     RECURRENT,
     axis_order,
@@ -219,18 +220,23 @@ def _sliding(p: Walk, node: ir.Node) -> None:
     if ahead and not (is_conv and stride == 1 and begin + time.past == reach):
         raise ahead.refusal
     if not is_conv and (begin or time.past):
-        raise refusal(node, "pools over padding in time", "pool without padding")
+        raise refusal(
+            node, "pools over padding in time", "pool without padding, with a stride as long as the kernel"
+        )
     if begin and time.past:
         raise refusal(node, "pads time again", "pad once, in front of it or within it")
     past = begin + time.past
     if past > reach:
         raise refusal(node, f"pads {past} positions and looks back on {reach}", "pad kernel - 1 positions")
     if reach - past > stride - 1:
-        raise refusal(
-            node,
-            f"looks {reach - past} positions ahead with a stride of {stride}",
-            'use padding="causal", or a stride as long as the kernel',
+        n_out = reach - past - (stride - 1)
+        padded = f"is padded by {past}" if past else "is not padded"
+        remedy = (
+            'pad it on the past side (padding="causal")'
+            if is_conv
+            else "give it a stride as long as the kernel"
         )
+        raise refusal(node, f"{padded} and so leaves out {counted(n_out, 'position')}", remedy)
     n_ahead = ahead.n if ahead else 0
     if time.length % stride or p.output_shape(node)[time.axis] != time.length // stride + n_ahead:
         raise refusal(

@@ -15,6 +15,7 @@ from edgeemo.audio import clip_audio
 from edgeemo.corpora.manifest import Clip
 from edgeemo.features import Features
 from edgeemo.files import replacing
+from edgeemo.high_pass import CUTOFF_HZ, without_constant
 from edgeemo.speech import spoken
 from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.graphs.frontend import FrontEnd
@@ -27,7 +28,7 @@ def read_clip(clip: Clip, features: Features) -> npt.NDArray[np.float32]:
     Raises:
         AudioError: the file cannot be read.
     """
-    audio = clip_audio(clip, features.sample_rate)
+    audio = without_constant(clip_audio(clip, features.sample_rate), features.sample_rate)
     return spoken(audio, features.sample_rate) if features.level == "running_mean" else audio
 
 
@@ -62,7 +63,7 @@ class FeatureCache:
 
     def __init__(self, recipe: Recipe, audio: AudioCache, frontend: FrontEnd, folder: Path) -> None:
         self._audio, self._frontend, self._window_samples = audio, frontend, recipe.window_samples
-        self._folder = _folder_of([recipe.features.to_dict(), recipe.window_samples], folder)
+        self._folder = _folder_of([recipe.features.to_dict(), recipe.window_samples, CUTOFF_HZ], folder)
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Features of the windows that a clip is scored by, in dB, shape `(n_windows, n_frames, n_mels)`."""
@@ -87,7 +88,9 @@ class PowerCache:
         spectrum = {k: getattr(features, k) for k in _OF_THE_SPECTRUM}
         self._features = features
         self._frontend = FrontEnd(Features(**spectrum, level="none"))
-        self._folder = _folder_of({**spectrum, "spoken": features.level == "running_mean"}, folder)
+        self._folder = _folder_of(
+            {**spectrum, "spoken": features.level == "running_mean", "high_pass_hz": CUTOFF_HZ}, folder
+        )
         self._clips: dict[str, npt.NDArray[np.float16]] = {}
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:

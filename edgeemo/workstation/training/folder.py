@@ -53,26 +53,36 @@ def seeds_of(run: Path) -> set[int]:
     return {int(name["seed"]) for name in names if name}
 
 
+def check_run(run: Path, recipe: Recipe) -> None:
+    """Check that a run folder is this recipe's, or nobody's.
+
+    Raises:
+        TrainingError: it belongs to another.
+    """
+    path = run / RECIPE_FILE
+    if not path.is_file():
+        return
+    try:
+        held = recipe_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise TrainingError(f"{path} is damaged ({error}); give another --output or delete it") from error
+    if held.trained_by != recipe.trained_by:
+        others = differences(recipe, held)
+        remedy = "give another --output or delete that folder"
+        if len(others) == 1 and others[0].startswith("[training] epochs "):
+            # The learning rate falls over the epochs: a longer training does not begin with a shorter one.
+            remedy += f", or go on from its weights with --set training.start={run} and another --output"
+        raise TrainingError(f"{run} holds a run of another recipe ({'; '.join(others)}); {remedy}")
+
+
 def claim_run(run: Path, recipe: Recipe) -> None:
     """Make a run folder this recipe's, or check that it is this recipe's already.
 
     Raises:
         TrainingError: it belongs to another.
     """
-    path = run / RECIPE_FILE
-    if path.is_file():
-        try:
-            held = recipe_from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise TrainingError(f"{path} is damaged ({error}); give another --output or delete it") from error
-        if held.trained_by != recipe.trained_by:
-            others = differences(recipe, held)
-            remedy = "give another --output or delete that folder"
-            if len(others) == 1 and others[0].startswith("[training] epochs "):
-                # The learning rate falls over the epochs: a longer training does not begin with a shorter one.
-                remedy += f", or go on from its weights with --set training.start={run} and another --output"
-            raise TrainingError(f"{run} holds a run of another recipe ({'; '.join(others)}); {remedy}")
-    write_text(path, json.dumps(recipe.to_dict(), indent=1))
+    check_run(run, recipe)
+    write_text(run / RECIPE_FILE, json.dumps(recipe.to_dict(), indent=1))
 
 
 def write_run_metrics(run: Path, metrics: RunMetrics) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeemo.features import Features
+from edgeemo.workstation.graphs.frontend.compression import logarithm
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import END, Past
 
@@ -20,6 +21,27 @@ def add_cepstra(nodes: Nodes, bands: ir.Value, features: Features) -> ir.Value:
     return nodes("MatMul", bands, nodes.floats(_cosines(features)), name="mfcc")
 
 
+def add_energy(nodes: Nodes, columns: ir.Value, frames: ir.Value, features: Features) -> ir.Value:
+    """Columns with the energy of frames before the bands, or in place of the first coefficient; as they are without.
+
+    Args:
+        nodes: records the nodes and constants.
+        columns: coefficients or bands, shape `(n_clips, n_frames, n)`.
+        frames: of audio, shape `(n_clips, n_frames, frame_samples)`.
+        features: front-end settings.
+    """
+    if not features.energy:
+        return columns
+    frames = nodes("Cast", frames, to=ir.DataType.DOUBLE)
+    if features.remove_mean:
+        frames = nodes("Sub", frames, nodes("ReduceMean", frames, nodes.ints([2])))
+    scaled = nodes("Mul", frames, nodes.floats(features.scale, np.float64))
+    energy = nodes("Cast", nodes("ReduceSumSquare", scaled, nodes.ints([2])), to=ir.DataType.FLOAT)
+    if features.n_mfcc:
+        columns = nodes("Slice", columns, nodes.ints([1]), nodes.ints([END]), nodes.ints([2]))
+    return nodes("Concat", logarithm(nodes, energy, smallest=features.amin, times=1), columns, axis=2)
+
+
 def _cosines(features: Features) -> npt.NDArray[np.float64]:
     """The orthonormal DCT-II with its lifter, shape `(n_mels, n_mfcc)`."""
     n, k = features.n_mels, np.arange(features.n_mfcc)
@@ -27,7 +49,7 @@ def _cosines(features: Features) -> npt.NDArray[np.float64]:
         k, np.sqrt(2 / n), np.sqrt(1 / n)
     )
     if features.lifter:
-        cosines *= 1 + features.lifter / 2 * np.sin(np.pi * (k + 1) / features.lifter)
+        cosines *= 1 + features.lifter / 2 * np.sin(np.pi * (k + features.lifter_first) / features.lifter)
     return np.asarray(cosines)
 
 

@@ -17,7 +17,7 @@ _MODES = {"centre_zero": "constant", "centre_reflect": "reflect"}
 
 
 def add_frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
-    """Overlapping windowed frames in double precision, shape `(n_clips, n_frames, n_fft)`.
+    """Overlapping frames of audio, shape `(n_clips, n_frames, frame_samples)`.
 
     They are cut as runs of whole blocks, a block being the longest stretch that divides both frame and hop.
 
@@ -40,8 +40,7 @@ def add_frames(nodes: Nodes, audio: ir.Value, features: Features, past: Past) ->
     blocks = nodes("Reshape", padded, nodes.ints([0, -1, block]))
     first = nodes("Mul", nodes.range(n_frames), nodes.ints([hop // block]))
     wanted = nodes("Add", nodes("Unsqueeze", first, nodes.ints([1])), nodes.range(n // block))
-    frames = nodes("Reshape", nodes("Gather", blocks, wanted, axis=1), nodes.ints([0, 0, n]))
-    return _windowed(nodes, frames, features)
+    return nodes("Reshape", nodes("Gather", blocks, wanted, axis=1), nodes.ints([0, 0, n]))
 
 
 def _with_past(nodes: Nodes, audio: ir.Value, features: Features, past: Past) -> ir.Value:
@@ -63,6 +62,9 @@ def _padded(nodes: Nodes, audio: ir.Value, n_frames: ir.Value, features: Feature
         first = nodes("Sub", nodes("Mul", first, nodes("CastLike", nodes.floats(3.0), first)), second)
         audio = nodes("Concat", first, rest, axis=1)
     start, n, hop = features.first_sample, features.frame_samples, features.hop_samples
+    if features.framing == "mirror_edges":
+        audio = _mirrored(nodes, audio, -start, n - n // 2)
+        start = 0
     if features.framing in _MODES:
         behind = max(n + start, 0)  # the last frame begins so many samples before the end, or earlier
         pads = nodes.ints([0, max(-start, 0), 0, behind])
@@ -76,7 +78,24 @@ def _padded(nodes: Nodes, audio: ir.Value, n_frames: ir.Value, features: Feature
     return nodes("Slice", audio, nodes.ints([start]), end, nodes.ints([1]))
 
 
-def _windowed(nodes: Nodes, frames: ir.Value, features: Features) -> ir.Value:
+def _mirrored(nodes: Nodes, audio: ir.Value, before: int, behind: int) -> ir.Value:
+    """With so many samples in front and behind, mirrored, the first and the last one twice."""
+
+    def backwards(start: int, end: int) -> ir.Value:
+        return nodes("Slice", audio, *(nodes.ints([n]) for n in (start, end, 1, -1)))
+
+    edges = [backwards(before - 1, -END)] if before else []
+    return nodes("Concat", *edges, audio, backwards(-1, -behind - 1), axis=1)
+
+
+def add_window_function(nodes: Nodes, frames: ir.Value, features: Features) -> ir.Value:
+    """Frames as they are transformed, in double precision, shape `(n_clips, n_frames, n_fft)`.
+
+    Args:
+        nodes: records the nodes and constants.
+        frames: of `add_frames`.
+        features: front-end settings.
+    """
     n = features.frame_samples
     if (n, features.window_function, features.window_symmetric, features.scale) == (
         features.n_fft,

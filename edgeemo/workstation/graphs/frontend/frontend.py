@@ -16,9 +16,9 @@ import onnx_ir as ir
 from edgeemo.features import Features
 from edgeemo.session import session_options
 from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
-from edgeemo.workstation.graphs.frontend.cepstra import add_cepstra, add_deltas
+from edgeemo.workstation.graphs.frontend.cepstra import add_cepstra, add_deltas, add_energy
 from edgeemo.workstation.graphs.frontend.compression import add_compression
-from edgeemo.workstation.graphs.frontend.framing import add_frames
+from edgeemo.workstation.graphs.frontend.framing import add_frames, add_window_function
 from edgeemo.workstation.graphs.frontend.levelling import Frames, Heard, add_levelling
 from edgeemo.workstation.graphs.frontend.mel import add_mel
 from edgeemo.workstation.graphs.frontend.normalisation import add_normalisation
@@ -120,13 +120,15 @@ def add_frontend(nodes: Nodes, audio: ir.Value, features: Features, past: Past) 
         past: what came before `audio`.
     """
     transform = Transform(features)
-    spectrum = transform.add(nodes, add_frames(nodes, audio, features, past))
+    audio_frames = add_frames(nodes, audio, features, past)
+    spectrum = transform.add(nodes, add_window_function(nodes, audio_frames, features))
     bands = add_mel(nodes, spectrum, features, transform)
     compressed = add_compression(nodes, bands, features, past)
     frames = _frames(audio, features)
     heard = add_levelling(nodes, bands, compressed, frames, features, past)
     columns = add_cepstra(nodes, heard.features, features)
-    shape = ir.Shape((*frames, features.n_mfcc or features.n_mels))
+    columns = add_energy(nodes, columns, audio_frames, features)
+    shape = ir.Shape((*frames, features.n_static))
     columns = add_deltas(nodes, columns, shape, features, past)
     columns = add_normalisation(nodes, columns, features)
     return dataclasses.replace(heard, features=columns)

@@ -17,7 +17,7 @@ _BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
 
 
 def add_mel(nodes: Nodes, spectrum: ir.Value, features: Features, transform: Transform) -> ir.Value:
-    """Power, or magnitude, in mel bands: shape `(n_clips, n_frames, n_mels)`.
+    """Power, or magnitude, in mel bands, or in the bins themselves: shape `(n_clips, n_frames, n_mels)`.
 
     Args:
         nodes: records the nodes and constants.
@@ -62,12 +62,15 @@ def _mel(hz: npt.ArrayLike, scale: str) -> npt.NDArray[np.float64]:
 
 
 def _mel_weights(nodes: Nodes, features: Features, bins: npt.NDArray[np.int64]) -> ir.Value:
-    """Triangular mel filters, as `librosa.filters.mel`, from their edges.
+    """Triangular mel filters, as `librosa.filters.mel`, from their edges; of a linear scale, one bin each.
 
     Returns:
         shape `(*bins.shape, n_mels)`.
     """
     scale = features.mel_scale
+    if scale == "linear":
+        same = nodes("Equal", nodes.ints(bins[..., np.newaxis]), nodes.range(features.n_mels))
+        return nodes("Cast", same, to=ir.DataType.FLOAT)
     edges = mel_frequencies(features.n_mels + 2, features.fmin_hz, features.fmax_hz, scale)
     place = bins[..., np.newaxis] * (features.sample_rate / features.n_fft)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
