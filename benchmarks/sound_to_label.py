@@ -324,7 +324,7 @@ def report(found: Mapping[str, Found], model: edgeemo.EmotionModel, command: str
             *(f"| {stage} | {what} |" for stage, what in STAGES.items()),
             "",
             f"Most of it is waiting for the end of a step: a sound comes anywhere in the {step_ms:.0f} ms of its "
-            "step, and one in its last block waits for another block of 20 ms, since the resampler "
+            "step, and one in its last block waits for one or two more blocks of 20 ms, since the resampler "
             "lags. What is computed (step and sink) is "
             f"{computed(clicks):.1f} ms of a click and {computed(speech):.1f} ms of speech (medians). The loop "
             f"itself shows {shown(clicks)} and {shown(speech)}.",
@@ -390,7 +390,7 @@ def plot(found: Mapping[str, Found], path: Path) -> None:
     for name, whole_ms in wholes.items():
         axes.hist(whole_ms, bins=np.arange(0, longest_ms + 20, 20).tolist(), alpha=0.6, label=titles[name])
     axes.set(xlabel="from the sound to the line of JSON, ms", ylabel="onsets")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     axes.spines[["top", "right"]].set_visible(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

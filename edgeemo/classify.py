@@ -133,15 +133,23 @@ class Classifier:
         models: at least one; of one sample rate, with the same labels in the same order, and unsure below the same
             probability. Modes, windows and temperatures may differ.
         profile: of the voice in all clips, for one model alone.
+        channel: which channel of files is heard, from 1; None: the mean of all.
 
     Raises:
         ModelError: two of them differ in labels, sample rate, or in what an answer is.
         ProfileError: the profile is another model's, or the model learns nothing of a voice.
     """
 
-    def __init__(self, models: Sequence[EmotionModel], *, profile: Profile | None = None) -> None:
+    def __init__(
+        self,
+        models: Sequence[EmotionModel],
+        *,
+        profile: Profile | None = None,
+        channel: int | None = None,
+    ) -> None:
         self.models = tuple(models)
         self.profile = profile
+        self.channel = channel
         if profile is not None:
             for model in self.models:
                 model.stepper(profile)  # one that the profile is not for is told before the first clip
@@ -184,7 +192,7 @@ class Classifier:
         Raises:
             AudioError: it cannot be read, or holds no audio.
         """
-        clip = Clip.of_file(path, self.sample_rate)
+        clip = Clip.of_file(path, self.sample_rate, channel=self.channel)
         probabilities, n_windows, reason = self._mean(clip)
         reason = why_unlabelled(clip, self._step_samples, reason)
         answer = self._answer(probabilities, reason)
@@ -204,7 +212,7 @@ class Classifier:
             raise ModelError(
                 f"{len(self.models)} models that differ in mode, window or step; expected the same for a timeline"
             )
-        clip = Clip.of_file(path, self.sample_rate)
+        clip = Clip.of_file(path, self.sample_rate, channel=self.channel)
         too_short = why_unlabelled(clip, self._step_samples, None)
         for moments in zip(*(model.moments(clip, self.profile) for model in self.models), strict=True):
             first = moments[0]

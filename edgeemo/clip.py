@@ -18,6 +18,7 @@ Audio = npt.NDArray[np.float32]
 
 SILENCE = "silence"
 CANCELLED = "the channels cancel in their mean"
+"""Then `--channel` helps."""
 
 _BLOCK_SAMPLES = 1 << 16
 _KEPT_SAMPLES = 1 << 21  # 8 MB, two minutes at 16 kHz
@@ -67,14 +68,18 @@ class Clip:
         self._kept = np.concatenate(kept) if kept else None
 
     @classmethod
-    def of_file(cls, path: Path | str, sample_rate: int) -> Self:
-        """A file of any length, rate and number of channels, whose mean is taken.
+    def of_file(cls, path: Path | str, sample_rate: int, *, channel: int | None = None) -> Self:
+        """A file of any length, rate and number of channels, of which one is taken, or the mean of all.
 
         Raises:
             AudioError: as `edgeemo.audio.read_blocks`.
         """
         path = Path(path)
-        return cls(lambda: read_blocks(path, _BLOCK_SAMPLES), native_rate(path), sample_rate, path=path)
+
+        def read() -> Iterator[Audio]:
+            return read_blocks(path, _BLOCK_SAMPLES, channel=channel)
+
+        return cls(read, native_rate(path), sample_rate, path=path)
 
     @classmethod
     def of_samples(cls, samples: npt.NDArray[Any], source_rate: int, sample_rate: int) -> Self:

@@ -74,6 +74,10 @@ def classify_command(
             help="For long files: a row for each window of a clip, or each step of a stream model, with its time.",
         ),
     ] = False,
+    channel: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Hear this channel of each file; without, the mean of all."),
+    ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(
@@ -114,10 +118,14 @@ def classify_command(
         raise typer.BadParameter("--ray writes Parquet", param_hint="--format")
     if ray is not None and profile is not None:
         raise typer.BadParameter("an archive is of many voices; leave out --ray", param_hint="--profile")
+    if ray is not None and channel is not None:
+        raise typer.BadParameter("an archive is heard as it is; leave out --ray", param_hint="--channel")
     names = model or [DEFAULT_MODEL]
     learnt = None if profile is None else read_profile(profile)
     classifier = Classifier(
-        loaded(names, unsure_below=unsure_below, temperature=temperature, any_sound=any_sound), profile=learnt
+        loaded(names, unsure_below=unsure_below, temperature=temperature, any_sound=any_sound),
+        profile=learnt,
+        channel=channel,
     )
     if ray is not None and output is not None:
         _classify_archive(classifier, files, output, address=ray, timeline=timeline)

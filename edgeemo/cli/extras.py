@@ -67,5 +67,7 @@ def workstation() -> Iterator[None]:
 
     # It warns of every other network that is trained in one process.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # It remarks on values whose type nobody needs.
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     # What it cannot convert is said in the error.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)

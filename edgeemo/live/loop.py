@@ -17,7 +17,7 @@ from edgeemo.live.statistics import LoopStatistics
 from edgeemo.model import EmotionModel
 from edgeemo.profile import Profile
 from edgeemo.smoothing import Smooth
-from edgeemo.sources.source import Lost, Notice, Source
+from edgeemo.sources.source import Audio, Lost, Notice, Source
 
 Learned = Callable[[Profile], None]
 """Told what was learnt of a voice, after each utterance and at the end."""
@@ -155,7 +155,7 @@ def _events(
                 utterance = event.utterance
             yield event
 
-    for heard in source.blocks():
+    for heard in _without_nan(source):
         if isinstance(heard, Notice):
             yield from told([Status(time_s=listener.time_s, **vars(heard))])
             continue
@@ -165,10 +165,8 @@ def _events(
             left -= n_samples
         if isinstance(heard, Lost):
             yield from told([*listener.gap(n_samples / source.sample_rate, heard.why)])
-        elif np.isfinite(block := heard[:n_samples]).all():
-            yield from told([*listener.push(block)])
         else:
-            yield from told([*listener.gap(n_samples / source.sample_rate, Why.NOT_FINITE)])
+            yield from told([*listener.push(heard[:n_samples])])
         if left == 0:
             reason = "seconds"
             break
@@ -176,3 +174,21 @@ def _events(
     if learned is not None:
         learned(listener.profile)
     yield statistics.end(reason or source.ended, time_s=listener.time_s)
+
+
+def _without_nan(source: Source) -> Iterator[Audio | Lost | Notice]:
+    """What a source gives; blocks in a row that are not numbers are missing, as one."""
+    n_bad = 0
+    for heard in source.blocks():
+        if isinstance(heard, np.ndarray):
+            if not np.isfinite(heard).all():
+                n_bad += len(heard)
+                continue
+            if n_bad and not len(heard):
+                continue
+        if n_bad:
+            yield Lost(n_bad / source.sample_rate, Why.NOT_FINITE)
+            n_bad = 0
+        yield heard
+    if n_bad:
+        yield Lost(n_bad / source.sample_rate, Why.NOT_FINITE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -99,6 +100,7 @@ class Background:
         self._n_lost = 0
         """Since others were last told."""
         self._in_trouble = self._busy = self._closing = False
+        self._closed_s = 0.0
         self._error: BaseException | None = None
         self._entered = ExitStack()
         self._thread = threading.Thread(target=self._run, name=f"edgeemo {name}", daemon=True)
@@ -133,6 +135,13 @@ class Background:
             found, self._notices = self._notices, []
         return found
 
+    def close(self) -> None:
+        """No event will come any more; leaving it waits for the last ones."""
+        with self._changed:
+            if not self._closing:
+                self._closing, self._closed_s = True, time.monotonic()
+                self._changed.notify_all()
+
     def __enter__(self) -> Self:
         self._entered.enter_context(self._sink)
         self._thread.start()
@@ -141,13 +150,12 @@ class Background:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self.close()
         shown = self._on_error is OnError.END
         while (self._lossless or not shown) and self._thread.is_alive() and not self._stopped():
             self._thread.join(_POLL_S)
-        self._thread.join(_LAST_S if shown else _LAST_KEPT_S)
+        last_s = _LAST_S if shown else _LAST_KEPT_S
+        self._thread.join(max(0.0, self._closed_s + last_s - time.monotonic()))
         with self._changed:
             if self._thread.is_alive():
                 self._n_lost += len(self._waiting) + self._busy

@@ -56,6 +56,8 @@ class Together:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for sink in self._sinks:
+            sink.close()  # so that all have the same time for their last events
         self._entered.__exit__(kind, error, trace)
 
     def _all_but(self, one: Background | None) -> list[Callable[[Event, datetime], None]]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import to_mono
-from edgeemo.errors import AudioError
+from edgeemo.audio import check_channel, one_channel
 from edgeemo.sources.signal import SignalWatch
 from edgeemo.sources.source import Notice
 
@@ -18,15 +17,6 @@ Audio = npt.NDArray[np.float32]
 def block_samples(block_s: float, sample_rate: int) -> int:
     """The length of a block, in samples: at least one."""
     return max(1, round(block_s * sample_rate))
-
-
-def check_channel(channel: int | None, channels: int) -> None:
-    """Raises `AudioError` where there is no such channel."""
-    if channel is not None and not 1 <= channel <= channels:
-        has = "one channel" if channels == 1 else f"{channels} channels"
-        raise AudioError(
-            f"there is no channel {channel}: it has {has}; give --channel from 1 to {channels}, or none"
-        )
 
 
 class Mixer:
@@ -51,7 +41,7 @@ class Mixer:
         """A block of all channels, shape `(n_samples, n_channels)`: what is to be told of it, then one channel."""
         with np.errstate(over="ignore", invalid="ignore"):
             finite = bool(np.isfinite(block).all())
-            mono = to_mono(block) if self._channel is None else block[:, self._channel - 1].copy()
+            mono = one_channel(block, self._channel)
         if finite:
             yield from self._watch.push(block)
         yield mono

@@ -11,8 +11,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.audio import native_format, read_channels
-from edgeemo.sources.blocks import Mixer, block_samples, check_channel
+from edgeemo.audio import check_channel, native_format, read_channels
+from edgeemo.sources.blocks import Mixer, block_samples
 from edgeemo.sources.source import Notice
 
 Audio = npt.NDArray[np.float32]

@@ -10,10 +10,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from edgeemo.audio import check_channel
 from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.events import State
 from edgeemo.sources.assembly import Assembly
-from edgeemo.sources.blocks import Mixer, block_samples, check_channel
+from edgeemo.sources.blocks import Mixer, block_samples
 from edgeemo.sources.continuity import clock_s
 from edgeemo.sources.devices import capture_settings, find_device
 from edgeemo.sources.portaudio import close_stream, look_again, open_stream, sounddevice

@@ -27,6 +27,7 @@ _OVER = 3
 _FULL_SCALE = 0.999
 _CLIPPED_SHARE = 1e-3
 _CONSTANT = 0.005
+_CONSTANT_SHARE = 0.05
 _QUIET_DB = -75.0
 _HEARD_DB = -60.0
 _CANCELLED_DB = 12.0
@@ -83,7 +84,8 @@ class SignalWatch:
                 f"{100 * piece.clipped:.1f} % of the samples are at full scale; turn the gain down"
             )
         constant = float(piece.mean[0] if self._channel is None else piece.mean[1 + self._channel - 1])
-        if abs(constant) > _CONSTANT:
+        # In loud noise the mean of a second is not zero either.
+        if abs(constant) > max(_CONSTANT, _CONSTANT_SHARE * math.sqrt(loudest_power)):
             found[State.CONSTANT] = f"a constant of {constant:.3f} in the signal; it does no harm to edgeemo"
         if self._microphone and not piece.peak.any():
             found[State.MUTED] = (

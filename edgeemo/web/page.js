@@ -26,7 +26,7 @@ let model;
 let microphone = null;
 /** @type {View} */
 let view;
-/** @type {Heard[]} */
+/** @type {object[]} */
 let events = []; // what can be saved: the last ones
 let nSteps = 0;
 let nUtterances = 0;
@@ -47,7 +47,11 @@ function start() {
   worker.onerror = (event) => fail(`The worker cannot run here (${event.message ?? "it did not load"}).`);
   worker.postMessage({ kind: "load", model: "model.onnx" });
   element("microphone").onclick = () => (microphone ? stopMicrophone() : startMicrophone());
-  element("file").onchange = () => hearFile(element("file").files[0]);
+  element("file").onchange = () => {
+    const [file] = element("file").files;
+    element("file").value = ""; // so that the same file may be chosen again
+    if (file) hearFile(file);
+  };
   element("save").onclick = save;
   element("learn").onclick = learn;
   element("forget").onclick = () => keepProfile(null);
@@ -94,7 +98,8 @@ const answered = {
     const { features, step_samples } = model.metadata;
     const stepS = step_samples / features.sample_rate;
     const found = /** @type {Step[]} */ (heard.filter((event) => event.event === "step"));
-    events = [...events, ...heard].slice(-MOST_EVENTS);
+    const time = new Date().toISOString().replace("Z", "+00:00");
+    events = [...events, ...heard.map((event) => ({ time, ...event }))].slice(-MOST_EVENTS);
     nSteps += found.length;
     nUtterances = found.at(-1)?.utterance ?? nUtterances;
     pendingS -= seconds;

@@ -4,7 +4,7 @@
 //     node examples/node/listen.mjs site call.wav
 //     arecord -q -t raw -f S16_LE -r 16000 -c 1 | node examples/node/listen.mjs site -
 //
-// It prints the steps that `edgeemo listen --json` prints. With onnxruntime-node installed it runs on that, which is
+// It prints the steps and utterances that `edgeemo listen --json` prints, without the time of day. With onnxruntime-node installed it runs on that, which is
 // native; else on the site's own onnxruntime-web.
 import { createReadStream, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";

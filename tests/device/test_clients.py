@@ -18,7 +18,7 @@ from edgeemo.voice import VOICE_PATH
 from edgeemo.web.runtime import runtime_files
 from edgeemo.web.site import write_site
 from support import native
-from support.node import NODE
+from support.node import FLAGS, NODE
 
 pytestmark = [
     pytest.mark.slow,
@@ -100,7 +100,7 @@ def test_node(clip: Path, tmp_path: Path) -> None:
         write_site(tmp_path, MODELS[0], runtime_files())
     except DownloadError as error:
         pytest.skip(str(error))
-    program = native.SOURCE.parent / "node" / "listen.mjs"
-    check(lines(str(NODE), program, tmp_path, clip), clip, MODELS[0], 5e-3)
+    node = [str(NODE), *FLAGS, native.SOURCE.parent / "node" / "listen.mjs", tmp_path]
+    check(lines(*node, clip), clip, MODELS[0], 5e-3)
     samples, _ = soundfile.read(clip, dtype="int16")
-    check(lines(str(NODE), program, tmp_path, "-", stdin=samples.tobytes()), clip, MODELS[0], 5e-3)
+    check(lines(*node, "-", stdin=samples.tobytes()), clip, MODELS[0], 5e-3)

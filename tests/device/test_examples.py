@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = (
     "home_assistant",
     "live_callback",
+    "meter",
     "one_label_per_file",
     "own_blocks",
     "robot",
@@ -134,3 +138,32 @@ def test_the_robot_acts_on_what_stays_confident(model: edgeemo.EmotionModel) -> 
     ]
     assert 1 < len(acts) < sum(label is not None for label in certain) / 3
     assert lines("robot", sample_path()) == acts
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no Xvfb here: a window needs a screen")
+def test_the_meter_is_a_window(tmp_path: Path) -> None:
+    """It opens, runs through the whole sample, and is still there when nothing more comes."""
+    screen = subprocess.Popen(["Xvfb", ":97", "-screen", "0", "640x480x24"], stderr=subprocess.DEVNULL)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, EXAMPLES / "meter.py", sample_path()],
+            env=os.environ | {"DISPLAY": ":97"},
+            stderr=subprocess.PIPE,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(15)
+        process.terminate()
+        assert process.communicate()[1] == b""
+    finally:
+        screen.terminate()
+        screen.wait()
+
+
+def test_the_meter_shows_label_and_arousal(model: edgeemo.EmotionModel) -> None:
+    show = runpy.run_path(str(EXAMPLES / "meter.py"))["show"]
+    label: dict[str, str] = {}
+    meter: dict[str, float] = {}
+    for step in steps(sample_path(), model):
+        show(step, label, meter)
+        assert label["text"] == (step.label or f"({step.reason})")
+        assert meter["value"] == 100 * (step.arousal or 0)

@@ -84,9 +84,13 @@ def importing(modules: list[str]) -> str:
 
 
 def test_the_device_modules_load_no_heavy_library(tmp_path: Path) -> None:
-    assert {"edgeemo.live.loop", "edgeemo.bench.report", "edgeemo.sinks.mqtt", "edgeemo.sinks.server", "edgeemo.view.live"} <= set(
-        DEVICE
-    )
+    assert {
+        "edgeemo.live.loop",
+        "edgeemo.bench.report",
+        "edgeemo.sinks.mqtt",
+        "edgeemo.sinks.server",
+        "edgeemo.view.live",
+    } <= set(DEVICE)
     assert heavy_after(importing([*DEVICE, *COMMANDS]), tmp_path) == set()
 
 

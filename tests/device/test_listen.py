@@ -412,6 +412,13 @@ def test_every_second_is_accounted_for(
     assert times_s == sorted(times_s)
 
 
+def test_a_stretch_that_is_not_numbers_is_one_gap(tiny_model: EmotionModel) -> None:
+    bad = np.full(320, np.nan, np.float32)
+    events = list(listen(Blocks([noise(3200), *[bad] * 25, noise(3200), bad]), tiny_model))
+    gaps = [(e.start_s, e.length_s, e.why) for e in events if isinstance(e, Gap)]
+    assert gaps == [(0.2, 0.5, "not finite"), (pytest.approx(0.9), 0.02, "not finite")]
+
+
 def test_what_a_source_tells_is_a_status(tiny_model: EmotionModel) -> None:
     notice = Notice(State.CLIPPED, True, "too loud")
     events = list(listen(Blocks([noise(3000), notice]), tiny_model))

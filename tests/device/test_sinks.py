@@ -371,6 +371,31 @@ def test_sinks_that_all_fail_tell_each_other_once() -> None:
         assert steps_of(one.taken) == list(range(200))
 
 
+def test_hanging_sinks_are_waited_for_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for the last events begins for all of them when the first is left."""
+    clock_s = 100.0
+    monkeypatch.setattr(sink.time, "monotonic", lambda: clock_s)
+    waits_s: list[float] = []
+    hanging = [Gated() for _ in range(3)]
+    sinks = [Background(s, "a webhook", on_error=OnError.RETRY, stopped=lambda: True) for s in hanging]
+
+    def join(timeout_s: float) -> None:
+        nonlocal clock_s
+        waits_s.append(timeout_s)
+        clock_s += timeout_s
+
+    with Together(sinks) as together:
+        together.take(numbered(1), events.AT)
+        for one in hanging:
+            one.holds()
+        for background in sinks:
+            monkeypatch.setattr(background._thread, "join", join)
+    assert waits_s == [sink._LAST_KEPT_S, 0, 0]
+    assert together.untold() == 3 * ["a webhook: 1 event lost"]
+    for one in hanging:
+        one.open()
+
+
 def test_an_entered_sink_is_left_where_another_cannot_be_entered() -> None:
     left = []
 

@@ -260,7 +260,7 @@ def test_it_is_opened_again_at_another_rate(install_portaudio: Install) -> None:
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     portaudio = install_portaudio(DEVICES, only_channels=4)
     with Microphone(2) as source:
-        monkeypatch.setattr(blocks, "to_mono", None)  # averaging is the reader's work
+        monkeypatch.setattr(blocks, "one_channel", None)  # averaging is the reader's work
         portaudio.streams[-1].capture(np.zeros((BLOCK, 4), np.float32))
         assert source.channels == 4
 

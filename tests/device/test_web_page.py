@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import edgeemo
+from edgeemo.events import SCHEMA_PATH
 from edgeemo.places import sample_path
 from edgeemo.web import runtime
 from edgeemo.web.site import write_site
@@ -99,6 +100,18 @@ def test_a_file(page: Page, tmp_path: Path) -> None:
     agree(steps(page, tmp_path), in_python(audio, rate, "emo_small.stream.int8"), 5e-3)
     assert page.text("#status") == "Heard 59 steps and 3 utterances."
     assert len(page.text("#utterances").splitlines()) == 3
+
+
+def test_what_it_saves_is_what_the_schema_of_events_says(page: Page, tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    page.type("#file", str(sample_path()))
+    page.until("return document.getElementById('status').textContent.startsWith('Reading')")
+    page.until(HEARD)
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text()))
+    events = saved(page, tmp_path)
+    assert {event["event"] for event in events} == {"step", "utterance"}
+    for event in events:
+        schema.validate(event)
 
 
 def test_files_are_heard_to_the_bit(sites: Callable[[str], Path], tmp_path: Path) -> None:

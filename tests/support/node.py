@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 NODE = shutil.which("node")
+FLAGS = ("--single-threaded", "--liftoff-only")
+"""Threads that compile may keep node from ending (nodejs/node#54918); to compile well takes longer than the tests."""
 
 _AROUND = """
 import { readFileSync } from "node:fs";
@@ -49,7 +51,7 @@ def in_node(site: Path, code: str, audio: np.ndarray | None = None, **given: Any
     values = json.dumps({"site": str(site), **given}, default=str)
     samples = np.zeros(0, np.float32) if audio is None else np.ascontiguousarray(audio, np.float32)
     result = subprocess.run(
-        [NODE, "--input-type=module", "--eval", _AROUND % code, values],
+        [NODE, *FLAGS, "--input-type=module", "--eval", _AROUND % code, values],
         input=samples.tobytes(),
         capture_output=True,
         check=False,

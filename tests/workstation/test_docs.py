@@ -382,3 +382,13 @@ def test_the_hook_needs_no_tensorflow() -> None:
     hook = ROOT / "docs" / "hooks.py"
     result = subprocess.run([sys.executable, "-c", code, hook], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+def test_each_fault_has_its_test() -> None:
+    """The tests that docs/faults.md names are there."""
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", text)
+    assert len(named) > 20
+    for file, test in named:
+        code = (ROOT / "tests" / "device" / file).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in code, f"{file}::{test}"
