@@ -395,6 +395,26 @@ def test_the_command(edgeemo: list[str], tmp_path: Path) -> None:
     assert json.loads(lines[-1])["event"] == "end"
 
 
+def test_the_example() -> None:
+    program = Path(__file__).parents[2] / "examples" / "subscribe.py"
+    with ExitStack() as opened:
+        with serving() as found:
+            found.take(events.start(), events.AT)
+            found.take(events.utterance(1), events.AT)
+            command = [sys.executable, str(program), f"{found.url.replace('http', 'ws')}events"]
+            process = opened.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            until_served(found, 1)
+            for event in (
+                events.utterance(1),
+                events.step(),
+                events.utterance(2, label=None, reason="unsure"),
+            ):
+                found.take(event, events.AT)
+        out, _ = process.communicate()
+    assert process.returncode == 0
+    assert out.splitlines() == ["2.00\t3.00\tangry", "4.00\t5.00\tunsure"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts differ")
 def test_a_signal_ends_the_stream_for_clients(edgeemo: list[str]) -> None:
     command = [*edgeemo, "listen", "--sample", "--serve", "0"]
