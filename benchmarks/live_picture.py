@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path (default: %(default)s)")
     parser.add_argument(
-        "--width", type=int, default=720, help="of the window, in pixels (default: %(default)s)"
+        "--width", type=int, default=640, help="of the window, in pixels (default: %(default)s)"
     )
     parser.add_argument("--height", type=int, default=1100, help="likewise (default: %(default)s)")
     parser.add_argument("--dark", action="store_true", help="in dark colours")

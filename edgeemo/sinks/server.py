@@ -357,12 +357,15 @@ def _bound(address: Address) -> socket.socket:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         return socket.create_server(where[:2], family=family)
+    except UnicodeError:
+        reason = "it is no name of a machine"
+    except socket.gaierror as error:
+        reason = str(error.strerror)
     except OSError as error:
-        # `create_server` adds to `strerror` what is said here.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno)
-        raise OutputError(
-            f"cannot serve at {address.host}, port {address.port}: {reason}; give another with --serve"
-        ) from error
+        reason = os.strerror(error.errno or 0)  # `create_server` adds the address to `error.strerror`
+    raise OutputError(
+        f"cannot serve at {address.host}, port {address.port}: {reason}; give another with --serve"
+    )
 
 
 def _refusal(status: HTTPStatus, why: str) -> Response:

@@ -364,9 +364,12 @@ def test_a_port_that_is_taken(edgeemo: list[str]) -> None:
     )
 
 
-def test_a_host_that_is_not_here() -> None:
-    with pytest.raises(OutputError, match=r"cannot serve at nowhere\.invalid, port 8011: "):
-        Server(Address("nowhere.invalid", 8011), FILES, source_rate=16000, sample_rate=16000)
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a..b", "x" * 300])
+def test_a_host_that_is_not_here(host: str) -> None:
+    with pytest.raises(
+        OutputError, match=rf"^cannot serve at {host}, port 8011: [^()]*; give another with --serve$"
+    ):
+        Server(Address(host, 8011), FILES, source_rate=16000, sample_rate=16000)
 
 
 # --- the command
