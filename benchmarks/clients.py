@@ -78,7 +78,7 @@ def main() -> None:
         "",
         *markdown_table(rows),
         "",
-        f"Machine: {describe()}; its load average was {os.getloadavg()[1]:.0f} meanwhile.",
+        f"Machine: {describe().caption()}; its load average was {os.getloadavg()[1]:.0f} meanwhile.",
     ]
     write_text(RESULT, "\n".join(text) + "\n")
     print(f"wrote {RESULT}")

@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-sync",
 )
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-_WAIT_S = 60.0  # only so that a page that never gets there ends the test
+_WAIT_S = 300.0  # only so that a page that never gets there ends the test
 
 
 class Page:
