@@ -52,5 +52,9 @@ class OutputError(EdgeEmoError):
     """What was asked for cannot be written where it was asked for."""
 
 
+class DownloadError(EdgeEmoError):
+    """What is not in the wheel cannot be had, or is not what was expected."""
+
+
 class MissingExtraError(EdgeEmoError):
     """What was asked for needs an extra that is not installed."""

@@ -2,11 +2,12 @@
 # The one check command.
 #
 #   bash tests/check.sh          checks everything
-#   bash tests/check.sh --fast   leaves out what takes minutes: slow tests, tests that need corpora, a microphone or a
-#                                cluster, the coverage, and the wheel
+#   bash tests/check.sh --fast   leaves out what takes minutes: slow tests, tests that need corpora, a microphone, a
+#                                cluster or a browser, the coverage, and the wheel
 #
 # Sets up what it needs, then stops at the first step that fails. Needs Python 3.11 or newer, git and the package
-# registries; microphone tests need apt-get as root, or PulseAudio.
+# registries; microphone tests need apt-get as root, or PulseAudio; those of pages in a browser apt-get as root, or
+# Chromium and its driver; those of clients in other languages node, or cmake and a C compiler.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,18 +35,39 @@ install_system_packages() {
         return
     fi
     local package missing=() sudo=""
-    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins strace mosquitto; do
+    for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins strace mosquitto \
+        chromium chromium-driver fonts-dejavu-core cmake gcc libc6-dev; do
         dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
     [ "$(id -u)" = 0 ] || sudo="sudo -n"
     if [ ${#missing[@]} -gt 0 ] && ! { $sudo apt-get update && DEBIAN_FRONTEND=noninteractive $sudo \
         apt-get install -y --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1; then
         tail -n 3 "$work/apt.log"
-        echo "cannot install ${missing[*]}: the microphone tests will be skipped"
+        echo "cannot install ${missing[*]}: the tests that need them will be skipped"
     fi
 }
 
-$fast || { step "system packages"; install_system_packages; }
+# onnxruntime's header for examples/c/. Debian 13 has it; before, its package is unpacked here.
+find_onnxruntime_header() {
+    local apt="$work/apt"
+    [ -x "$(command -v apt-get)" ] && ! [ -e /usr/include/onnxruntime/onnxruntime_c_api.h ] || return 0
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$apt/list"
+    if (
+        cd "$apt"
+        options=(-o "Dir::Etc::SourceList=$apt/list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$apt/lists"
+            -o "Dir::Cache=$apt/cache")
+        apt-get "${options[@]}" update && apt-get "${options[@]}" download libonnxruntime-dev &&
+            dpkg -x libonnxruntime-dev_*.deb .
+    ) >"$work/apt.log" 2>&1; then
+        export ONNXRUNTIME_INCLUDE="$apt/usr/include/onnxruntime"
+    else
+        tail -n 1 "$work/apt.log"
+        echo "cannot get onnxruntime's header: the tests of examples/c/ will be skipped"
+    fi
+}
+
+$fast || { step "system packages"; install_system_packages; find_onnxruntime_header; }
 
 step "uv sync"
 if ! [ -x "$(command -v uv)" ]; then
@@ -67,7 +89,7 @@ step "mkdocs build";        NO_MKDOCS_2_WARNING=1 run mkdocs build --quiet --str
 
 if $fast; then
     step "pytest: fast tests"
-    run pytest "${parallel[@]}" -m "not (slow or corpora or microphone or cluster)"
+    run pytest "${parallel[@]}" -m "not (slow or corpora or microphone or cluster or browser)"
     exit
 fi
 
@@ -103,6 +125,6 @@ for versions in lowest-direct highest; do
     step "the base wheel alone, $versions versions: tests/device"
     pip pytest pytest-xdist hypothesis jsonschema pyte
     venv/bin/python -c "import edgeemo, sys; sys.exit('site-packages' not in edgeemo.__file__)"
-    # A cluster needs its extra; corpora are read above; the look of --help is the locked typer's.
-    venv/bin/python -m pytest "${parallel[@]}" -m "not (cluster or corpora)" --ignore tests/device/test_help.py tests/device
+    # A cluster needs its extra; corpora and pages are read above; the look of --help is the locked typer's.
+    venv/bin/python -m pytest "${parallel[@]}" -m "not (cluster or corpora or browser)" --ignore tests/device/test_help.py tests/device
 done

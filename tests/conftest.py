@@ -16,7 +16,7 @@ os.environ |= {
     "RAY_raylet_start_wait_time_s": "180",
 }
 
-REQUIRABLE = ("corpora", "microphone", "cluster")
+REQUIRABLE = ("corpora", "microphone", "cluster", "browser")
 """Marks of tests that not every machine can run; with EDGEEMO_REQUIRE_CORPORA=1, and so on, a skip is a failure."""
 
 

@@ -31,6 +31,7 @@ from edgeemo.cli.models import info_command, models_command
 from edgeemo.cli.new import new_command
 from edgeemo.cli.study import study_command
 from edgeemo.cli.train import train_command
+from edgeemo.cli.web import web_command
 from edgeemo.errors import EdgeEmoError
 
 
@@ -97,6 +98,7 @@ for _command in (
     classify_command,
     evaluate_command,
     bench_command,
+    web_command,
     models_command,
     info_command,
     data_command,

@@ -1,0 +1,61 @@
+"""The page of `edgeemo web` in a browser."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeemo.web.server import site_server
+from support.browser import Page, chromium
+
+RECORDING = """
+    window.blocks = []; window.broken = [];
+    document.addEventListener("securitypolicyviolation", (event) => window.broken.push(event.blockedURI));
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, transfer) {
+      if (message.kind === "begin") window.blocks = [];
+      if (message.kind === "audio") for (const sample of message.audio) window.blocks.push(sample);
+      return post.call(this, message, transfer);
+    };
+"""
+READY = "return !document.getElementById('microphone').disabled"
+HEARD = "return document.getElementById('status').textContent.startsWith('Heard')"
+PROBLEM = "const shown = document.getElementById('problem'); return !shown.hidden && shown.textContent"
+
+
+@contextmanager
+def shown(folder: Path, *flags: str, before: str = "") -> Iterator[Page]:
+    """The page of a folder in a new browser; `window.blocks` has the audio that it hears.
+
+    Args:
+        folder: what `write_site` wrote.
+        flags: of Chromium.
+        before: a script that runs before the page's own.
+    """
+    with site_server(folder, 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with chromium(folder.with_name(f"{folder.name}-browser"), *flags) as page:
+                page.command("Page.addScriptToEvaluateOnNewDocument", source=RECORDING + before)
+                yield page.open(f"http://127.0.0.1:{server.server_port}/")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def saved(page: Page, folder: Path) -> list[dict[str, Any]]:
+    """The events that the page saves into a folder."""
+    path = folder / "events.jsonl"
+    path.unlink(missing_ok=True)
+    page.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.click("#save")
+    for _ in range(600):
+        if path.is_file():
+            break
+        page.run("return new Promise((done) => setTimeout(done, 50))")
+    return [json.loads(line) for line in path.read_text().splitlines()]
