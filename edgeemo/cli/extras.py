@@ -30,6 +30,7 @@ LIBRARIES = {
     ),
     "cluster": ("--ray needs Ray", frozenset({"ray", "pandas", "pyarrow"})),
     "mqtt": ("--mqtt needs paho-mqtt", frozenset({"paho"})),
+    "serve": ("--serve needs websockets", frozenset({"websockets"})),
 }
 """What each extra is for, and what it installs, by import name."""
 

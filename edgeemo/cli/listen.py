@@ -16,7 +16,7 @@ import typer
 
 from edgeemo.cli.judgement import AnySound, Temperature, UnsureBelow, loaded
 from edgeemo.cli.quiet import quiet_libraries
-from edgeemo.cli.sinks import Csv, Mqtt, Post, Record, RecordLimit, sinks_for
+from edgeemo.cli.sinks import Csv, Mqtt, Post, Record, RecordLimit, Serve, server_for, sinks_for
 from edgeemo.errors import DeviceError, EdgeEmoError
 from edgeemo.places import DEFAULT_MODEL, sample_path
 from edgeemo.smoothing import Smooth
@@ -83,6 +83,7 @@ def listen_command(
     record_limit: RecordLimit = None,
     post: Post = None,
     mqtt: Mqtt = None,
+    serve: Serve = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, for other programs.")
     ] = False,
@@ -105,7 +106,7 @@ def listen_command(
                 value is not None
                 for value in (file, device, channel, seconds, profile, baseline, unsure_below, temperature)
             )
-            or any(value is not None for value in (csv, record, record_limit))
+            or any(value is not None for value in (csv, record, record_limit, serve))
         ):
             raise typer.BadParameter("goes with --json only", param_hint="--list-devices")
         _show_devices(as_json)
@@ -145,9 +146,16 @@ def listen_command(
             clip, device, channel, fast=fast, once=once, wait=wait, interruption=interruption, service=service
         )
         interruption.stops(source)
+        lossless, stopped = clip is not None, interruption.has_come
+        features = emotion_model.metadata.features
+        server, taps = None, [service.heard]
+        if serve is not None:
+            server = server_for(serve, features=features, source_rate=source.sample_rate, lossless=lossless)
+            taps.append(server.hear)
+            print(f"edgeemo: serving at {server.url}", file=sys.stderr, flush=True)
         statistics = LoopStatistics()
         events = edgeemo.listen(
-            Tapped(source, service.heard),
+            Tapped(source, *taps),
             emotion_model,
             seconds=seconds,
             profile=learnt,
@@ -157,14 +165,14 @@ def listen_command(
         )
         n_known = learnt.n_utterances if learnt is not None else 0
         shown = _json_or_view(as_json, n_known if emotion_model.metadata.learns else None)
-        lossless, stopped = clip is not None, interruption.has_come
         handed_on = sinks_for(
             csv=csv,
             record=record,
             record_limit=record_limit,
             post=post,
             mqtt=mqtt,
-            sample_rate=emotion_model.metadata.features.sample_rate,
+            server=server,
+            sample_rate=features.sample_rate,
             lossless=lossless,
             stopped=stopped,
         )

@@ -11,6 +11,8 @@ import typer
 from edgeemo.cli.extras import extras
 
 if TYPE_CHECKING:
+    from edgeemo.features import Features
+    from edgeemo.sinks.server import Server
     from edgeemo.sinks.sink import Background
 
 RECORD_LIMIT_MB = 1000
@@ -65,6 +67,17 @@ def _mqtt_address(url: str | None) -> str | None:
     return url
 
 
+def _serve_address(text: str | None) -> str | None:
+    if text is not None:
+        from edgeemo.sinks.server import Address
+
+        try:
+            Address.parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return text
+
+
 Post = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +97,42 @@ Mqtt = Annotated[
     ),
 ]
 
+Serve = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        callback=_serve_address,
+        help="Show a live page at this port of this machine; at /events of it, programs get the events. "
+        "With a HOST such as 0.0.0.0, everybody who reaches it hears them, and the audio.",
+    ),
+]
+
+
+def server_for(serve: str, *, features: Features, source_rate: int, lossless: bool) -> Server:
+    """The live page's server, whose port is taken; what is heard is to be given to `Server.hear`.
+
+    Args:
+        serve: the option.
+        features: of the model.
+        source_rate: Hz of what is heard.
+        lossless: as for `sinks_for`.
+
+    Raises:
+        OutputError: the address cannot be used.
+        MissingExtraError: the extra `serve` is not installed.
+    """
+    from edgeemo.sinks.server import Address, Server
+    from edgeemo.web.live import live_files
+
+    with extras():
+        return Server(
+            Address.parse(serve),
+            live_files(features),
+            source_rate=source_rate,
+            sample_rate=features.sample_rate,
+            lossless=lossless,
+        )
+
 
 def sinks_for(
     *,
@@ -92,6 +141,7 @@ def sinks_for(
     record_limit: int | None,
     post: str | None,
     mqtt: str | None,
+    server: Server | None,
     sample_rate: int,
     lossless: bool,
     stopped: Callable[[], bool],
@@ -100,8 +150,10 @@ def sinks_for(
 
     Args:
         csv, record, record_limit, post, mqtt: the options.
+        server: of `server_for`; None: none.
         sample_rate: Hz of the utterances' audio: the model's.
-        lossless: whether the loop waits for files to be written, as it may where it listens to a file itself.
+        lossless: whether the loop waits for files to be written and for those who are served, as it may where it
+            listens to a file itself.
         stopped: whether the loop has been stopped.
 
     Raises:
@@ -160,4 +212,14 @@ def sinks_for(
         with extras():
             publisher = Publisher(address)
         sinks.append(Background(publisher, name, only=TOLD, on_error=OnError.RETRY, stopped=stopped))
+    if server is not None:
+        sinks.append(
+            Background(
+                server,
+                f"the server at {server.url}",
+                lossless=lossless,
+                on_error=OnError.SKIP,
+                stopped=stopped,
+            )
+        )
     return sinks

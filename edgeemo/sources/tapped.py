@@ -1,4 +1,4 @@
-"""A source that somebody else is told of, too."""
+"""A source that others are told of, too."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from edgeemo.sources.source import Audio, Lost, Notice, Source
 
 
 class Tapped:
-    """A source that calls a function with each thing that it yields, before it yields it; otherwise as it is.
+    """A source that calls functions with each thing that it yields, before it yields it; otherwise as it is.
 
     Args:
         source: any.
-        tap: called in the loop's thread, also with the empty blocks of a microphone that is away.
+        taps: called in the loop's thread, also with the empty blocks of a microphone that is away.
     """
 
-    def __init__(self, source: Source, tap: Callable[[Audio | Lost | Notice], None]) -> None:
-        self._source, self._tap = source, tap
+    def __init__(self, source: Source, *taps: Callable[[Audio | Lost | Notice], None]) -> None:
+        self._source, self._taps = source, taps
 
     @property
     def name(self) -> str:
@@ -47,7 +47,8 @@ class Tapped:
     def blocks(self) -> Iterator[Audio | Lost | Notice]:
         """As those of the source."""
         for heard in self._source.blocks():
-            self._tap(heard)
+            for tap in self._taps:
+                tap(heard)
             yield heard
 
     def stop(self) -> None:

@@ -1,16 +1,12 @@
 // @ts-check
 // The page: gets audio, has the worker hear it, and shows what comes back.
 
-import { drawHistory, drawLatency, drawSpectrogram, drawWaveform, showProbabilities } from "./draw.js";
+import { View } from "./view.js";
 
 /** @typedef {import("./edgeemo.js").Step} Step */
 /** @typedef {import("./edgeemo.js").Heard} Heard */
-/** @typedef {import("./edgeemo.js").Utterance} Utterance */
 /** @typedef {import("./edgeemo.js").Profile} Profile */
 
-const SHOWN_S = 8;
-const HISTORY_S = 30;
-const MOST_UTTERANCES = 8;
 const MOST_EVENTS = 36000; // an hour and a half
 const PENDING_S = 2;
 const ENROL_S = 20;
@@ -28,21 +24,16 @@ let worker;
 let model;
 /** @type {{ stop(): void } | null} */
 let microphone = null;
-/** @type {import("./draw.js").Column[]} */
-let columns = [];
+/** @type {View} */
+let view;
 /** @type {object[]} */
 let events = []; // what can be saved: the last ones
-/** @type {Step[]} */
-let steps = []; // what is drawn of them
-/** @type {Utterance[]} */
-let utterances = []; // likewise
 let nSteps = 0;
+let nUtterances = 0;
 let nFiles = 0;
 let heardS = -1; // seconds of speech while a voice is learnt; -1: none is
 let pendingS = 0;
 let lostS = 0; // in a row, until the worker has caught up
-let gapS = 0;
-let drawn = true;
 
 function start() {
   const wasm = globalThis.WebAssembly;
@@ -91,15 +82,15 @@ const answered = {
     say(`Ready: ${model.metadata.name}. Start the microphone, or choose or drop a file.`);
     showVoice();
     showCard();
-    show();
+    const { features, labels, step_samples } = model.metadata;
+    view = new View({ features, labels, stepS: step_samples / features.sample_rate });
   },
 
   began() {
-    columns = [];
     events = [];
-    steps = [];
-    utterances = [];
-    nSteps = lostS = gapS = 0;
+    nSteps = nUtterances = lostS = 0;
+    element("save").disabled = true;
+    view.reset();
   },
 
   /** @param {{ events: Heard[], columns: import("./draw.js").Column[], seconds: number }} answer */
@@ -107,25 +98,22 @@ const answered = {
     const { features, step_samples } = model.metadata;
     const stepS = step_samples / features.sample_rate;
     const found = /** @type {Step[]} */ (heard.filter((event) => event.event === "step"));
-    const over = /** @type {Utterance[]} */ (heard.filter((event) => event.event === "utterance"));
-    columns = [...columns, ...added].slice(-Math.round((SHOWN_S * features.sample_rate) / features.hop_samples));
     const time = new Date().toISOString().replace("Z", "+00:00");
     events = [...events, ...heard.map((event) => ({ time, ...event }))].slice(-MOST_EVENTS);
-    steps = [...steps, ...found].slice(-Math.round(HISTORY_S / stepS));
-    utterances = [...utterances, ...over].slice(-MOST_UTTERANCES);
     nSteps += found.length;
+    nUtterances = found.at(-1)?.utterance ?? nUtterances;
     pendingS -= seconds;
     if (heardS >= 0) {
       heardS += stepS * found.filter((step) => !step.paused).length;
       if (heardS >= ENROL_S) worker.postMessage({ kind: "profile" });
       else element("voice-status").textContent = `Speak on: ${Math.floor(heardS)} of ${ENROL_S} seconds.`;
     }
-    show();
+    element("save").disabled = events.length === 0;
+    view.add(heard, added);
   },
 
   ended() {
-    const n = steps.at(-1)?.utterance ?? 0;
-    say(`Heard ${nSteps} steps and ${n} ${n === 1 ? "utterance" : "utterances"}.`);
+    say(`Heard ${nSteps} steps and ${nUtterances} ${nUtterances === 1 ? "utterance" : "utterances"}.`);
   },
 
   /** @param {{ profile: Profile }} answer */
@@ -172,7 +160,6 @@ async function startMicrophone(profile = storedProfile()) {
       return;
     }
     if (lostS > 0) worker.postMessage({ kind: "gap", seconds: lostS });
-    gapS += lostS;
     lostS = 0;
     hear(data, context.sampleRate);
   };
@@ -308,61 +295,6 @@ function showVoice() {
   element("voice-status").textContent = profile
     ? `Your voice is known from ${profile.n_utterances} utterances (${profile.saved.slice(0, 10)}).`
     : "Your voice is not known.";
-}
-
-/** Draw what has changed, once before the next frame of the screen. */
-function show() {
-  if (!drawn) return;
-  drawn = false;
-  requestAnimationFrame(() => {
-    drawn = true;
-    draw();
-  });
-}
-
-function draw() {
-  const { features, labels, step_samples } = model.metadata;
-  const stepS = step_samples / features.sample_rate;
-  const nColumns = Math.round((SHOWN_S * features.sample_rate) / features.hop_samples);
-  const most = Math.round(HISTORY_S / stepS);
-  const last = steps.at(-1);
-  drawWaveform(element("waveform"), columns, nColumns);
-  drawSpectrogram(element("spectrogram"), columns, nColumns);
-  drawHistory(element("history"), steps, labels, most);
-  const latencies = steps.filter((step) => !step.paused).map((step) => step.resample_ms + step.model_ms);
-  drawLatency(element("latency"), latencies, most, 1000 * stepS);
-  showProbabilities(element("probabilities"), labels, last?.probabilities ?? {}, last?.label ?? null);
-  element("save").disabled = steps.length === 0;
-  if (!last) return;
-  const text = last.label ?? `(${last.reason})`;
-  if (element("label").textContent !== text) element("label").textContent = text; // read aloud only where it changes
-  element("label").className = last.label ? "" : "none";
-  const arousal = last.arousal === null ? "" : `, arousal ${last.arousal.toFixed(2)}`;
-  element("detail").textContent = `${last.time_s.toFixed(1)} s, utterance ${last.utterance}${arousal}`;
-  element("latency-text").textContent = latencies.length
-    ? `A step of ${(1000 * stepS).toFixed(0)} ms of audio takes ${percentile(latencies, 0.5)} ms, 99 % at most ` +
-      `${percentile(latencies, 0.99)} ms; ${gapS.toFixed(1)} s of audio lost.`
-    : "";
-  showUtterances();
-}
-
-/** The last utterances, the latest first. */
-function showUtterances() {
-  const items = utterances.map(({ utterance, start_s, end_s, label, reason, arousal }) => {
-    const calm = arousal === null ? "" : `, arousal ${arousal.toFixed(2)}`;
-    return `${utterance}. ${start_s.toFixed(1)} to ${end_s.toFixed(1)} s: ${label ?? `(${reason})`}${calm}`;
-  });
-  const list = element("utterances");
-  if (list.children.length === items.length && list.firstChild?.textContent === items.at(-1)) return;
-  list.replaceChildren(
-    ...items.reverse().map((text) => Object.assign(document.createElement("li"), { textContent: text })),
-  );
-}
-
-/** @type {(values: number[], share: number) => string} */
-function percentile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(Math.floor(share * sorted.length), sorted.length - 1)].toFixed(2);
 }
 
 function save() {

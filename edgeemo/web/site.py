@@ -19,6 +19,7 @@ PAGE_FILES = (
     "edgeemo.js",
     "mel.js",
     "draw.js",
+    "view.js",
     "style.css",
     "icon.svg",
     "package.json",

@@ -29,6 +29,7 @@ PROGRAMS = (
     "own_blocks",
     "robot",
     "several_streams_asyncio",
+    "subscribe",
 )
 
 
@@ -78,7 +79,7 @@ def test_there_are_these_programs() -> None:
 def test_each_is_a_screen_and_says_how_to_run_it(program: str) -> None:
     text = (EXAMPLES / f"{program}.py").read_text(encoding="utf-8")
     assert text.count("\n") <= 50
-    assert re.search(rf"python examples/{program}\.py (\w+\.wav|mqtt://)", text)
+    assert re.search(rf"python examples/{program}\.py (\w+\.wav|mqtt://|ws://)", text)
 
 
 def test_one_label_per_file(model: edgeemo.EmotionModel, sample_48k: Path, tmp_path: Path) -> None:

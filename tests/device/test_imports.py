@@ -34,6 +34,7 @@ HEAVY = {
     "sklearn",
     "tensorflow",
     "tf2onnx",
+    "websockets",
 }
 PACKAGE = Path(package.__file__).parent
 DEVICE = [f"edgeemo.{p.stem}" for p in sorted(PACKAGE.glob("[!_]*.py"))]
@@ -83,9 +84,13 @@ def importing(modules: list[str]) -> str:
 
 
 def test_the_device_modules_load_no_heavy_library(tmp_path: Path) -> None:
-    assert {"edgeemo.live.loop", "edgeemo.bench.report", "edgeemo.sinks.mqtt", "edgeemo.view.live"} <= set(
-        DEVICE
-    )
+    assert {
+        "edgeemo.live.loop",
+        "edgeemo.bench.report",
+        "edgeemo.sinks.mqtt",
+        "edgeemo.sinks.server",
+        "edgeemo.view.live",
+    } <= set(DEVICE)
     assert heavy_after(importing([*DEVICE, *COMMANDS]), tmp_path) == set()
 
 
@@ -134,6 +139,15 @@ def test_ray_on_a_base_installation(tiny_model_path: Path, tmp_path: Path) -> No
     )
     assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
+
+
+def test_serving_on_a_base_installation(tmp_path: Path) -> None:
+    result = python(BASE_INSTALLATION, "listen", "--sample", "--serve", "0", folder=tmp_path)
+    expected = (
+        "edgeemo: --serve needs websockets (websockets is missing); pip install 'edgeemo[serve]', "
+        "in a clone '.[serve]'\n"
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
 
 
 def test_data_needs_no_extra(tmp_path: Path) -> None:
