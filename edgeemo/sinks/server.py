@@ -359,7 +359,7 @@ def _bound(address: Address) -> socket.socket:
         return socket.create_server(where[:2], family=family)
     except OSError as error:
         # `create_server` adds to `strerror` what is said here.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno)
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise OutputError(
             f"cannot serve at {address.host}, port {address.port}: {reason}; give another with --serve"
         ) from error
