@@ -169,7 +169,11 @@ class LoopStatistics:
         return [
             f"{self.n_steps} steps, {self.stream_s:.2f} s of stream at {self.sample_rate} Hz, {heard}",
             *(
-                ["mean probabilities: " + "  ".join(f"{label} {p:.2f}" for label, p in means)]
+                [
+                    "mean probabilities: "
+                    + "  ".join(f"{label} {p:.2f}" for label, p in means)
+                    + f"; {self.flips_per_minute:.0f} changes of label a minute"
+                ]
                 if means
                 else []
             ),

@@ -623,7 +623,7 @@ def test_statistics() -> None:
     assert statistics.real_time_factor == pytest.approx(5.05 / 50)
     assert statistics.summary() == [
         "100 steps, 52.00 s of stream at 44100 Hz, most frequent: a (75 of 100 not in pauses)",
-        "mean probabilities: a 0.62  b 0.38",
+        "mean probabilities: a 0.62  b 0.38; 59 changes of label a minute",
         "latency p50 50.50 ms, p99 99.01 ms; real-time factor 0.1010; 2.00 s lost in 1 gap",
     ]
 
