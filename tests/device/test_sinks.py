@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -104,6 +104,7 @@ def lost_before(taken: list[Event]) -> dict[int, int]:
 # --- The thread between
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["give", "give", "let"]), max_size=40),
     st.integers(1, 4),
