@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,10 @@ os.environ |= {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_raylet_start_wait_time_s": "180",
 }
+
+# What a script starts in the background ignores Ctrl-C, and so would the commands that tests start, which respect that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRABLE = ("corpora", "microphone", "cluster", "browser")
 """Marks of tests that not every machine can run; with EDGEEMO_REQUIRE_CORPORA=1, and so on, a skip is a failure."""
