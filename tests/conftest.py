@@ -17,7 +17,7 @@ os.environ |= {
     "RAY_raylet_start_wait_time_s": "180",
 }
 
-# What a script starts in the background ignores Ctrl-C, and so would the commands that tests start, which respect that.
+# What a script starts in the background ignores Ctrl-C, and so would the commands that tests start, which respect it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
