@@ -46,6 +46,7 @@ from support.virtual_microphone import Listening, VirtualMicrophone
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 16000
+BLOCK_SAMPLES = RATE // 50
 PAUSE_S = 6.0
 LIMIT_MB = 50
 N_PARTS = 24
@@ -68,15 +69,15 @@ class Endless:
         speech = read_audio(sample_path(), RATE)
         pause = (1e-3 * random.standard_normal(round(PAUSE_S * RATE))).astype(np.float32)
         noise = (0.05 * random.standard_normal(4 * RATE)).astype(np.float32)
-        self._round = np.concatenate([speech, pause, noise, pause])
+        whole = np.concatenate([speech, pause, noise, pause])
+        self._round = whole[: len(whole) // BLOCK_SAMPLES * BLOCK_SAMPLES]
         self._n_samples = round(hours * 3600 * RATE)
 
     def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
         """Blocks of 20 ms."""
-        n = RATE // 50
-        for start in range(0, self._n_samples, n):
+        for start in range(0, self._n_samples, BLOCK_SAMPLES):
             at = start % len(self._round)
-            yield self._round[at : at + n]
+            yield self._round[at : at + BLOCK_SAMPLES]
 
     def stop(self) -> None:
         """It ends by itself."""
@@ -352,7 +353,7 @@ def main() -> None:
     result = RESULTS / "soak.json"
     part = fast(arguments.hours) if arguments.part == "fast" else live(arguments.minutes, arguments.every)
     found = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
-    found |= {"machine": str(describe()), arguments.part: part}
+    found |= {"machine": describe().caption(), arguments.part: part}
     write_text(result, json.dumps(found, indent=1) + "\n")
     write_results(found)
     print(f"wrote {result}, soak.md and soak.png")
