@@ -17,9 +17,12 @@ os.environ |= {
     "RAY_raylet_start_wait_time_s": "180",
 }
 
-# What a script starts in the background ignores Ctrl-C, and so would the commands that tests start, which respect it.
+# What a script starts in the background, or by nohup, ignores these; so would the commands that tests start, which
+# respect that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REQUIRABLE = ("corpora", "microphone", "cluster", "browser")
 """Marks of tests that not every machine can run; with EDGEEMO_REQUIRE_CORPORA=1, and so on, a skip is a failure."""

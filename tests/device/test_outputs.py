@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeemo.cli.exit_codes import exit_code
+from edgeemo.errors import DeviceError, EdgeEmoError, ModelError
 from edgeemo.places import sample_path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals and names")
@@ -126,7 +128,8 @@ def test_a_name_that_is_not_utf8_and_leads_nowhere_is_one_line(
     odd = os.fsencode(tmp_path) + b"/b\xe4d"
     more = [sample_path()] if arguments == ["classify", "-m"] else []
     done = run(edgeemo, *arguments, odd, *more, PYTHONIOENCODING="utf-8:strict")
-    assert done.returncode == 1
+    errors = {"-m": ModelError, "--model": ModelError, "info": ModelError, "--device": DeviceError}
+    assert done.returncode == exit_code(errors.get(arguments[-1], EdgeEmoError)(""))
     assert b"Traceback" not in done.stderr
     if arguments == ["classify"]:
         assert done.stderr.endswith(b"\n1 of 1 could not be scored\n")
@@ -155,7 +158,7 @@ def test_a_label_that_is_not_text_is_one_line(
     (tmp_path / "odd.onnx").write_bytes(content.replace(labels, rb'["l\ud83d","m\u00e9","b"]'))
     named = [str(tmp_path / "odd.onnx") if word == "MODEL" else word for word in arguments]
     done = run(edgeemo, *named, PYTHONIOENCODING="utf-8:strict")
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (exit_code(ModelError("")), b"")
     assert done.stderr.count(b"\n") == 1
     assert rb"l\ud83d" in done.stderr
 

@@ -80,9 +80,10 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Clip]:
 
 @pytest.fixture(scope="module", autouse=True)
 def whole_clips() -> Iterator[None]:
-    """Made-up voices are heard whole, wherever the voice detector hears them."""
+    """Made-up voices are heard whole, wherever the voice detector hears them, and as they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caches, "spoken", lambda audio, rate: audio)
+        patch.setattr(caches, "without_constant", lambda audio, rate: audio)
         yield
 
 

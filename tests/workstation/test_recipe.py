@@ -38,7 +38,7 @@ def with_value(section: str, key: str, value: object) -> dict[str, Any]:
 
 
 def test_what_is_shipped() -> None:
-    assert SHIPPED == ("cnn_lstm", "conv1d_lstm", "emo_small", "pure_cnn", "pure_lstm")
+    assert SHIPPED == ("cnn_lstm", "conv1d_lstm", "emo_open", "emo_small", "pure_cnn", "pure_lstm")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -47,7 +47,7 @@ def test_shipped_recipe_loads_and_builds(
 ) -> None:
     recipe = shipped_recipe(name)
     assert recipe.name == name == recipe_path(name).stem
-    assert recipe.architecture.builder == ("attentive_cnn" if name == "emo_small" else name)
+    assert recipe.architecture.builder == ("attentive_cnn" if name.startswith("emo_") else name)
     assert (recipe.window_samples, recipe.step_samples) == (51200, 2560)
     assert recipe.n_frames == 51200 // recipe.features.hop_samples
     assert random_model(name).output_shape == (None, len(recipe.label_map.labels))

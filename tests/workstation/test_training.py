@@ -27,6 +27,7 @@ from edgeemo.cli import app
 from edgeemo.corpora.manifest import Clip, Manifest, scan
 from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.features import Features
+from edgeemo.high_pass import without_constant
 from edgeemo.model import EmotionModel
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
@@ -443,7 +444,8 @@ def test_fixed_examples_are_never_augmented(
     )
     clips = manifest.clips[:6]
     found = SpeechDataset(recipe, manifest).fixed(clips)
-    audio = [clip_windows(read_audio(c.path, 8000), recipe.window_samples) for c in clips]
+    heard = [without_constant(read_audio(c.path, 8000), 8000) for c in clips]
+    audio = [clip_windows(each, recipe.window_samples) for each in heard]
     assert found.clip_index.tolist() == [i for i, w in enumerate(audio) for _ in w]
     assert len(found.features) > len(clips), "no clip of several windows"
     expected = frontend(np.concatenate(audio))
@@ -463,7 +465,8 @@ def test_cache_reads_each_sound_once(manifest: Manifest, monkeypatch: pytest.Mon
     monkeypatch.setattr(caches, "clip_audio", lambda c, rate: read.append(c.path) or clip_audio(c, rate))
     fresh, clip = AudioCache(Features(sample_rate=8000, fmax_hz=4000)), manifest.clips[0]
     copy = dataclasses.replace(clip, path=clip.path.with_name("a copy.wav"))
-    np.testing.assert_allclose(fresh[clip], read_audio(clip.path, 8000), rtol=0, atol=2 / 32768)
+    expected = without_constant(read_audio(clip.path, 8000), 8000)
+    np.testing.assert_allclose(fresh[clip], expected, rtol=0, atol=2 / 32768)
     assert fresh[copy] is not None
     assert read == [clip.path]
 
@@ -571,7 +574,7 @@ def test_metrics_are_of_the_kept_model_on_plain_test_clips(run: Run, kept: keras
 
 
 def clip_probabilities(model: keras.Model, frontend: FrontEnd, recipe: Recipe, path: Path) -> np.ndarray:
-    audio = read_audio(path, recipe.features.sample_rate)
+    audio = without_constant(read_audio(path, recipe.features.sample_rate), recipe.features.sample_rate)
     return predict(model, frontend(clip_windows(audio, recipe.window_samples))).mean(axis=0)
 
 
