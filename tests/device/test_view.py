@@ -554,7 +554,8 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*(?<![0-9])(3[0-8]|4[0-8]|9[0-7])[;m]")
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_the_command_in_a_terminal(edgeemo: list[str], tiny_model_path: Path, columns: int) -> None:
     terminal = Terminal(columns, 24)
-    with listening(edgeemo, tiny_model_path, terminal, "--sample", "--fast") as process:
+    seconds = ("--seconds", "3")  # in real time: at once, nothing but the first picture may be drawn
+    with listening(edgeemo, tiny_model_path, terminal, "--sample", *seconds) as process:
         assert process.wait(WAIT_S) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
