@@ -34,7 +34,7 @@ def is_silent(audio: Audio, sample_rate: int, minimum_db: float = MINIMUM_DB) ->
         minimum_db: the level, RMS in dB re 1.
     """
     size = max(1, round(_PIECE_S * sample_rate))
-    return all(_level_db(audio[start : start + size]) <= minimum_db for start in range(0, len(audio), size))
+    return all(rms_db(audio[start : start + size]) <= minimum_db for start in range(0, len(audio), size))
 
 
 class UtteranceDetector:
@@ -121,7 +121,7 @@ class UtteranceDetector:
             whether an utterance begins with this step.
         """
         # No lower than the lowest floor that makes a difference.
-        level_db = max(_level_db(audio), self._minimum_db - self._margin_db)
+        level_db = max(rms_db(audio), self._minimum_db - self._margin_db)
         if self._floor_db is None:
             self._floor_db = level_db
             is_speech = level_db > self._minimum_db
@@ -149,7 +149,7 @@ class UtteranceDetector:
         return level_db > max(self._floor_db + self._margin_db, self._minimum_db)
 
 
-def _level_db(audio: Audio) -> float:
+def rms_db(audio: Audio) -> float:
     """RMS of at least one sample, in dB re 1."""
     power = float(np.dot(audio, audio)) / len(audio)
     return 10 * math.log10(power) if power > 0 else -math.inf

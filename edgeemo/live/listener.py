@@ -17,7 +17,7 @@ from edgeemo.live.utterance import Spoken, Tape
 from edgeemo.model import EmotionModel
 from edgeemo.profile import Profile
 from edgeemo.smoothing import Smooth, Smoother
-from edgeemo.utterances import QUIET, UtteranceDetector
+from edgeemo.utterances import QUIET, UtteranceDetector, rms_db
 from edgeemo.voice import NO_SPEECH, SpeechDetector
 
 Audio = npt.NDArray[np.float32]
@@ -232,7 +232,7 @@ class Listener:
             time_s=self._step_s,
             utterance=self._n_utterances,
             paused=paused,
-            level_db=_level_db(audio),
+            level_db=max(rms_db(audio), _LEAST_DB),
             peak=float(max(audio.max(), -audio.min())),
             resample_ms=1000 * resample_s,
             model_ms=1000 * model_s,
@@ -263,8 +263,3 @@ class Listener:
             audio = self._tape.cut(spoken.start_s - self._origin_s, end_s - self._origin_s)
         over = spoken.over(time_s=self._step_s, end_s=end_s, cut=cut, audio=audio)
         return [] if over is None else [over]
-
-
-def _level_db(audio: Audio) -> float:
-    power = float(np.dot(audio, audio)) / len(audio)
-    return max(10 * math.log10(power), _LEAST_DB) if power > 0 else _LEAST_DB
