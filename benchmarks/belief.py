@@ -1,21 +1,24 @@
 """What labels are worth on corpora that were never heard: the shipped models, eGeMAPS with an SVM, and people.
 
+    python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS
     pip install opensmile scikit-learn
-    python benchmarks/belief.py --data CORPORA
+    python benchmarks/belief.py --data CORPORA --references
 
-CORPORA is a folder with RAVDESS, TESS, CREMA-D, SAVEE and nEMO; of RAVDESS, the shipped models are judged by the
-speakers that they were tested on alone, and of TESS not at all. `--no-voice` and `--plain` as of `edgeemo evaluate`.
-It takes an hour on one core; a second call goes on where the first stopped.
+CORPORA is a folder with RAVDESS, TESS, CREMA-D, SAVEE and nEMO. `--no-voice` and `--plain` as of `edgeemo evaluate`.
+Each takes half an hour on one core; a second call goes on where the first stopped.
 
-- *models*: `edgeemo evaluate` of the variants that `edgeemo listen` uses.
-- *eGeMAPS + SVM*: 88 functionals of openSMILE (Eyben et al. 2016, "The Geneva Minimalistic Acoustic Parameter Set"),
-  standardised, into an SVM with an RBF kernel, C = 1, classes weighted alike; trained on four of the corpora, tested
-  on the fifth. Nothing is tuned.
-- *people*: what most of the listeners chose who heard CREMA-D's voices alone (`processedResults/tabulatedVotes.csv`,
-  Cao et al. 2014), ties counting in parts.
+- *models*: `edgeemo evaluate` of the variants that `edgeemo listen` uses; models that had the same training are
+  compared on the same clips. A corpus that trained a model judges it by its test speakers alone, or, as TESS, not at
+  all.
+- *references*, which no model changes:
+  - *eGeMAPS + SVM*: 88 functionals of openSMILE (Eyben et al. 2016, "The Geneva Minimalistic Acoustic Parameter
+    Set"), standardised, into an SVM with an RBF kernel, C = 1, classes weighted alike. It is trained on four of the
+    corpora and tested on the fifth. Nothing is tuned.
+  - *people*: what most of the listeners chose who heard CREMA-D's voices alone
+    (`processedResults/tabulatedVotes.csv`, Cao et al. 2014), ties counting in parts.
 
-It writes `results/belief.md`, `.html` and `.json` beside this file, and what is in them of the shipped models into
-their cards and the README, between marks; `--documents` does that alone.
+It writes `results/belief.md`, and for each group of models a page and a file with all numbers (`GROUPS`); and what is
+in them of the shipped models into their cards and the README, between marks. `--documents` writes without measuring.
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +38,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import edgeemo
-from edgeemo.audio import read_audio
+from edgeemo.audio import clip_audio
 from edgeemo.cli.progress import progress_bar
 from edgeemo.corpora.labels import LABEL_MAPS
+from edgeemo.corpora.manifest import Clip
 from edgeemo.corpora.names import CORPORA
 from edgeemo.corpora.votes import EMOTION_OF, TABLE, read_votes
 from edgeemo.evaluation import conclusions
@@ -46,8 +51,8 @@ from edgeemo.evaluation.figures import figures
 from edgeemo.evaluation.material import Material, gather
 from edgeemo.evaluation.measures import recall
 from edgeemo.evaluation.page import html_page
-from edgeemo.evaluation.results import Estimate, Evaluation, Scores
-from edgeemo.evaluation.tables import notes, tables
+from edgeemo.evaluation.results import Evaluation
+from edgeemo.evaluation.tables import fraction, notes, percent, tables
 from edgeemo.files import write_text
 from edgeemo.folders import walk
 from edgeemo.markdown import markdown_table
@@ -55,10 +60,16 @@ from edgeemo.places import MODELS_DIR, name_of
 
 COMMAND = "python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS"
 """As the results have it, wherever the folders are."""
-MODELS = ("cnn_lstm", "pure_cnn", "pure_lstm", "conv1d_lstm")
+GROUPS = {
+    "belief_emo_small": ("emo_small",),
+    "belief_emo_open": ("emo_open",),
+    "belief": ("cnn_lstm", "pure_cnn", "pure_lstm", "conv1d_lstm"),
+}
+"""The models that are judged by the same clips, by the name of their results."""
 LABELS = LABEL_MAPS["published7"].labels
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+REFERENCES = RESULTS / "belief_references.json"
 MARKS = ("<!-- belief -->", "<!-- /belief -->")
 RATE = 16_000
 
@@ -70,8 +81,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder with the five corpora")
     parser.add_argument(
-        "--documents", action="store_true", help="measure nothing: renew the cards and the README"
+        "--documents", action="store_true", help="measure nothing: renew the tables, the cards and the README"
     )
+    parser.add_argument("--references", action="store_true", help="measure eGeMAPS + SVM and people instead")
     parser.add_argument("--no-voice", type=Path, help="folder of sounds without a voice")
     parser.add_argument("--plain", type=Path, help="folder of ordinary speech")
     parser.add_argument(
@@ -82,19 +94,22 @@ def main() -> None:
     if not arguments.documents:
         if arguments.data is None:
             parser.error("--data is missing; give the folder with the five corpora")
-        measure(arguments)
+        if arguments.references:
+            write_text(REFERENCES, _json(references(arguments)))
+        else:
+            for name, models in GROUPS.items():
+                measure(name, models, arguments)
     renew_documents()
 
 
-def measure(arguments: argparse.Namespace) -> None:
-    """Measure what is missing, and write the results."""
-    models = [edgeemo.load(name) for name in MODELS]
+def measure(name: str, models: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Evaluate a group of models, and write its page and its numbers."""
     with progress_bar() as report:
         evaluation = evaluate(
-            models,
+            [edgeemo.load(model) for model in models],
             Plan(
                 data=arguments.data,
-                output=arguments.runs,
+                output=arguments.runs / name,
                 no_voice=arguments.no_voice,
                 plain=arguments.plain,
                 n_jobs=arguments.jobs,
@@ -103,55 +118,69 @@ def measure(arguments: argparse.Namespace) -> None:
             report,
         )
     evaluation = dataclasses.replace(evaluation, data="CORPORA")
+    write_text(RESULTS / f"{name}.html", html_page(evaluation, figures(evaluation)))
+    write_text(RESULTS / f"{name}.json", _json(evaluation.to_dict()))
+
+
+def references(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What others make of the same clips: `svm`, scores by corpus, and `people`, recall by emotion."""
     every = gather(arguments.data, LABELS, [None], heard_too=True)
-    reference = by_svm(every, functionals(every, arguments.runs / "egemaps.npz", arguments.jobs))
-    people = votes(arguments.data)
-    write_text(RESULTS / "belief.html", html_page(evaluation, figures(evaluation)))
-    write_text(RESULTS / "belief.json", json.dumps(evaluation.to_dict(), indent=1) + "\n")
-    write_text(RESULTS / "belief.md", page(evaluation, reference, people))
+    values = functionals(every, arguments.runs / "egemaps.npz", arguments.jobs)
+    return {"svm": by_svm(every, values), "people": votes(arguments.data)}
 
 
 def renew_documents() -> None:
-    """Write the scores of the shipped models into their cards and the README."""
-    evaluation = Evaluation.from_dict(json.loads((RESULTS / "belief.json").read_text(encoding="utf-8")))
-    for path, block in documents(evaluation).items():
+    """Write the tables, and the scores of the shipped models into their cards and the README."""
+    evaluations = [Evaluation.from_dict(_read(RESULTS / f"{name}.json")) for name in GROUPS]
+    write_text(RESULTS / "belief.md", page(evaluations, _read(REFERENCES)))
+    for path, block in documents(evaluations).items():
         write_text(path, with_block(path.read_text(encoding="utf-8"), block))
 
 
-def documents(evaluation: Evaluation) -> dict[Path, str]:
+def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
     """What stands between the marks, by the documents."""
     strangers = {
-        name_of(m.name): [
-            {
-                "corpus": CORPORA[corpus].title,
-                "clips": str(c.scores.n_clips),
-                "speakers": str(c.scores.n_speakers),
-                "UAR": interval(c.scores.uar_present, 100),
-                "arousal AUC": interval(c.arousal_auc, 1),
-            }
-            for corpus, c in m.corpora.items()
-            if c.exposure == "never heard"
-        ]
+        name_of(m.name): {
+            CORPORA[corpus].title: c for corpus, c in m.corpora.items() if c.exposure == "never heard"
+        }
+        for evaluation in evaluations
         for m in evaluation.models
     }
     about = (
         "UAR in percent, by the most probable of the labels that occur there; in brackets: 95 %, bootstrap over "
         "speakers."
     )
-    found = {
-        MODELS_DIR / f"{name}.md": "\n".join(
+    found = {}
+    for name, corpora in strangers.items():
+        rows = [
+            {
+                "corpus": title,
+                "clips": str(c.scores.n_clips),
+                "speakers": str(c.scores.n_speakers),
+                "UAR": percent(c.scores.uar_present),
+                "arousal AUC": fraction(c.arousal_auc),
+            }
+            for title, c in corpora.items()
+        ]
+        found[MODELS_DIR / f"{name}.md"] = "\n".join(
             [f"On corpora that it never heard. {about}", "", *markdown_table(rows)]
         )
-        for name, rows in strangers.items()
-    }
-    titles = [row["corpus"] for row in next(iter(strangers.values()))]
+    titles = sorted({title for corpora in strangers.values() for title in corpora})
     table = [
-        {"model": name} | {title: row["UAR"] for title, row in zip(titles, rows, strict=True)}
-        for name, rows in strangers.items()
+        {"model": name_of(m.name), "labels": str(len(evaluation.labels))}
+        | {
+            title: percent(corpora[title].scores.uar_present) if title in corpora else "heard"
+            for corpora in [strangers[name_of(m.name)]]
+            for title in titles
+        }
+        for evaluation in evaluations
+        for m in evaluation.models
     ]
     confidence = [
         f"{name_of(m.name)} claims {100 * (m.calibration.confidence or 0):.0f} % and is right in "
         f"{100 * (m.calibration.accuracy or 0):.0f} %"
+        + (f" of the {100 * (1 - m.scores.unnamed):.0f} % that it names" if m.scores.unnamed > 0.05 else "")
+        for evaluation in evaluations
         for m in evaluation.models
     ]
     readme = [
@@ -159,7 +188,7 @@ def documents(evaluation: Evaluation) -> dict[Path, str]:
         "",
         *markdown_table(table),
         "",
-        f"Confidence: {', '.join(confidence)}.",
+        f"Confidence, there and on unknown speakers of corpora that were heard: {', '.join(confidence)}.",
     ]
     return found | {ROOT / "README.md": "\n".join(readme)}
 
@@ -174,13 +203,6 @@ def with_block(text: str, block: str) -> str:
     return f"{before}{MARKS[0]}\n{block}\n{MARKS[1]}{after}"
 
 
-def interval(e: Estimate, scale: int) -> str:
-    """Such as `31.2 (29.0 to 33.4)`."""
-    digits = 1 if scale > 1 else 2
-    value, low, high = (f"{scale * (x or 0):.{digits}f}" for x in (e.value, e.low, e.high))
-    return f"{value} ({low} to {high})"
-
-
 def functionals(material: Material, cache: Path, n_jobs: int) -> npt.NDArray[np.float32]:
     """eGeMAPS v02 of each clip, shape `(n_clips, 88)`."""
     digests = [clip.sha256 for clip in material.clips]
@@ -190,21 +212,22 @@ def functionals(material: Material, cache: Path, n_jobs: int) -> npt.NDArray[np.
             values: npt.NDArray[np.float32] = stored["values"]
             return values
     with ProcessPoolExecutor(n_jobs) as pool:
-        values = np.stack(list(pool.map(_functionals, [clip.path for clip in material.clips], chunksize=32)))
+        values = np.stack(list(pool.map(_functionals, material.clips, chunksize=32)))
+    cache.parent.mkdir(parents=True, exist_ok=True)
     np.savez(cache, digests=digests, values=values)
     return values
 
 
-def _functionals(path: Path) -> npt.NDArray[np.float32]:
+def _functionals(clip: Clip) -> npt.NDArray[np.float32]:
     import opensmile
 
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-    found: npt.NDArray[np.float32] = smile.process_signal(read_audio(path, RATE), RATE).to_numpy()[0]
+    found: npt.NDArray[np.float32] = smile.process_signal(clip_audio(clip, RATE), RATE).to_numpy()[0]
     return np.nan_to_num(found)
 
 
-def by_svm(material: Material, values: npt.NDArray[np.float32]) -> dict[str, tuple[Scores, float | None]]:
-    """Leave one corpus out: the scores on it, and its arousal AUC."""
+def by_svm(material: Material, values: npt.NDArray[np.float32]) -> dict[str, dict[str, float | None]]:
+    """Leave one corpus out: the scores on it."""
     corpora = np.array([clip.corpus for clip in material.clips])
     found = {}
     for corpus in np.unique(corpora):
@@ -215,7 +238,13 @@ def by_svm(material: Material, values: npt.NDArray[np.float32]) -> dict[str, tup
         # As probabilities, they say which class is first, and which of two sides is: no more is asked of them.
         shares = np.exp(distances) / np.exp(distances).sum(axis=1, keepdims=True)
         answers = Answers.from_lists(material.of(test), shares.tolist())
-        found[str(corpus)] = conclusions.scores(answers), conclusions.arousal_auc(answers).value
+        scores = conclusions.scores(answers)
+        found[str(corpus)] = {
+            "clips": len(test),
+            "UAR": scores.uar.value,
+            "present": scores.uar_present.value,
+            "AUC": conclusions.arousal_auc(answers).value,
+        }
     return found
 
 
@@ -232,38 +261,40 @@ def votes(data: Path) -> dict[str, float]:
     return shares | {"UAR": float(np.mean(list(shares.values())))}
 
 
-def page(
-    evaluation: Evaluation, reference: dict[str, tuple[Scores, float | None]], people: dict[str, float]
-) -> str:
+def page(evaluations: Sequence[Evaluation], others: Mapping[str, Any]) -> str:
     """All tables."""
     lines = ["# What labels are worth on corpora that were never heard", ""]
-    lines += [f"`{evaluation.command}`", "", *_references(reference, people)]
-    for table in tables(evaluation):
-        text = [name for name in table.rows[0] if not table.rows[0][name][:1].isdigit()]
-        lines += ["", f"## {table.title}", "", table.about, "", *markdown_table(table.rows, left=text)]
-    lines += ["", *(f"- {note}" for note in notes(evaluation))]
-    lines += [
-        "",
-        f"edgeemo {evaluation.edgeemo}, onnxruntime {evaluation.onnxruntime}, {evaluation.date}.",
-        "",
-    ]
-    return "\n".join(lines)
+    lines += [f"`{evaluations[0].command}`", "", *_references(others)]
+    for evaluation in evaluations:
+        lines += ["", f"## {', '.join(name_of(m.name) for m in evaluation.models)}"]
+        for table in tables(evaluation):
+            text = [name for name in table.rows[0] if not table.rows[0][name][:1].isdigit()]
+            lines += ["", f"### {table.title}", "", table.about, "", *markdown_table(table.rows, left=text)]
+        lines += ["", *(f"- {note}" for note in notes(evaluation))]
+        lines += [
+            "",
+            f"edgeemo {evaluation.edgeemo}, onnxruntime {evaluation.onnxruntime}, {evaluation.date}.",
+        ]
+    return "\n".join([*lines, ""])
 
 
-def _references(reference: dict[str, tuple[Scores, float | None]], people: dict[str, float]) -> Sequence[str]:
+def _references(others: Mapping[str, Any]) -> Sequence[str]:
     rows = [
         {
             "corpus": corpus,
-            "clips": str(scores.n_clips),
-            "UAR": f"{100 * (scores.uar.value or 0):.1f}",
-            "present": f"{100 * (scores.uar_present.value or 0):.1f}",
-            "AUC": "" if auc is None else f"{auc:.2f}",
+            "clips": str(scores["clips"]),
+            "UAR": f"{100 * scores['UAR']:.1f}",
+            "present": f"{100 * scores['present']:.1f}",
+            "AUC": "" if scores["AUC"] is None else f"{scores['AUC']:.2f}",
         }
-        for corpus, (scores, auc) in reference.items()
+        for corpus, scores in others["svm"].items()
     ]
+    people = others["people"]
     recalls = ", ".join(f"{name} {100 * share:.0f}" for name, share in people.items() if name != "UAR")
     return [
         "## For comparison",
+        "",
+        "`python benchmarks/belief.py --data CORPORA --references`",
         "",
         "eGeMAPS + SVM, trained on the four other corpora:",
         "",
@@ -271,6 +302,14 @@ def _references(reference: dict[str, tuple[Scores, float | None]], people: dict[
         "",
         f"People who only hear CREMA-D: UAR {100 * people['UAR']:.1f} by the vote of most; recall: {recalls}.",
     ]
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1) + "\n"
 
 
 if __name__ == "__main__":

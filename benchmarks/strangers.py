@@ -30,6 +30,7 @@ from edgeemo.corpora.manifest import Manifest
 from edgeemo.corpora.names import CORPORA
 from edgeemo.evaluation.evaluate import N_ROBUSTNESS_CLIPS, Plan, evaluate
 from edgeemo.evaluation.results import Estimate, ModelResult
+from edgeemo.evaluation.tables import fraction, percent
 from edgeemo.files import replacing, write_text
 from edgeemo.markdown import markdown_table
 from edgeemo.model import load
@@ -178,9 +179,9 @@ def scores(strangers: list[Stranger]) -> Iterable[Mapping[str, str]]:
             "corpus": CORPORA[s.corpus].title,
             "clips": str(m.scores.n_clips),
             "speakers": str(m.scores.n_speakers),
-            "UAR": f"{interval(m.scores.uar, 100)} ({100 * number(m.scores.uar_present):.1f})",
-            "arousal AUC": interval(m.arousal_auc, 1),
-            "calibration error": interval(m.calibration.ece, 1),
+            "UAR": f"{percent(m.scores.uar)} ({100 * number(m.scores.uar_present):.1f})",
+            "arousal AUC": fraction(m.arousal_auc),
+            "calibration error": fraction(m.calibration.ece),
         }
     models = [s.always for s in strangers]
     uar, present = (
@@ -231,7 +232,7 @@ def judged(strangers: list[Stranger]) -> Iterable[Mapping[str, str]]:
             "corpus left out": CORPORA[s.corpus].title,
             "named": f"{100 * named:.0f} %",
             "of these right": f"{100 * right:.0f} %",
-            "calibration error": interval(m.calibration.ece, 1),
+            "calibration error": fraction(m.calibration.ece),
             "ordinary speech": f"{100 * m.plain.neutral_or_unnamed:.0f} %" if m.plain else "",
         }
 
@@ -279,13 +280,6 @@ def picture(strangers: list[Stranger]) -> Figure:
 def number(estimate: Estimate) -> float:
     """A value that is there: every corpus has several labels."""
     return float("nan") if estimate.value is None else estimate.value
-
-
-def interval(estimate: Estimate, scale: float) -> str:
-    """A value with its interval."""
-    digits = 1 if scale == 100 else 3
-    value, low, high = (scale * (x or 0.0) for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 if __name__ == "__main__":

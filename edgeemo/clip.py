@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from edgeemo.audio import Resampler, as_float32, check_samples, native_rate, read_blocks, read_channels
 from edgeemo.errors import AudioError
 from edgeemo.high_pass import HighPass
+from edgeemo.speech import Speech
 from edgeemo.utterances import is_silent
 
 Audio = npt.NDArray[np.float32]
@@ -117,6 +119,15 @@ class Clip:
         if n_samples < self.n_samples:
             raise AudioError(f"{self._name}changed while it was read; try again")
 
+    @functools.cached_property
+    def speech(self) -> Speech:
+        """Where somebody speaks. The voice detector hears a clip once, however many models ask.
+
+        Raises:
+            AudioError: as `blocks`.
+        """
+        return Speech.of(self.blocks(), self.sample_rate, self.n_samples)
+
     def why_silent(self) -> str:
         """Why nothing is to be heard, in a clip that is silent: nor is it in its channels, or they cancel."""
         if self._path is None:
@@ -136,3 +147,14 @@ class Clip:
         for block in self._read():
             yield high_pass(resampler.push(block))
         yield high_pass(resampler.flush())
+
+
+def spoken(audio: Audio, sample_rate: int) -> Audio:
+    """The part of a clip in which somebody speaks; all of it where nobody does.
+
+    Args:
+        audio: mono float32 in [-1, 1], shape `(n_samples,)`.
+        sample_rate: Hz of it.
+    """
+    span = Clip.of_samples(audio, sample_rate, sample_rate).speech.span()
+    return audio if span is None else audio[span[0] : span[1]]

@@ -382,7 +382,7 @@ class EmotionModel:
         return is_silent(audio, self.sample_rate, EMPTY_DB if self.judgement.needs_voice else MINIMUM_DB)
 
     def _speech(self, clip: Clip) -> Speech:
-        return Speech.of(clip) if self.judgement.needs_voice else Speech.everywhere(clip)
+        return clip.speech if self.judgement.needs_voice else Speech.everywhere(clip.n_samples)
 
     def _checked(self) -> States:
         """Validation at load, never at the first inference; the states after one window of silence."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeemo.clip import Clip
 from edgeemo.voice import (
     CHUNK_SAMPLES,
     HANG_CHUNKS,
@@ -18,17 +18,6 @@ from edgeemo.voice import (
     SAMPLE_RATE,
     SpeechDetector,
 )
-
-
-def spoken(audio: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
-    """The part of a clip in which somebody speaks; all of it where nobody does.
-
-    Args:
-        audio: mono float32 in [-1, 1], shape `(n_samples,)`.
-        sample_rate: Hz of it.
-    """
-    span = Speech.of(Clip.of_samples(audio, sample_rate, sample_rate)).span()
-    return audio if span is None else audio[span[0] : span[1]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +36,22 @@ class Speech:
     n_samples: int
 
     @classmethod
-    def of(cls, clip: Clip) -> Self:
+    def of(cls, blocks: Iterable[npt.NDArray[np.float32]], sample_rate: int, n_samples: int) -> Self:
         """Have a clip heard by the voice detector.
 
-        Raises:
-            AudioError: the clip's file cannot be read a second time.
+        Args:
+            blocks: mono float32 `(n_samples,)` a block, from the clip's start.
+            sample_rate: Hz of them.
+            n_samples: of the clip.
         """
-        detector = SpeechDetector(clip.sample_rate)
-        found = [left for block in clip.blocks() for left in detector.follow(block)]
-        return cls(np.array(found, int), CHUNK_SAMPLES * clip.sample_rate / SAMPLE_RATE, clip.n_samples)
+        detector = SpeechDetector(sample_rate)
+        found = [left for block in blocks for left in detector.follow(block)]
+        return cls(np.array(found, int), CHUNK_SAMPLES * sample_rate / SAMPLE_RATE, n_samples)
 
     @classmethod
-    def everywhere(cls, clip: Clip) -> Self:
+    def everywhere(cls, n_samples: int) -> Self:
         """Of a clip of which any sound is to be judged."""
-        return cls(None, 1, clip.n_samples)
+        return cls(None, 1, n_samples)
 
     def span(self) -> tuple[int, int] | None:
         """From shortly before the first voice to shortly after the last, in samples; None where nobody speaks.

@@ -15,7 +15,9 @@ import numpy as np
 import onnxruntime as ort
 
 from edgeemo import __version__
-from edgeemo.audio import find_audio, read_audio
+from edgeemo.answer import Judgement
+from edgeemo.audio import find_audio
+from edgeemo.clip import Clip
 from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.errors import CorpusError, ModelError
 from edgeemo.evaluation import conclusions
@@ -111,7 +113,10 @@ def evaluate(
     )
     digest = _digest(material)
     with contextlib.ExitStack() as stack:
-        journals = [stack.enter_context(_journal(plan.output, checksum, digest)) for checksum in checksums]
+        journals = [
+            stack.enter_context(_journal(plan.output, checksum, digest, model.judgement))
+            for checksum, model in zip(checksums, models, strict=True)
+        ]
         return _Evaluation(models, checksums, material, digest, journals, plan, report).run()
 
 
@@ -252,7 +257,7 @@ class _Evaluation:
             journal,
             "plain speech",
             self._plain_files,
-            lambda path: whole(model, read_audio(path, model.sample_rate)),
+            lambda path: whole(model, Clip.of_file(path, model.sample_rate)),
         )
         labels = [None if p is None else model.answer(np.array(p)).label for p in answers]
         return PlainSpeech(
@@ -281,10 +286,11 @@ class _Evaluation:
         return conclusions.Answers.from_lists(material, heard, judgement)
 
 
-def _journal(output: Path, checksum: str, digest: str) -> Journal:
+def _journal(output: Path, checksum: str, digest: str, judgement: Judgement) -> Journal:
     circumstances = {
         "model": checksum,
         "clips": digest,
+        "needs_voice": judgement.needs_voice,  # of a judgement, the one thing that changes what is heard
         "edgeemo": __version__,
         "onnxruntime": ort.__version__,
     }

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgeemo.audio import clip_audio
 from edgeemo.clip import Clip as WholeClip
+from edgeemo.clip import spoken
 from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.corpora.manifest import Clip
 from edgeemo.evaluation.answers import Answer
@@ -23,7 +24,7 @@ from edgeemo.evaluation.degradations import Random, Surroundings, conditions
 from edgeemo.high_pass import without_constant
 from edgeemo.model import EmotionModel, load, why_unlabelled
 from edgeemo.profile import Profile
-from edgeemo.speech import spoken
+from edgeemo.windows import stretches
 
 Audio = npt.NDArray[np.float32]
 
@@ -90,16 +91,17 @@ class Hearer:
         """
         heard: list[Heard] = []
         for condition, positions in task.wanted.items():
-            audio: dict[int, Audio] = {}
+            # What several models hear is made once, and the voice detector hears it once.
+            audio: dict[int, WholeClip] = {}
             for position in positions:
                 model = self._models[position]
                 rate = model.sample_rate
                 if rate not in audio:
-                    audio[rate] = self._under(condition, task.clip, rate)
+                    audio[rate] = WholeClip.of_samples(self._under(condition, task.clip, rate), rate, rate)
                 heard.append((position, condition, self._answer(model, condition, task.clip, audio[rate])))
         return heard
 
-    def _answer(self, model: EmotionModel, condition: str, clip: Clip, audio: Audio) -> Answer:
+    def _answer(self, model: EmotionModel, condition: str, clip: Clip, audio: WholeClip) -> Answer:
         if condition == STEPS:
             return steps_of(model, audio)
         if not condition.startswith(_AFTER):
@@ -159,32 +161,29 @@ def learnt_from(model: EmotionModel, utterances: Sequence[Audio]) -> Profile:
     return model.profile(stepper.learnt, n_utterances=len(utterances))
 
 
-def whole(model: EmotionModel, audio: Audio, profile: Profile | None = None) -> list[float] | None:
+def whole(model: EmotionModel, clip: WholeClip, profile: Profile | None = None) -> list[float] | None:
     """The mean probabilities of a whole clip, as the graph gives them; None where there is nothing to judge.
 
     Args:
         model: what hears.
-        audio: mono float32 at its rate, shape `(n_samples,)`.
+        clip: at its rate.
         profile: what it has learnt before.
     """
-    clip = WholeClip.of_samples(audio, model.sample_rate, model.sample_rate)
     mean = model.mean(clip, profile)
     reason = why_unlabelled(clip, model.metadata.step_samples, mean.reason)
     return None if reason is not None else _rounded(mean.probabilities)
 
 
-def steps_of(model: EmotionModel, audio: Audio) -> list[list[float]]:
+def steps_of(model: EmotionModel, clip: WholeClip) -> list[list[float]]:
     """The probabilities after each full step from the clip's start, as the graph gives them in the live loop.
 
     Args:
         model: what hears.
-        audio: mono float32 at its rate, shape `(n_samples,)`.
+        clip: at its rate.
     """
     size, stepper = model.metadata.step_samples, model.stepper()
-    audio = without_constant(audio, model.sample_rate)
-    return [
-        _rounded(stepper.step(audio[start : start + size])) for start in range(0, len(audio) - size + 1, size)
-    ]
+    bounds = [(start, start + size) for start in range(0, clip.n_samples - size + 1, size)]
+    return [_rounded(stepper.step(step)) for _, step in stretches(clip.blocks(), bounds)]
 
 
 def hear_all(

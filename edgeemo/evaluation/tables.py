@@ -43,11 +43,11 @@ def tables(evaluation: Evaluation) -> list[Table]:
                     "the model": c.exposure,
                     "clips": str(c.scores.n_clips),
                     "speakers": str(c.scores.n_speakers or "unknown"),
-                    "UAR": _percent(c.scores.uar),
-                    "present": _percent(c.scores.uar_present),
-                    "WAR": _percent(c.scores.war),
-                    "macro-F1": _percent(c.scores.macro_f1),
-                    "AUC": _fraction(c.arousal_auc),
+                    "UAR": percent(c.scores.uar),
+                    "present": percent(c.scores.uar_present),
+                    "WAR": percent(c.scores.war),
+                    "macro-F1": percent(c.scores.macro_f1),
+                    "AUC": fraction(c.arousal_auc),
                 }
                 for m in models
                 for corpus, c in m.corpora.items()
@@ -61,9 +61,9 @@ def tables(evaluation: Evaluation) -> list[Table]:
                 {
                     "model": m.name,
                     "clips": str(m.scores.n_clips),
-                    "UAR": _percent(m.scores.uar),
-                    "AUC": _fraction(m.arousal_auc),
-                    "ECE": _fraction(m.calibration.ece),
+                    "UAR": percent(m.scores.uar),
+                    "AUC": fraction(m.arousal_auc),
+                    "ECE": fraction(m.calibration.ece),
                     "Brier": _or_nothing(m.calibration.brier),
                     "confidence": _or_nothing(m.calibration.confidence),
                     "right": _or_nothing(m.calibration.accuracy),
@@ -76,7 +76,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
             "Models compared",
             "Difference of UAR in points, on the same clips. Where the interval holds 0, there is none to speak of. "
             f"{interval}",
-            [{"model": d.model, "less": d.other, "UAR": _points(d.uar)} for d in evaluation.differences],
+            [{"model": d.model, "less": d.other, "UAR": points(d.uar)} for d in evaluation.differences],
         ),
         Table(
             "Recall of each class",
@@ -111,7 +111,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
             f"long. {interval}",
             [
                 {"model": m.name, "heard": "all" if row.seconds is None else f"{row.seconds:g} s"}
-                | {"clips": str(row.n_clips), "UAR": _percent(row.uar), "whole": f"{100 * row.uar_whole:.1f}"}
+                | {"clips": str(row.n_clips), "UAR": percent(row.uar), "whole": f"{100 * row.uar_whole:.1f}"}
                 for m in models
                 for row in m.heard
             ],
@@ -138,7 +138,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
             [
                 {"condition": rows[0].condition, "clips": str(rows[0].n_clips)}
                 | {
-                    m.name: _points(row.change)
+                    m.name: points(row.change)
                     + (f"; {100 * row.unnamed:.0f} % unnamed" if row.unnamed else "")
                     for m, row in zip(models, rows, strict=True)
                 }
@@ -155,8 +155,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
                     "heard": row.heard,
                     "clips": str(row.n_clips),
                     "UAR": f"{100 * row.uar:.1f}",
-                    "change": _points(row.change),
-                    "arousal AUC": _fraction(row.arousal_auc),
+                    "change": points(row.change),
+                    "arousal AUC": fraction(row.arousal_auc),
                 }
                 for m in models
                 for row in m.history
@@ -194,15 +194,18 @@ def notes(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _percent(e: Estimate) -> str:
+def percent(e: Estimate) -> str:
+    """Such as `31.2 (29.0 to 33.4)`; nothing where there is nothing to compute it from."""
     return _with_interval(e, 100, "{:.1f}")
 
 
-def _points(e: Estimate) -> str:
+def points(e: Estimate) -> str:
+    """A difference of percents, such as `+1.2 (-0.3 to +2.5)`."""
     return _with_interval(e, 100, "{:+.1f}")
 
 
-def _fraction(e: Estimate) -> str:
+def fraction(e: Estimate) -> str:
+    """Such as `0.81 (0.80 to 0.83)`."""
     return _with_interval(e, 1, "{:.2f}")
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import edgeemo
 from edgeemo.answer import Judgement
+from edgeemo.clip import Clip
 from edgeemo.corpora.labels import as_label
 from edgeemo.errors import CorpusError, OutputError
 from edgeemo.evaluation import conclusions, hearing
@@ -184,18 +185,20 @@ def test_several_processes_hear_the_same(tmp_path: Path) -> None:
 def test_a_small_probability_is_not_rounded_away(stream_model: edgeemo.EmotionModel) -> None:
     """A temperature may raise it."""
     audio = voice_like(2.0, 16000)
-    [*kept] = hearing.whole(stream_model, audio) or []
+    [*kept] = hearing.whole(stream_model, Clip.of_samples(audio, 16000, 16000)) or []
     said = stream_model.classify(audio, sample_rate=16000).probabilities
     assert kept == pytest.approx(list(said.values()), rel=1e-5)
-    assert hearing.whole(stream_model, 0 * audio) is None
+    assert hearing.whole(stream_model, Clip.of_samples(0 * audio, 16000, 16000)) is None
 
 
 def test_what_is_heard_does_not_depend_on_the_judgement(stream_model_path: Path) -> None:
     audio = voice_like(2.0, 16000)
-    careful = Judgement(temperature=3.0, unsure_below=0.99, needs_voice=False, arousal={})
-    models = [edgeemo.load(stream_model_path, judgement=judgement) for judgement in (None, careful)]
+    model = edgeemo.load(stream_model_path)
+    careful = dataclasses.replace(model.judgement, temperature=3.0, unsure_below=0.99, arousal={})
+    models = [model, edgeemo.load(stream_model_path, judgement=careful)]
     for hear in (hearing.whole, hearing.steps_of):
-        assert hear(models[0], audio) == hear(models[1], audio)
+        clip = Clip.of_samples(audio, 16000, 16000)
+        assert hear(models[0], clip) == hear(models[1], clip)
     assert models[1].classify(audio, sample_rate=16000).label is None
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from edgeemo import voice
 from edgeemo.audio import Resampler, read_audio
+from edgeemo.clip import spoken
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.evaluation.no_voice import SOUNDS
 from edgeemo.places import sample_path
-from edgeemo.speech import spoken
 from edgeemo.stepper import ONSET_S
 from edgeemo.voice import (
     CHUNK_SAMPLES,

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeemo.audio import clip_audio
+from edgeemo.clip import spoken
 from edgeemo.corpora.manifest import Clip
 from edgeemo.features import Features
 from edgeemo.files import replacing
 from edgeemo.high_pass import CUTOFF_HZ, without_constant
-from edgeemo.speech import spoken
 from edgeemo.windows import clip_windows, preceded_by_silence
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
