@@ -104,8 +104,3 @@ class Audit(Record):
     unchecked: dict[str, str]
     findings: tuple[Finding, ...]
     price: Price | None = None
-
-    @property
-    def leaks(self) -> bool:
-        """Whether any finding does."""
-        return any(finding.leaks for finding in self.findings)
