@@ -4,7 +4,7 @@
     pip install opensmile scikit-learn
     python benchmarks/belief.py --data CORPORA --references
 
-CORPORA is a folder with RAVDESS, TESS, CREMA-D, SAVEE and nEMO. `--no-voice` and `--plain` as of `edgeemo evaluate`.
+CORPORA is a folder with RAVDESS, TESS, CREMA-D, SAVEE and nEMO; other options are as of `edgeemo evaluate`.
 Each takes half an hour on one core; a second call goes on where the first stopped.
 
 - *models*: `edgeemo evaluate` of the variants that `edgeemo listen` uses; models that had the same training are
@@ -46,7 +46,7 @@ from edgeemo.corpora.names import CORPORA
 from edgeemo.corpora.votes import EMOTION_OF, TABLE, read_votes
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.conclusions import Answers
-from edgeemo.evaluation.evaluate import Plan, evaluate
+from edgeemo.evaluation.evaluate import N_ROBUSTNESS_CLIPS, Plan, evaluate
 from edgeemo.evaluation.figures import figures
 from edgeemo.evaluation.material import Material, gather
 from edgeemo.evaluation.measures import recall
@@ -58,7 +58,7 @@ from edgeemo.folders import walk
 from edgeemo.markdown import markdown_table
 from edgeemo.places import MODELS_DIR, name_of
 
-COMMAND = "python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS"
+COMMAND = "python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS --robustness {}"
 """As the results have it, wherever the folders are."""
 GROUPS = {
     "belief_emo_small": ("emo_small",),
@@ -87,6 +87,9 @@ def main() -> None:
     parser.add_argument("--no-voice", type=Path, help="folder of sounds without a voice")
     parser.add_argument("--plain", type=Path, help="folder of ordinary speech")
     parser.add_argument(
+        "--robustness", type=int, default=N_ROBUSTNESS_CLIPS, help="clips in noise, rooms and codecs"
+    )
+    parser.add_argument(
         "--runs", type=Path, default=Path("runs/belief"), help="for what is measured on the way"
     )
     parser.add_argument("--jobs", type=int, default=1)
@@ -113,7 +116,8 @@ def measure(name: str, models: Sequence[str], arguments: argparse.Namespace) -> 
                 no_voice=arguments.no_voice,
                 plain=arguments.plain,
                 n_jobs=arguments.jobs,
-                command=COMMAND,
+                command=COMMAND.format(arguments.robustness),
+                n_robustness=arguments.robustness,
             ),
             report,
         )
@@ -147,8 +151,8 @@ def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
         for m in evaluation.models
     }
     about = (
-        "UAR in percent, by the most probable of the labels that occur there; in brackets: 95 %, bootstrap over "
-        "speakers."
+        "UAR in percent, by the most probable of the labels that occur there; a clip of which none is named counts "
+        "as wrong. In brackets: 95 %, bootstrap over speakers."
     )
     found = {}
     for name, corpora in strangers.items():
@@ -157,6 +161,7 @@ def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
                 "corpus": title,
                 "clips": str(c.scores.n_clips),
                 "speakers": str(c.scores.n_speakers),
+                "named": f"{100 * (1 - c.scores.unnamed):.0f} %",
                 "UAR": percent(c.scores.uar_present),
                 "arousal AUC": fraction(c.arousal_auc),
             }
