@@ -24,6 +24,14 @@ def part(corpus: str, *, sharpness: float, n: int = 4000, seed: int = 0) -> Left
     return LeftOut(corpus=corpus, probabilities=tempered(honest, 1 / sharpness), truth=truth)
 
 
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 1.9])
+def test_all_clips_at_once_are_calibrated_as_each_is(temperature: float) -> None:
+    probabilities = np.random.default_rng(0).dirichlet(np.full(5, 0.6), 50)
+    judgement = Judgement(temperature=temperature, arousal={})
+    each = [judgement.calibrated(of_clip) for of_clip in probabilities.tolist()]
+    np.testing.assert_allclose(tempered(probabilities, temperature), each, atol=1e-6)
+
+
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
 def test_the_temperature_undoes_what_was_overdone(sharpness: float) -> None:
     found = fit_judging(
