@@ -91,8 +91,8 @@ def fit_judging(parts: Sequence[LeftOut], *, precision: float) -> Judging:
 def tempered(probabilities: Floats, temperature: float) -> Floats:
     """Probabilities as if the logits had been divided by a temperature.
 
-    What `Judgement.calibrated` says of one clip, which no order of the labels changes by a digit: of all clips at once,
-    for many temperatures.
+    What `Judgement.calibrated` says of one clip, which no order of the labels changes by a digit; of all clips at
+    once, for many temperatures.
     """
     powers = np.maximum(probabilities, _LEAST) ** (1 / temperature)
     shares: Floats = powers / powers.sum(axis=1, keepdims=True)
