@@ -133,8 +133,8 @@ def page(recipe: str, strangers: list[Stranger]) -> str:
         "",
         "Made by `python benchmarks/strangers.py --run RUN --data CORPORA --no-voice NOISES --plain COMMANDS`; RUN: "
         f"`edgeemo train --model {recipe} --protocol corpus --data CORPORA`. Each row is of a network that never "
-        "heard that corpus, as int8 stream. UAR in percent (chance: 14), by the most probable of all labels and, in "
-        "brackets, of those that occur there; a label is always named.",
+        "heard that corpus, as int8 stream. UAR in percent (chance: 14), by the most probable of all labels; "
+        "present: of those that occur there; a label is always named. In brackets: 95 %, bootstrap over speakers.",
         "",
         *markdown_table([*scores(strangers)], left=("corpus",)),
         "",
@@ -179,7 +179,8 @@ def scores(strangers: list[Stranger]) -> Iterable[Mapping[str, str]]:
             "corpus": CORPORA[s.corpus].title,
             "clips": str(m.scores.n_clips),
             "speakers": str(m.scores.n_speakers),
-            "UAR": f"{percent(m.scores.uar)} ({100 * number(m.scores.uar_present):.1f})",
+            "UAR": percent(m.scores.uar),
+            "present": percent(m.scores.uar_present),
             "arousal AUC": fraction(m.arousal_auc),
             "calibration error": fraction(m.calibration.ece),
         }
@@ -192,7 +193,8 @@ def scores(strangers: list[Stranger]) -> Iterable[Mapping[str, str]]:
         "corpus": "mean",
         "clips": "",
         "speakers": "",
-        "UAR": f"**{uar:.1f}** ({present:.1f})",
+        "UAR": f"**{uar:.1f}**",
+        "present": f"**{present:.1f}**",
         "arousal AUC": f"**{fmean(number(m.arousal_auc) for m in models):.3f}**",
         "calibration error": f"**{fmean(number(m.calibration.ece) for m in models):.3f}**",
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeemo.evaluation.tables import percent
 from support.corpora import write_crema_d
 
 ROOT = Path(__file__).parents[2]
@@ -31,8 +32,8 @@ def stranger(strangers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 def test_the_page_says_what_was_measured(strangers: dict[str, Any], stranger: Any) -> None:
     page = strangers["page"]("emo_small", [stranger])
     always = stranger.always
-    assert f"| CREMA-D | 6 | 2 | {100 * always.scores.uar.value:.1f} [" in page
-    assert f"| mean |  |  | **{100 * always.scores.uar.value:.1f}** (" in page
+    assert f"| CREMA-D | 6 | 2 | {percent(always.scores.uar)} |" in page
+    assert f"| mean |  |  | **{100 * always.scores.uar.value:.1f}** |" in page
     assert f"arousal AUC of {always.history[0].n_clips} clips" in page
     for row in always.history:
         assert f"| {row.heard.removeprefix('after ')} | {100 * row.uar:.1f} / " in page
