@@ -113,6 +113,20 @@ def test_mu_law_is_the_standards() -> None:
     assert np.abs(found - expected).max() < 1.5 / 128
 
 
+@pytest.mark.parametrize(
+    "condition", [c for c in d.conditions()[0] if c.group == "codec"], ids=lambda c: c.name
+)
+def test_a_codec_keeps_the_voice_where_it_is_and_loses_the_upper_band(condition: d.Condition) -> None:
+    heard = condition.apply(SPEECH, surroundings())
+    size = 2 * len(SPEECH)
+    correlation = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(SPEECH, size)))
+    assert correlation.argmax() == 0, "it comes later or earlier"
+    assert correlation[0] / np.linalg.norm(heard) / np.linalg.norm(SPEECH) > 0.85
+    assert band_db(heard, 300, 3400) == pytest.approx(band_db(SPEECH, 300, 3400), abs=2)
+    narrow = condition.name in ("mu-law at 8 kHz", "GSM 06.10")
+    assert band_db(heard, 4200, 8000) - band_db(SPEECH, 4200, 8000) < (-40 if narrow else -10)
+
+
 @pytest.mark.parametrize(("seconds", "kept"), [(1, RATE), (10, RATE // 2)])
 def test_cuts(seconds: float, kept: int) -> None:
     np.testing.assert_array_equal(d.without_start(SPEECH, seconds, RATE), SPEECH[-kept:])

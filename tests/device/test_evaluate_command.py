@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+from edgeemo.answer import Judgement
 from edgeemo.cli import app
 from edgeemo.errors import EdgeEmoError, ModelError
 from edgeemo.evaluation import evaluate as whole
@@ -149,6 +151,24 @@ def test_an_interrupted_run_goes_on(data: Path, tmp_path: Path) -> None:
     assert seen[0] == 4
     evaluate(models, Plan(data=data, output=tmp_path / "b", n_robustness=1))
     assert read(tmp_path / "a").models == read(tmp_path / "b").models
+
+
+def test_another_judgement_hears_nothing_again_unless_any_sound_counts(data: Path, tmp_path: Path) -> None:
+    """Answers are kept as the graph gives them; but where nobody speaks, `--any-sound` has others."""
+
+    def hears(judgement: Judgement) -> bool:
+        seen: list[int] = []
+        evaluate(
+            [load("conv1d_lstm", judgement=judgement)],
+            Plan(data=data, output=tmp_path, n_robustness=1),
+            lambda what, n_done, n_all: seen.append(n_done) if what == "clips" else None,
+        )
+        return seen[0] < seen[-1]
+
+    own = load("conv1d_lstm").judgement
+    assert hears(own)
+    assert not hears(dataclasses.replace(own, temperature=2.0, unsure_below=0.5))
+    assert hears(dataclasses.replace(own, needs_voice=False))
 
 
 def test_no_voice_and_ordinary_speech(data: Path, tmp_path: Path) -> None:
