@@ -151,8 +151,8 @@ def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
         for m in evaluation.models
     }
     about = (
-        "UAR in percent, by the most probable of the labels that occur there; a clip of which none is named counts "
-        "as wrong. In brackets: 95 %, bootstrap over speakers."
+        "UAR in percent, by the most probable of the labels that occur there, also where the model names none; in "
+        "brackets: 95 %, bootstrap over speakers."
     )
     found = {}
     for name, corpora in strangers.items():
@@ -162,7 +162,7 @@ def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
                 "clips": str(c.scores.n_clips),
                 "speakers": str(c.scores.n_speakers),
                 "named": f"{100 * (1 - c.scores.unnamed):.0f} %",
-                "UAR": percent(c.scores.uar_present),
+                "UAR": percent(c.scores.uar_always),
                 "arousal AUC": fraction(c.arousal_auc),
             }
             for title, c in corpora.items()
@@ -174,7 +174,7 @@ def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
     table = [
         {"model": name_of(m.name), "labels": str(len(evaluation.labels))}
         | {
-            title: percent(corpora[title].scores.uar_present) if title in corpora else "heard"
+            title: percent(corpora[title].scores.uar_always) if title in corpora else "heard"
             for corpora in [strangers[name_of(m.name)]]
             for title in titles
         }

@@ -108,9 +108,18 @@ class Answers:
     @property
     def labels_present(self) -> Indices:
         """Likewise, among the labels that occur."""
+        return np.where(self.named, self._best_present, len(self.material.labels))
+
+    @property
+    def labels_always(self) -> Indices:
+        """Likewise, also where none is probable enough to be named."""
+        return np.where(self.judged, self._best_present, len(self.material.labels))
+
+    @property
+    def _best_present(self) -> Indices:
         present = np.unique(self.material.truth)
-        best = present[self.probabilities[:, present].argmax(axis=1)]
-        return np.where(self.named, best, len(self.material.labels))
+        best: Indices = present[self.probabilities[:, present].argmax(axis=1)]
+        return best
 
     def counts(self) -> Indices:
         """The confusion matrix, shape `(n_labels + 1, n_labels + 1)`: the last class is none."""
@@ -127,11 +136,11 @@ def scores(answers: Answers) -> Scores:
     """How well clips are recognised."""
     material, n = answers.material, len(answers.material.labels) + 1
     draws = draws_of(material)
-    all_labels = answers.counts(), draws.confusions(material.truth, answers.labels, n)
-    present = (
-        confusion(material.truth, answers.labels_present, n),
-        draws.confusions(material.truth, answers.labels_present, n),
-    )
+
+    def counted(labels: Indices) -> tuple[Indices, Floats]:
+        return confusion(material.truth, labels, n), draws.confusions(material.truth, labels, n)
+
+    all_labels, present = counted(answers.labels), counted(answers.labels_present)
 
     def estimate(measure: Callable[..., Floats], counts: tuple[Indices, Floats]) -> Estimate:
         return _estimate(float(measure(counts[0])), measure(counts[1]))
@@ -141,6 +150,7 @@ def scores(answers: Answers) -> Scores:
         n_speakers=material.n_speakers,
         uar=estimate(uar, all_labels),
         uar_present=estimate(uar, present),
+        uar_always=estimate(uar, counted(answers.labels_always)),
         war=estimate(war, all_labels),
         macro_f1=estimate(macro_f1, all_labels),
         recall=_by_label(material.labels, recall(all_labels[0])[:-1]),

@@ -33,6 +33,7 @@ class Scores(Record):
         n_speakers: how many speakers they are of; 0 where they are unknown.
         uar: unweighted average recall, by the most probable of all labels.
         uar_present: likewise, by the most probable of the labels that occur in these clips.
+        uar_always: likewise, also where none is probable enough to be named; None in earlier files.
         war: weighted average recall, the accuracy.
         macro_f1: mean F1 of the classes that occur.
         recall: of each class; None where no clip is of it.
@@ -43,6 +44,7 @@ class Scores(Record):
     n_speakers: int
     uar: Estimate
     uar_present: Estimate
+    uar_always: Estimate = Estimate(value=None)
     war: Estimate
     macro_f1: Estimate
     recall: dict[str, float | None]

@@ -34,8 +34,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
         Table(
             "Scores",
             "UAR: mean recall of the classes, by the most probable of all labels; present: of those that occur in "
-            "the data. AUC: agitated against calm speech. ECE: how far confidence is from being right, on average. "
-            f"{interval}",
+            "the data; always: likewise, also where none is probable enough to be named. AUC: agitated against calm "
+            f"speech. {interval}",
             [
                 {
                     "model": m.name,
@@ -45,6 +45,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
                     "speakers": str(c.scores.n_speakers or "unknown"),
                     "UAR": percent(c.scores.uar),
                     "present": percent(c.scores.uar_present),
+                    "always": percent(c.scores.uar_always),
                     "WAR": percent(c.scores.war),
                     "macro-F1": percent(c.scores.macro_f1),
                     "AUC": fraction(c.arousal_auc),
@@ -56,7 +57,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
         ),
         Table(
             "All corpora together",
-            f"Confidence is the largest probability. {interval}",
+            "ECE: how far confidence, the largest probability, is from being right, on average, where an emotion is "
+            f"named. {interval}",
             [
                 {
                     "model": m.name,

@@ -284,6 +284,9 @@ def test_unsure_answers_are_passed_on_and_have_arousal() -> None:
     )
     assert (conclusions.scores(sure).war.value, conclusions.scores(careful).war.value) == (1.0, 0.5)
     assert conclusions.scores(careful).unnamed == 0.5
+    assert conclusions.scores(careful).uar_present.value == 0.5
+    assert conclusions.scores(careful).uar_always == conclusions.scores(sure).uar_present
+    assert conclusions.scores(Answers.from_lists(material([0, 1]), [None, None])).uar_always.value == 0
     assert careful.counts()[:-1, -1].sum() == 2
     assert conclusions.calibration(careful).confidence == pytest.approx(0.9)
     assert conclusions.coverage(careful) == conclusions.coverage(sure), "it sets thresholds of its own"
