@@ -27,7 +27,7 @@ from edgeemo.workstation.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-SHOWN = (RESULTS / "listen.svg", RESULTS / "belief.html")
+SHOWN = (RESULTS / "listen.svg", *sorted(RESULTS.glob("belief*.html")))
 """What pages show or link to, beside them in the site."""
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
