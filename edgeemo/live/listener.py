@@ -102,6 +102,14 @@ class Listener:
         return self._before_s + self._n_heard / self._source_rate
 
     @property
+    def lacks_s(self) -> float:
+        """How much audio must come at least before there is another step, in seconds."""
+        lacking = (self._n_steps + 1) * len(
+            self._pending
+        ) / self._sample_rate - self._n_heard / self._source_rate
+        return max(lacking, 0.0)
+
+    @property
     def profile(self) -> Profile:
         """What was learnt so far of the voice and the microphone, with what was before.
 

@@ -167,6 +167,7 @@ def _events(
             yield from told([*listener.gap(n_samples / source.sample_rate, heard.why)])
         else:
             yield from told([*listener.push(heard[:n_samples])])
+        source.wants(listener.lacks_s)
         if left == 0:
             reason = "seconds"
             break

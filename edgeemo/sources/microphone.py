@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -27,6 +28,8 @@ Heard = Audio | Lost | Notice
 
 _STALL_S = 5.0  # PulseAudio's null sinks need up to 2.4 s for the first block
 _POLL_S = 0.1
+_LONGEST_WAIT_S = 0.25
+"""How long audio waits at most for as much as the loop wants."""
 _LONGEST_POLL_S = 0.5
 """What counts of a wait at most: where it took longer this process was stopped, the microphone is not to blame."""
 _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -93,6 +96,7 @@ class Microphone:
         self._stall_s = stall_s
         self._stream: Any = None
         self._stopped = False
+        self._wanted_s = 0.0
         self._watch = SourceWatch()
 
     def blocks(self) -> Iterator[Heard]:
@@ -106,18 +110,19 @@ class Microphone:
             raise DeviceError(f"the microphone {self.name!r} is not open; use it in a `with` block")
         self._assembly = Assembly(self.sample_rate)
         self._assembly.opened(self._mixer(), self._rate)
+        self._wanted_s = 0.0
         away, waited_s, last_s = False, 0.0, time.monotonic()
         while not self._stopped:
             yield from self._watch.notices()
-            captured = self._queue.get(_POLL_S)
+            blocks = self._queue.get(math.ceil(self._wanted_s * self._rate), _LONGEST_WAIT_S)
             now_s = time.monotonic()
-            waited_s = 0.0 if captured is not None else waited_s + min(now_s - last_s, _LONGEST_POLL_S)
+            waited_s = 0.0 if blocks else waited_s + min(now_s - last_s, _LONGEST_POLL_S)
             last_s = now_s
-            if captured is not None:
+            if blocks:
                 if away:
                     away = False
                     yield Notice(State.RECONNECTING, False, f"the microphone {self.name!r} is back")
-                yield from self._assembly.take(captured)
+                yield from self._assembly.take(blocks)
                 continue
             problem = self._problem(waited_s)
             if problem is None:
@@ -133,8 +138,12 @@ class Microphone:
             waited_s, last_s = 0.0, time.monotonic()
         yield from self._assembly.rest()
 
+    def wants(self, seconds: float) -> None:
+        """So much audio may be waited for, up to `_LONGEST_WAIT_S`; see `Source.wants`."""
+        self._wanted_s = seconds
+
     def stop(self) -> None:
-        """End `blocks` within a tenth of a second, until the microphone is opened again."""
+        """End `blocks` within a quarter of a second, until the microphone is opened again."""
         self._stopped = True  # and no lock: a signal handler may interrupt whoever holds it
 
     def __enter__(self) -> Self:

@@ -54,14 +54,16 @@ class SignalWatch:
 
     def push(self, block: npt.NDArray[np.float32]) -> Iterator[Notice]:
         """Take a block, shape `(n_samples, n_channels)`, all of it finite; what is to be told."""
-        self._blocks.append(block)  # at once for all of a piece: block by block it costs ten times as much
-        self._n_samples += len(block)
-        if self._n_samples < self._piece_samples:
-            return
-        found = self._found(_Piece(self._blocks))
-        self._blocks, self._n_samples = [], 0
-        for state in _STATES:
-            yield from self._told(state, found.get(state))
+        while len(block):
+            part = block[: self._piece_samples - self._n_samples]
+            block = block[len(part) :]
+            self._blocks.append(part)  # at once for all of a piece: block by block it costs ten times as much
+            self._n_samples += len(part)
+            if self._n_samples == self._piece_samples:
+                found = self._found(_Piece(self._blocks))
+                self._blocks, self._n_samples = [], 0
+                for state in _STATES:
+                    yield from self._told(state, found.get(state))
 
     def _told(self, state: State, text: str | None) -> Iterator[Notice]:
         self._seen[state] = 0 if text is None else self._seen[state] + 1
@@ -144,13 +146,16 @@ class _Piece:
 
     def __init__(self, blocks: list[npt.NDArray[np.float32]]) -> None:
         channels = np.ascontiguousarray(np.concatenate(blocks).T)
-        all_of_them = np.concatenate([channels.mean(axis=0, keepdims=True), channels])
-        self.mean = all_of_them.mean(axis=1, dtype=np.float64)
-        power = all_of_them.var(axis=1, dtype=np.float64)
-        self.mixed, self.power = float(power[0]), power[1:]
-        size = np.abs(channels)
-        self.peak = size.max(axis=1)
-        self.clipped = np.count_nonzero(size >= _FULL_SCALE) / size.size
+        self.peak = np.maximum(channels.max(axis=1), -channels.min(axis=1))
+        self.clipped = 0.0
+        if self.peak.max() >= _FULL_SCALE:
+            self.clipped = np.count_nonzero(np.abs(channels) >= _FULL_SCALE) / channels.size
+        means = channels.mean(axis=1, dtype=np.float64)
+        self.mean = np.concatenate([[means.mean()], means])
+        channels -= means.astype(np.float32)[:, np.newaxis]
+        # How much two channels have in common, of which a mean's power is made.
+        common = channels @ channels.T / channels.shape[1]
+        self.mixed, self.power = max(float(common.mean()), 0.0), np.diagonal(common)
 
 
 def _db(power: float) -> float:

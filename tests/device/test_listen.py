@@ -443,9 +443,13 @@ class Blocks:
         self.sample_rate = 16000
         self.n_given = 0
         self.events: list[str] = []
+        self.wanted_s: list[float] = []
         self._blocks = blocks
         self._error = error
         self._stopped = False
+
+    def wants(self, seconds: float) -> None:
+        self.wanted_s.append(seconds)
 
     def blocks(self) -> Any:
         for block in self._blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,33 +101,59 @@ def test_a_full_queue_drops_its_oldest_block_and_counts() -> None:
     queue = DropOldestQueue(3)
     for value in range(8):
         queue.put(captured(value))
-    found = [queue.get(0) for _ in range(3)]
+    found = [*queue.get(1, 0), *queue.get(8, 0)]
     assert [(block.samples[0, 0], block.n_dropped) for block in found] == [(5, 20), (6, 0), (7, 0)]
-    assert queue.get(0) is None
+    assert queue.get(1, 0) == []
     for value in range(5):
         queue.put(captured(value))
     queue.clear()
     queue.put(captured(9))
-    assert queue.get(0).n_dropped == 0
+    assert queue.get(1, 0)[0].n_dropped == 0
 
 
 def test_a_closed_queue_gives_the_rest_first() -> None:
     queue = DropOldestQueue(3)
     queue.put(captured(0))
     queue.close()
-    assert queue.get(60) is not None
-    assert queue.get(60) is None  # at once: nothing will come
+    assert len(queue.get(100, 60)) == 1
+    assert queue.get(1, 60) == []  # at once: nothing will come
     assert queue.closed
 
 
 def test_a_waiting_reader_is_woken() -> None:
     queue = DropOldestQueue(3)
     found = []
-    reader = threading.Thread(target=lambda: found.append(queue.get(60)))
+    reader = threading.Thread(target=lambda: found.extend(queue.get(1, 60)))
     reader.start()
     queue.put(captured(1))
     reader.join(60)
     np.testing.assert_array_equal(found[0].samples, np.ones((4, 1)))
+
+
+def test_a_reader_is_woken_once_there_is_as_much_as_it_wants() -> None:
+    queue = DropOldestQueue(100)
+    wakes: list[int] = []
+    enough = queue._enough
+
+    def counted() -> bool:
+        wakes.append(queue._n_samples)
+        return enough()
+
+    queue._enough = counted
+    found: list[Captured] = []
+    reader = threading.Thread(target=lambda: found.extend(queue.get(17, 60)))
+    reader.start()
+    while not wakes:
+        time.sleep(0.001)
+    for value in range(9):
+        queue.put(captured(value))
+    reader.join(60)
+    assert [block.samples[0, 0] for block in found] == [0, 1, 2, 3, 4]
+    assert len(queue.get(100, 0)) == 4
+    # Who wants more than there is room for gets what there is before anything is dropped.
+    for value in range(50):
+        queue.put(captured(value))
+    assert len(queue.get(1000, 60)) == 50
 
 
 # --- Microphone
