@@ -127,6 +127,7 @@ def _start(source: Source, model: EmotionModel, smooth: Smooth) -> Start:
         channel=source.channel,
         labels=model.labels,
         step_s=metadata.step_s,
+        delay_s=metadata.delay_s,
         settings={
             "temperature": judgement.temperature,
             "unsure_below": judgement.unsure_below,

@@ -61,6 +61,11 @@ class Assembly:
         """What is held back."""
         yield from self._heard(self._released())
 
+    def end(self) -> Iterator[Audio | Notice]:
+        """What is held back, and what no longer holds: the device's stream has ended."""
+        yield from self.rest()
+        yield from self._mixer.end()
+
     def _in_order(self, captured: Captured) -> Iterator[Captured | Lost]:
         """The blocks up to this one, as far as it is known what is missing before them."""
         if captured.n_dropped:

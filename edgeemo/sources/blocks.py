@@ -37,6 +37,10 @@ class Mixer:
         self._channel = channel
         self._watch = SignalWatch(sample_rate, channels, channel, microphone=microphone)
 
+    def end(self) -> Iterator[Notice]:
+        """What is to be told where nothing more will come of this stream, though of another one."""
+        return self._watch.end()
+
     def __call__(self, *blocks: npt.NDArray[np.float32]) -> Iterator[Audio | Notice]:
         """Blocks of all channels, shape `(n_samples, n_channels)`: what is to be told of them, then one channel.
 

@@ -53,8 +53,8 @@ class Microphone:
         stall_s: seconds without a block after which the microphone is taken to be gone.
 
     Attributes:
-        device: the device that was found.
-        name: of it.
+        device: the device that is listened to; after it went away, the one that was found then.
+        name: of the one at the start.
         sample_rate: Hz of the blocks; it stays when the device is opened again at another rate.
         channels: how many are captured: 1 if the device can do that and no other is asked for, otherwise all of them.
         channel: as given.
@@ -121,7 +121,8 @@ class Microphone:
             if blocks:
                 if away:
                     away = False
-                    yield Notice(State.RECONNECTING, False, f"the microphone {self.name!r} is back")
+                    yield Notice(State.RECONNECTING, False, "a microphone answers again")
+                    yield self._back()
                 yield from self._assembly.take(blocks)
                 continue
             problem = self._problem(waited_s)
@@ -132,7 +133,7 @@ class Microphone:
                 raise DeviceError(problem)
             if not away:
                 away = True
-                yield from self._assembly.rest()
+                yield from self._assembly.end()
                 yield Notice(State.RECONNECTING, True, problem)
             yield from self._opened_again()
             waited_s, last_s = 0.0, time.monotonic()
@@ -164,13 +165,20 @@ class Microphone:
     def _problem(self, waited_s: float) -> str | None:
         """What is wrong where no block has come for a while; None where one may still come."""
         if self._queue.closed:
-            return f"the microphone {self.name!r} went away"
+            return f"the microphone {self.device.name!r} went away"
         if waited_s > self._stall_s:
             return (
-                f"the microphone {self.name!r} has given no audio for {self._stall_s:g} s; "
+                f"the microphone {self.device.name!r} has given no audio for {self._stall_s:g} s; "
                 "check that it is plugged in and that no other program holds it"
             )
         return None
+
+    def _back(self) -> Notice:
+        """That there is a microphone again, and which."""
+        now = self.device.name
+        if now == self.name:
+            return Notice(State.RECONNECTED, False, f"the microphone {now!r} is back")
+        return Notice(State.RECONNECTED, True, f"listening to another microphone: {now!r}, not {self.name!r}")
 
     def _opened_again(self) -> Iterator[Audio]:
         """Try to open it again until that succeeds or the loop is stopped; nothing is heard meanwhile."""
@@ -210,7 +218,7 @@ class Microphone:
         except sounddevice().PortAudioError as error:
             reason = " ".join(str(error).split())
             raise DeviceError(
-                f"the microphone {self.name!r} does not open at {self._rate} Hz ({reason}); "
+                f"the microphone {self.device.name!r} does not open at {self._rate} Hz ({reason}); "
                 "is it in use? `edgeemo listen --list-devices` shows the others"
             ) from error
         self._watch.start()

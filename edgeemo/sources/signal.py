@@ -65,6 +65,13 @@ class SignalWatch:
                 for state in _STATES:
                     yield from self._told(state, found.get(state))
 
+    def end(self) -> Iterator[Notice]:
+        """Nothing more will come: what was wrong is not known any more."""
+        for state in _STATES:
+            if self._active[state]:
+                self._active[state] = False
+                yield Notice(state, False, f"{state}: not known while nothing is captured")
+
     def _told(self, state: State, text: str | None) -> Iterator[Notice]:
         self._seen[state] = 0 if text is None else self._seen[state] + 1
         self._unseen[state] = self._unseen[state] + 1 if text is None else 0

@@ -66,6 +66,7 @@ def test_a_sound_server_that_is_killed_and_comes_back(start: Start, microphone: 
     time.sleep(2)
     microphone.start()
     process.wait_for_status("reconnecting", active=False)
+    assert "is back" in process.wait_for_status("reconnected", active=False)["text"]
     process.wait_for_steps(10)
     (gap,) = process.events("gap")
     assert gap["why"] == "reconnected"

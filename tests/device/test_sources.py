@@ -279,9 +279,60 @@ def test_it_is_opened_again_at_another_rate(install_portaudio: Install) -> None:
             found.append(block)
             if sum(len(b) for b in found if isinstance(b, np.ndarray)) > 1.5 * 48000:
                 break
-        assert Notice(State.RECONNECTING, False, "the microphone 'USB Mic' is back") in found
+        assert [b for b in found if isinstance(b, Notice)] == [
+            Notice(State.RECONNECTING, False, "a microphone answers again"),
+            Notice(State.RECONNECTED, False, "the microphone 'USB Mic' is back"),
+        ]
         assert source.sample_rate == 48000
         source.stop()
+
+
+def test_another_microphone_that_takes_its_place_is_told(install_portaudio: Install) -> None:
+    """What was wrong with the first one is not said of the second."""
+    portaudio = install_portaudio([("USB Mic", 1, 48000.0)])
+    told: list[Notice] = []
+    with Microphone() as source:
+        blocks = source.blocks()
+
+        def until(state: State, *, active: bool) -> None:
+            while not (told and (told[-1].state, told[-1].active) == (state, active)):
+                told.extend(one for one in [next(blocks)] if isinstance(one, Notice))
+
+        for name in "Array Mic", "USB Mic":
+            n_streams = len(portaudio.streams)
+            for _ in range(300):  # six seconds of zeros
+                portaudio.streams[-1].capture(np.zeros((BLOCK, 1), np.float32))
+                next(blocks)
+            portaudio.plug_in([(name, 1, 48000.0)])
+            portaudio.streams[-1].finished()
+            until(State.RECONNECTING, active=True)
+            while len(portaudio.streams) == n_streams:
+                next(blocks)
+            portaudio.streams[-1].capture(np.full((BLOCK, 1), 0.1, np.float32))
+            until(State.RECONNECTED, active=name == "Array Mic")
+        source.stop()
+    assert [one.text for one in told if one.state is State.RECONNECTED] == [
+        "listening to another microphone: 'Array Mic', not 'USB Mic'",
+        "the microphone 'USB Mic' is back",
+    ]
+    assert [one.active for one in told if one.state is State.MUTED][-1] is False
+
+
+def test_waiting_audio_comes_as_one_block_once_there_is_as_much_as_wanted(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, default=1)
+    values = np.random.default_rng(0).standard_normal((10 * BLOCK, 1)).astype(np.float32)
+    values[-BLOCK // 2] = np.nan
+    with Microphone() as source:
+        blocks = source.blocks()
+        assert len(next(blocks)) == 0
+        source.wants(0.16)
+        for part in np.split(values, 10):
+            portaudio.streams[0].capture(part)
+        found = [next(blocks), next(blocks), next(blocks)]
+    np.testing.assert_array_equal(found[0], values[: 8 * BLOCK, 0])
+    # What is no number is alone, so that no more than it is missing.
+    np.testing.assert_array_equal(found[1], values[8 * BLOCK : 9 * BLOCK, 0])
+    np.testing.assert_array_equal(found[2], values[9 * BLOCK :, 0])
 
 
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
