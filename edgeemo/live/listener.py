@@ -252,7 +252,7 @@ class Listener:
         return events + (self._end_utterance(cut=False) if paused else [])
 
     def _continues(self) -> bool:
-        """Whether an utterance begins with this step, though no pause ended: the one before is too long, or is told."""
+        """Whether an utterance begins here though no pause ends: the one before is too long, or was told already."""
         if self._spoken is None:
             return self._origin_s + self._detector.last_voice_s >= self._step_s and not self._detector.paused
         return self._step_s - self._spoken.start_s >= MAX_UTTERANCE_S

@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import soundfile
 
 from edgeemo.audio import read_blocks
 from edgeemo.errors import AudioError, DeviceError
-from edgeemo.events import State, Why
+from edgeemo.events import End, Event, State, Status, Why
+from edgeemo.live import listen
+from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, InputDevice, Lost, Microphone, Notice, blocks, list_devices
 from edgeemo.sources import file as source_file
 from edgeemo.sources.queue import Captured, DropOldestQueue
+from support.signals import voice_like
 
 Install = Callable[..., Any]
 BLOCK = 960  # 0.02 s at 48 kHz
@@ -333,6 +336,39 @@ def test_waiting_audio_comes_as_one_block_once_there_is_as_much_as_wanted(instal
     # What is no number is alone, so that no more than it is missing.
     np.testing.assert_array_equal(found[1], values[8 * BLOCK : 9 * BLOCK, 0])
     np.testing.assert_array_equal(found[2], values[9 * BLOCK :, 0])
+
+
+@pytest.mark.parametrize("channel", [None, 1, 2])
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_microphone_tells_what_a_file_of_the_same_audio_tells(
+    install_portaudio: Install, stream_model: EmotionModel, tmp_path: Path, channel: int | None, rate: int
+) -> None:
+    """All of it but names and times by a clock: also what is wrong with it, and what is no number."""
+    voice = voice_like(6.0, rate)
+    audio = np.stack([voice, -0.9 * np.roll(voice, rate // 50)], axis=1)
+    audio[4 * rate : 4 * rate + 100] = np.nan  # block 200
+    audio[5 * rate :] = np.clip(40 * audio[5 * rate :], -1, 1)
+    audio = audio.astype(np.float32)
+    soundfile.write(tmp_path / "two.wav", audio, rate, subtype="FLOAT")
+    portaudio = install_portaudio([("USB Mic", 2, float(rate))], only_channels=2, only_rates=(rate,))
+
+    def told(events: Iterator[Event]) -> list[dict[str, Any]]:
+        changing = {"source", "kind", "resample_ms", "model_ms"}
+        changing |= {"latency_p50_ms", "latency_p99_ms", "real_time_factor"}
+        found = []
+        for event in events:
+            # A microphone's blocks come several at once: what is wrong with them may be told a step earlier.
+            left_out = {Status: {"time_s"}, End: {"reason"}}.get(type(event), set()) | changing
+            found.append({key: value for key, value in event.to_dict().items() if key not in left_out})
+        return sorted(found, key=lambda line: line["event"] == "status")
+
+    expected = told(listen(AudioFile(tmp_path / "two.wav", realtime=False, channel=channel), stream_model))
+    with Microphone(channel=channel, queue_s=10) as source:
+        for block in np.split(audio, 300):
+            portaudio.streams[0].capture(block)
+        found = told(listen(source, stream_model, seconds=6.0))
+    assert found == expected
+    assert {line["event"] for line in found} == {"start", "step", "utterance", "gap", "status", "end"}
 
 
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
