@@ -47,7 +47,7 @@ class HighPass:
         powers = self._powers[: len(audio) + 1]
         # The recurrence, summed up: y[n] = a^(n+1) (y[-1] + sum of rises[k] / a^k). In place: it runs in silence too.
         values = np.empty(len(audio))
-        values[0] = audio[0] - before
+        values[0] = float(audio[0]) - before
         np.subtract(audio[1:], audio[:-1], out=values[1:], dtype=np.float64)
         values /= powers[:-1]
         np.cumsum(values, out=values)
