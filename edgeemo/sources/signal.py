@@ -25,6 +25,8 @@ _OVER = 3
 """In how many pieces it must not be so before it is over."""
 
 _FULL_SCALE = 0.999
+_MOST = 1e6
+"""Samples beyond this count as this, so that their squares are numbers."""
 _CLIPPED_SHARE = 1e-3
 _CONSTANT = 0.005
 _CONSTANT_SHARE = 0.05
@@ -157,6 +159,7 @@ class _Piece:
         self.clipped = 0.0
         if self.peak.max() >= _FULL_SCALE:
             self.clipped = np.count_nonzero(np.abs(channels) >= _FULL_SCALE) / channels.size
+            np.clip(channels, -_MOST, _MOST, out=channels)
         means = channels.mean(axis=1, dtype=np.float64)
         self.mean = np.concatenate([[means.mean()], means])
         channels -= means.astype(np.float32)[:, np.newaxis]
