@@ -116,7 +116,7 @@ def in_chromium(site: Path, clip: Path) -> Steps:
         page.until(READY)
         page.type("#file", str(clip))
         page.until(HEARD)
-        return steps(saved(page, site))
+        return steps(saved(page))
 
 
 def steps(events: Any) -> Steps:

@@ -150,9 +150,19 @@ async function startMicrophone(profile = storedProfile()) {
     );
   }
   const context = new AudioContext();
-  await context.audioWorklet.addModule("worklet.js");
-  const source = context.createMediaStreamSource(stream);
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+  const stop = () => {
+    for (const track of stream.getTracks()) track.stop();
+    context.close();
+  };
+  let source, capture;
+  try {
+    await context.audioWorklet.addModule("worklet.js");
+    source = context.createMediaStreamSource(stream);
+    capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+  } catch (error) {
+    stop();
+    return fail(`This browser cannot hand over the microphone's audio (${error}); choose a file.`);
+  }
   begin(context.sampleRate, profile);
   capture.port.onmessage = ({ data }) => {
     if (pendingS > PENDING_S) {
@@ -168,22 +178,18 @@ async function startMicrophone(profile = storedProfile()) {
     stopMicrophone();
     fail("The microphone went away; plug it in and start again.");
   };
-  microphone = {
-    stop() {
-      for (const track of stream.getTracks()) track.stop();
-      context.close();
-    },
-  };
+  microphone = { stop };
   element("microphone").textContent = "Stop microphone";
   say(`Listening at ${context.sampleRate} Hz.`);
 }
 
 function stopMicrophone() {
-  microphone?.stop();
+  if (!microphone) return;
+  microphone.stop();
   microphone = null;
   heardS = -1;
+  worker.postMessage({ kind: "end" });
   element("microphone").textContent = "Start microphone";
-  if (model) say("Stopped.");
 }
 
 /** @param {File} file */
