@@ -1,6 +1,7 @@
 // @ts-check
 // The page: gets audio, has the worker hear it, and shows what comes back.
 
+import { card } from "./card.js";
 import { View } from "./view.js";
 
 /** @typedef {import("./edgeemo.js").Step} Step */
@@ -324,23 +325,28 @@ function showCard() {
     ["Runtime", "onnxruntime-web (MIT)"],
   ]);
   const rows = (scores ?? []).map((/** @type {any} */ row) => [
+    row.part,
     row.corpus,
     row.protocol,
     row.uar.toFixed(3),
     String(row.n_speakers || ""),
   ]);
   element("card-text").replaceChildren(facts);
-  if (rows.length) element("card-text").append(table(rows, ["scored on", "protocol", "UAR", "speakers"]));
-  element("card").ontoggle = showWholeCard;
+  const scored = table(rows, ["part", "corpus", "protocol", "UAR", "speakers"]);
+  if (rows.length) element("card-text").append(scored);
+  element("card").ontoggle = () => showWholeCard(scored);
 }
 
-/** The card that came with the model, where there is one. */
-async function showWholeCard() {
+/**
+ * The card that came with the model, where there is one.
+ * @param {HTMLElement} scored What it has, too.
+ */
+async function showWholeCard(scored) {
   element("card").ontoggle = null;
   const response = await fetch("card.md");
   if (!response.ok) return;
-  const text = Object.assign(document.createElement("pre"), { textContent: await response.text() });
-  element("card-text").append(text);
+  scored.remove();
+  element("card-text").append(...card(await response.text()));
 }
 
 /** @type {(rows: string[][], header?: string[]) => HTMLTableElement} */

@@ -366,7 +366,7 @@ def test_narrow_screens(chromium_page: Page) -> None:
     assert chromium_page.until(
         "return document.getElementById('card-text').textContent.includes('Terms of the weights')"
     )
-    chromium_page.until("return document.querySelector('#card-text pre')")
+    chromium_page.until("return document.querySelector('#card-text h3')")
     assert chromium_page.run("return document.documentElement.scrollWidth") <= 360
     chromium_page.click("#card summary")
     chromium_page.command("Emulation.clearDeviceMetricsOverride")

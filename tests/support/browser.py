@@ -160,13 +160,13 @@ def firefox(
     """A new Firefox.
 
     Args:
-        profile: a folder for what it keeps; it is made.
+        profile: an empty folder for what it keeps.
         environment: of its process.
         preferences: more of its settings, `__` for the dots in their names.
     """
     assert FIREFOX
     downloads = profile / "downloads"
-    downloads.mkdir(parents=True)
+    downloads.mkdir()
     given = {name.replace("__", "."): value for name, value in preferences.items()}
     settings = PREFERENCES | {"browser.download.dir": str(downloads)} | given
     lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items()]

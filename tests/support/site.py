@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeemo.web.server import site_server
@@ -53,7 +54,10 @@ def shown(
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            with browser(folder.with_name(f"{folder.name}-browser"), *flags) as page:
+            with (
+                TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+                browser(Path(profile), *flags) as page,
+            ):
                 yield page.open(f"http://127.0.0.1:{server.server_port}/")
         finally:
             server.shutdown()
