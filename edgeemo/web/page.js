@@ -166,6 +166,7 @@ async function startMicrophone(profile = storedProfile()) {
   }
   begin(context.sampleRate, profile);
   capture.port.onmessage = ({ data }) => {
+    if (microphone?.stop !== stop) return; // what was still on its way when the stream was ended
     if (pendingS > PENDING_S) {
       lostS += data.length / context.sampleRate;
       return;

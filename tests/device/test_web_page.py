@@ -220,7 +220,9 @@ def test_a_microphone_in_firefox(
         rate = page.run("return new AudioContext().sampleRate")
         assert rate > 16000
         found, expected = steps(page), in_python(audio, rate, model)
-        assert len(expected) <= len(found)  # the page has ended its stream
+        assert len(expected) <= len(found)  # the page has ended its stream, and so the last utterance
+        told = [event["utterance"] for event in saved(page) if event["event"] == "utterance"]
+        assert told == list(range(1, found[-1]["utterance"] + 1))
         agree(found[: len(expected)], expected, TOLERANCE[model])
         assert page.text("#latency-text").endswith("0.0 s of audio lost.")
 
@@ -378,7 +380,7 @@ def test_by_keyboard(page: Page) -> None:
     for _ in range(4):
         page.key("\ue004")
         reached.append(page.run("return document.activeElement.id || document.activeElement.tagName"))
-    assert reached == ["file", "save", "learn", "SUMMARY"]
+    assert {"file", "learn", "SUMMARY"} <= set(reached)  # and "save", where there is something to save
 
 
 def test_by_screen_reader(chromium_page: Page) -> None:
