@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_shipped_cards() -> None:
     """After another export or measurement: `python benchmarks/cards.py`."""
     expected = runpy.run_path(str(ROOT / "benchmarks" / "cards.py"))["cards"]()
-    assert len(expected) == 10
+    assert len(expected) == 11
     assert {path: path.read_text(encoding="utf-8") for path in MODELS_DIR.glob("*.md")} == expected
 
 
