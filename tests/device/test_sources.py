@@ -16,7 +16,7 @@ import soundfile
 
 from edgeemo.audio import read_blocks
 from edgeemo.errors import AudioError, DeviceError
-from edgeemo.events import End, Event, State, Status, Why
+from edgeemo.events import End, Event, Gap, State, Status, Step, Why
 from edgeemo.live import listen
 from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, InputDevice, Lost, Microphone, Notice, blocks, list_devices
@@ -369,6 +369,24 @@ def test_a_microphone_tells_what_a_file_of_the_same_audio_tells(
         found = told(listen(source, stream_model, seconds=6.0))
     assert found == expected
     assert {line["event"] for line in found} == {"start", "step", "utterance", "gap", "status", "end"}
+
+
+def test_a_wall_clock_that_is_set_loses_nothing(
+    install_portaudio: Install, stream_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time that it is read, it is an hour earlier or two later."""
+    hours = itertools.accumulate(itertools.cycle((-1, 2)))
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 3600 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
+    portaudio = install_portaudio([("USB Mic", 1, 16000.0)], only_rates=(16000,))
+    with Microphone(queue_s=10) as source:
+        for block in np.split(voice_like(4.0, 16000).astype(np.float32)[:, np.newaxis], 200):
+            portaudio.streams[0].capture(block)
+        events = list(listen(source, stream_model, seconds=4.0))
+    assert not [event for event in events if isinstance(event, Gap | Status)]
+    steps = [event.time_s for event in events if isinstance(event, Step)]
+    np.testing.assert_allclose(steps, 0.16 * np.arange(1, 26), atol=1e-9)
 
 
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:
