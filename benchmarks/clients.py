@@ -1,21 +1,26 @@
-"""The same files in Python, C, node and a browser: how far they agree, and what a step takes.
+"""The same files in Python, C, node and browsers: how far they agree, and what a step takes.
 
     python benchmarks/clients.py
 
 has each client hear the bundled sample of speech, four times in a row, with each model, and writes the table
-`results/clients.md` beside this file. It needs what `tests/device/test_clients.py` and `test_web_page.py` need.
+`results/clients.md` and `.json` beside this file; `cards.py` puts them into the models' cards. It needs what
+`tests/device/test_clients.py` and `test_web_page.py` need; ONNXRUNTIME_INCLUDE names the folder of onnxruntime's
+header, where that is not installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +40,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support import native  # noqa: E402
+from support.browser import Page, chromium, firefox  # noqa: E402
 from support.node import NODE  # noqa: E402
 from support.site import HEARD, READY, saved, shown  # noqa: E402
 
-RESULT = Path(__file__).parent / "results" / "clients.md"
+RESULTS = Path(__file__).parent / "results"
 MODELS = (
     "emo_small.stream.int8",
     "emo_small.stream",
     "emo_small.window.int8",
+    "emo_open.stream.int8",
     "cnn_lstm.stream.int8",
     "pure_lstm.stream.int8",
     "pure_cnn.stream.int8",
@@ -64,36 +71,65 @@ def main() -> None:
         samples, rate = soundfile.read(sample_path(), dtype="int16")
         soundfile.write(clip, np.tile(samples, REPEATS), rate, subtype="PCM_16")
         program = native.built(folder)
+        exact = partial(firefox, privacy__reduceTimerPrecision=False)
         clients: dict[str, Callable[[Path], Steps]] = {
             "C": lambda site: printed(program, site / "model.onnx", VOICE_PATH, clip),
             "node": lambda site: printed(NODE, ROOT / "examples" / "node" / "listen.mjs", site, clip),
-            "Chromium": lambda site: in_chromium(site, clip),
+            "Chromium": lambda site: in_browser(chromium, site, clip),
+            "Firefox": lambda site: in_browser(exact, site, clip),
         }
-        rows = [row(folder / model, model, clip, clients) for model in MODELS]
+        found = {
+            "runtime": f"onnxruntime-web {VERSION}",
+            "machine": describe().caption(),
+            "models": [measured(folder / model, model, clip, clients) for model in MODELS],
+            "load": round(os.getloadavg()[1], 1),
+        }
+    write_text(RESULTS / "clients.json", json.dumps(found, indent=1) + "\n")
+    write_text(RESULTS / "clients.md", page(found))
+    print(f"wrote {RESULTS / 'clients.md'}")
+
+
+def measured(
+    site: Path, model: str, clip: Path, clients: Mapping[str, Callable[[Path], Steps]]
+) -> dict[str, Any]:
+    """What each client makes of a model: how far it is from Python, and what its steps take."""
+    write_site(site, model, runtime_files())
+    expected = in_python(model, clip)
+    found: dict[str, Any] = {"Python": times(expected)}
+    for client, hear in clients.items():
+        steps = hear(site)
+        found[client] = difference(steps, expected) | times(steps)
+    print(model, json.dumps(found), flush=True)
+    checksum = hashlib.sha256(model_path(model).read_bytes()).hexdigest()
+    return {"name": model, "checksum": checksum, "clients": found}
+
+
+def page(found: dict[str, Any]) -> str:
+    """The table, and what it says."""
+    rows = [{"model": model["name"], **cells(model["clients"])} for model in found["models"]]
     text = [
         "How far each client's probabilities are at most from Python's (they are printed with six digits), and how",
         "many labels differ. Times of a step in which somebody speaks, in ms, with front end and voice detector: the",
         "median, and what one step in ten stays below, which other work on the machine disturbs less. Speech: the",
-        f"bundled sample, {REPEATS} times in a row. node and Chromium run onnxruntime-web {VERSION} in one thread.",
+        f"bundled sample, {REPEATS} times in a row. node, Chromium and Firefox run {found['runtime']} in one",
+        "thread; Firefox with its clock as fine as it goes (`privacy.reduceTimerPrecision`).",
         "",
         *markdown_table(rows),
         "",
-        f"Machine: {describe().caption()}; its load average was {os.getloadavg()[1]:.0f} meanwhile.",
+        f"Machine: {found['machine']}; its load average was {found['load']:g} meanwhile.",
     ]
-    write_text(RESULT, "\n".join(text) + "\n")
-    print(f"wrote {RESULT}")
+    return "\n".join(text) + "\n"
 
 
-def row(site: Path, model: str, clip: Path, clients: dict[str, Callable[[Path], Steps]]) -> dict[str, str]:
-    """What each client makes of a model."""
-    write_site(site, model, runtime_files())
-    expected = in_python(model, clip)
-    cells = {"model": model, "Python, ms": times(expected)}
-    for client, hear in clients.items():
-        found = hear(site)
-        cells |= {f"{client}, apart": difference(found, expected), f"{client}, ms": times(found)}
-    print(json.dumps(cells), flush=True)
-    return cells
+def cells(clients: dict[str, Any]) -> dict[str, str]:
+    """A model's, by the columns' titles."""
+    found = {}
+    for client, of in clients.items():
+        if "apart" in of:
+            labels = f", {of['labels']} labels" if of["labels"] else ""
+            found[f"{client}, apart"] = f"{max(of['apart'], 1e-6):.0e}".replace("e-0", "e-") + labels
+        found[f"{client}, ms"] = f"{of['median_ms']:.2f} ({of['p10_ms']:.2f})"
+    return found
 
 
 def in_python(model: str, clip: Path) -> Steps:
@@ -110,13 +146,13 @@ def printed(*command: str | Path | None) -> Steps:
     return steps(map(json.loads, result.stdout.splitlines()))
 
 
-def in_chromium(site: Path, clip: Path) -> Steps:
+def in_browser(browser: Callable[..., AbstractContextManager[Page]], site: Path, clip: Path) -> Steps:
     """The steps of the page."""
-    with shown(site) as page:
+    with shown(site, browser=browser) as page:
         page.until(READY)
         page.type("#file", str(clip))
         page.until(HEARD)
-        return steps(saved(page, site))
+        return steps(saved(page))
 
 
 def steps(events: Any) -> Steps:
@@ -124,22 +160,20 @@ def steps(events: Any) -> Steps:
     return [event for event in events if event["event"] == "step"]
 
 
-def difference(found: Steps, expected: Steps) -> str:
-    """The largest between two probabilities, and how many labels differ, if any do."""
+def difference(found: Steps, expected: Steps) -> dict[str, Any]:
+    """The largest between two probabilities, and how many labels differ."""
     assert [step["paused"] for step in found] == [step["paused"] for step in expected]
-    largest = 0.0
-    for f, e in zip(found, expected, strict=True):
-        largest = max(
-            [largest, *(abs(f["probabilities"][label] - p) for label, p in e["probabilities"].items())]
-        )
-    n_labels = sum(f["label"] != e["label"] for f, e in zip(found, expected, strict=True))
-    return f"{max(largest, 1e-6):.0e}".replace("e-0", "e-") + (f", {n_labels} labels" if n_labels else "")
+    pairs = list(zip(found, expected, strict=True))
+    apart = max(
+        abs(f["probabilities"][label] - p) for f, e in pairs for label, p in e["probabilities"].items()
+    )
+    return {"apart": apart, "labels": sum(f["label"] != e["label"] for f, e in pairs)}
 
 
-def times(found: Steps) -> str:
+def times(found: Steps) -> dict[str, float]:
     """Median and tenth percentile, of the steps in which somebody speaks."""
     tenths = statistics.quantiles((step["model_ms"] for step in found if not step["paused"]), n=10)
-    return f"{tenths[4]:.2f} ({tenths[0]:.2f})"
+    return {"median_ms": round(tenths[4], 3), "p10_ms": round(tenths[0], 3)}
 
 
 if __name__ == "__main__":

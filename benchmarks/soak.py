@@ -79,6 +79,9 @@ class Endless:
             at = start % len(self._round)
             yield self._round[at : at + BLOCK_SAMPLES]
 
+    def wants(self, seconds: float) -> None:
+        """It waits for nothing."""
+
     def stop(self) -> None:
         """It ends by itself."""
 

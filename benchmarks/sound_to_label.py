@@ -67,7 +67,7 @@ STAGES = {
 
 
 class StampedMicrophone(edgeemo.Microphone):
-    """A microphone that writes down what it captures, and when each block was where."""
+    """A microphone that writes down what it captures, and when what was where: blocks are taken several at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,6 +75,7 @@ class StampedMicrophone(edgeemo.Microphone):
         self.sounded_s: list[float] = []
         self.captured_s: list[float] = []
         self.taken_s: list[float] = []
+        self.n_taken: list[int] = []
 
     def _callback(self, block: npt.NDArray[np.float32], n_samples: int, at: Any, status: Any) -> None:
         now_s = clock_s()
@@ -89,6 +90,7 @@ class StampedMicrophone(edgeemo.Microphone):
         for heard in super().blocks():
             if isinstance(heard, np.ndarray) and len(heard):
                 self.taken_s.append(clock_s())
+                self.n_taken.append(len(heard))
             yield heard
 
 
@@ -262,6 +264,7 @@ def add_onsets(
 ) -> None:
     """Add the stages of each onset in what was captured; `steps`: each with when it was told and written."""
     ends = np.cumsum([len(block) for block in mic.captured])
+    taken_ends = np.cumsum(mic.n_taken)
     onsets = found_onsets(np.concatenate(mic.captured), mic.sample_rate)
     for i, onset in enumerate(onsets):
         onset_s = onset / mic.sample_rate
@@ -272,7 +275,8 @@ def add_onsets(
             continue
         _, told_s, written_s = first
         block = int(np.searchsorted(ends, onset, side="right"))
-        last = int(np.searchsorted(mic.taken_s, told_s)) - 1  # the block whose push gave the step
+        taken = int(np.searchsorted(mic.taken_s, told_s)) - 1  # the blocks whose push gave the step
+        last = int(np.searchsorted(ends, taken_ends[taken]))  # of them
         sounded_s = (
             mic.sounded_s[block] + (onset - (ends[block] - len(mic.captured[block]))) / mic.sample_rate
         )
@@ -280,7 +284,7 @@ def add_onsets(
             sounded_s,
             mic.captured_s[block],
             mic.captured_s[last],
-            mic.taken_s[last],
+            mic.taken_s[taken],
             told_s,
             written_s,
         ]

@@ -49,7 +49,9 @@ class State(StrEnum):
     """What is wrong with what is heard, or right again."""
 
     RECONNECTING = "reconnecting"
+    """The microphone is away."""
     RECONNECTED = "reconnected"
+    """It is back; active: it is another one than at the start."""
     OTHER_DEVICE = "other device"
     MUTED = "muted"
     CLIPPED = "clipped"
@@ -103,6 +105,7 @@ class Start(Event):
         channel: the one that is listened to, from 1; None: the mean of all.
         labels: in the model's order.
         step_s: seconds between steps.
+        delay_s: what a step says is of the audio up to so long before its end: of a model that looks ahead; else 0.
         settings: what was chosen: `temperature`, `unsure_below`, `needs_voice`, `smooth`.
     """
 
@@ -119,6 +122,7 @@ class Start(Event):
     channel: int | None
     labels: tuple[str, ...]
     step_s: float
+    delay_s: float
     settings: Mapping[str, Any]
 
 
@@ -220,6 +224,8 @@ class Status(Event):
 
     Attributes:
         state: what.
+        subject: which of several it is of, such as one of several sinks; None where there is one alone. A later
+            status of the same `state` and `subject` takes the place of this one.
         active: whether it is so now; False: it is over.
         text: for a person, in one line: what was found, and what to do.
     """
@@ -227,8 +233,14 @@ class Status(Event):
     name: ClassVar[str] = "status"
 
     state: State
+    subject: str | None = None
     active: bool
     text: str
+
+    @property
+    def key(self) -> tuple[State, str | None]:
+        """What it is about: what is wrong now are the last statuses of each key that are active."""
+        return self.state, self.subject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,12 +44,17 @@ class HighPass:
 
     def _filtered(self, audio: Audio) -> Audio:
         before = float(audio[0]) if self._input is None else self._input
-        rises = np.diff(audio.astype(np.float64), prepend=before)
         powers = self._powers[: len(audio) + 1]
-        # The recurrence, summed up: y[n] = a^(n+1) (y[-1] + sum of rises[k] / a^k).
-        outputs = powers[1:] * (self._output + np.cumsum(rises / powers[:-1]))
-        self._input, self._output = float(audio[-1]), float(outputs[-1])
-        filtered: Audio = outputs.astype(np.float32)
+        # The recurrence, summed up: y[n] = a^(n+1) (y[-1] + sum of rises[k] / a^k). In place: it runs in silence too.
+        values = np.empty(len(audio))
+        values[0] = float(audio[0]) - before
+        np.subtract(audio[1:], audio[:-1], out=values[1:], dtype=np.float64)
+        values /= powers[:-1]
+        np.cumsum(values, out=values)
+        values += self._output
+        values *= powers[1:]
+        self._input, self._output = float(audio[-1]), float(values[-1])
+        filtered: Audio = values.astype(np.float32)
         return filtered
 
 

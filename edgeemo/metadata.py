@@ -207,6 +207,11 @@ class Metadata(ModelFacts):
         """The delay of a stream's answers, in samples."""
         return round(self.delay_ms * self.features.sample_rate / 1000)
 
+    @property
+    def delay_s(self) -> float:
+        """The delay of a stream's answers, in seconds."""
+        return self.delay_ms / 1000
+
     def to_dict(self) -> dict[str, Any]:
         """As `ModelFacts.to_dict`, without a delay where there is none."""
         values = super().to_dict()

@@ -7,7 +7,7 @@
 #
 # Sets up what it needs, then stops at the first step that fails. Needs Python 3.11 or newer, git and the package
 # registries; microphone tests need apt-get as root, or PulseAudio; those of pages in a browser apt-get as root, or
-# Chromium and its driver; those of clients in other languages node, or cmake and a C compiler.
+# Chromium, its driver and Firefox; those of clients in other languages node, or cmake and a C compiler.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,7 @@ install_system_packages() {
     fi
     local package missing=() sudo=""
     for package in libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins strace mosquitto \
-        chromium chromium-driver fonts-dejavu-core cmake gcc libc6-dev; do
+        chromium chromium-driver firefox-esr fonts-dejavu-core cmake gcc libc6-dev; do
         dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
     [ "$(id -u)" = 0 ] || sudo="sudo -n"

@@ -42,7 +42,7 @@ class Service:
         self._told_s = -_EVERY_S
         self._status = ""
         self._shown = ""
-        self._wrong: dict[State, str] = {}
+        self._wrong: dict[tuple[State, str | None], str] = {}
 
     def heard(self, heard: Audio | Lost | Notice) -> None:
         """What the source yields: the loop runs."""
@@ -61,9 +61,9 @@ class Service:
     def take(self, event: Event, at: datetime) -> None:
         """As a `Sink`: what is shown, or what is wrong."""
         if isinstance(event, Status):
-            self._wrong.pop(event.state, None)
+            self._wrong.pop(event.key, None)
             if event.active:
-                self._wrong[event.state] = event.text
+                self._wrong[event.key] = event.text
         elif isinstance(event, Step):
             self._shown = event.label or event.reason or ""
         if wrong_or_shown := "; ".join(self._wrong.values()) or self._shown:

@@ -102,6 +102,14 @@ class Listener:
         return self._before_s + self._n_heard / self._source_rate
 
     @property
+    def lacks_s(self) -> float:
+        """How much audio must come at least before there is another step, in seconds."""
+        lacking = (self._n_steps + 1) * len(
+            self._pending
+        ) / self._sample_rate - self._n_heard / self._source_rate
+        return max(lacking, 0.0)
+
+    @property
     def profile(self) -> Profile:
         """What was learnt so far of the voice and the microphone, with what was before.
 
@@ -214,11 +222,12 @@ class Listener:
             # The pause before may have ended within this step.
             events += self._end_utterance(cut=False, at_most_s=self._origin_s + self._detector.voice_before_s)
             self._begin_utterance(self._origin_s + self._detector.onset_s)
-        elif self._spoken is not None and self._step_s - self._spoken.start_s >= MAX_UTTERANCE_S:
+        elif self._continues():
             before_s = self._step_s - self.model.metadata.step_s
             events += self._end_utterance(cut=True, at_most_s=before_s)
             self._begin_utterance(before_s)
-        paused = self._detector.paused
+        # An utterance that was told is over, also where what followed turns out to have been no pause.
+        paused = self._detector.paused or self._spoken is None
         if paused and self._gated:
             self._stepper.skip(audio)
             answer = Answer(label=None, reason=NO_SPEECH, probabilities={}, arousal=None)
@@ -241,6 +250,12 @@ class Listener:
             self._spoken.add(step, probabilities, voice_s=self._origin_s + self._detector.last_voice_s)
         events.append(step)
         return events + (self._end_utterance(cut=False) if paused else [])
+
+    def _continues(self) -> bool:
+        """Whether an utterance begins here though no pause ends: the one before is too long, or was told already."""
+        if self._spoken is None:
+            return self._origin_s + self._detector.last_voice_s >= self._step_s and not self._detector.paused
+        return self._step_s - self._spoken.start_s >= MAX_UTTERANCE_S
 
     @property
     def _step_s(self) -> float:

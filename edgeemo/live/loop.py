@@ -127,6 +127,7 @@ def _start(source: Source, model: EmotionModel, smooth: Smooth) -> Start:
         channel=source.channel,
         labels=model.labels,
         step_s=metadata.step_s,
+        delay_s=metadata.delay_s,
         settings={
             "temperature": judgement.temperature,
             "unsure_below": judgement.unsure_below,
@@ -167,6 +168,7 @@ def _events(
             yield from told([*listener.gap(n_samples / source.sample_rate, heard.why)])
         else:
             yield from told([*listener.push(heard[:n_samples])])
+        source.wants(listener.lacks_s)
         if left == 0:
             reason = "seconds"
             break

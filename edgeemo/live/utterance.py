@@ -44,10 +44,12 @@ class Spoken:
         """
         if not self._turns or self._turns[-1].label != step.label:
             self._turns.append(Turn(time_s=step.time_s, label=step.label))
-        if self._last is not None and step.time_s > voice_s + self._model.metadata.step_s:
+        metadata = self._model.metadata
+        heard_s = step.time_s - metadata.delay_s
+        if self._last is not None and heard_s > voice_s + metadata.step_s:
             return
         self._last = probabilities
-        if step.time_s - self.start_s >= self._model.metadata.window_s:
+        if heard_s - self.start_s >= metadata.window_s:
             self._total += probabilities
             self._n_whole += 1
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from edgeemo.audio import Resampler
 from edgeemo.errors import OutputError
-from edgeemo.events import Event, Start, State, Status, Step, Utterance
+from edgeemo.events import Event, Gap, Start, State, Status, Step, Utterance
 from edgeemo.sources.source import Audio, Lost, Notice
 from edgeemo.wording import counted
 
@@ -35,12 +35,16 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 EVENTS = "/events"
-"""Where the events are; with `?audio=1` the audio too."""
+"""Where the events are; with `?audio=1` the audio too, with `?history=1` what was told before."""
 CAPACITY = 1000
 """How many events may wait for a client."""
 MOST_CLIENTS = 16
 
 _WITH_AUDIO = "audio=1"
+_WITH_HISTORY = "history=1"
+_HISTORY_STEPS = 250
+"""How many of the last steps and gaps are kept for who comes late: of the shipped models 40 s."""
+_HISTORY_UTTERANCES = 50
 _MOST_BLOCKS = 100
 """How many blocks of audio may wait, for the server and for a client: of a microphone about 2 s."""
 _SEND_S = 30.0
@@ -95,8 +99,10 @@ class Server:
     """Serves the events as JSON lines on WebSockets at `EVENTS`, and some files that show them.
 
     A client gets the `Start` first, then what is still wrong, the last utterance and the last step, and from then on
-    every event. Where `EVENTS?audio=1` is asked for, it also gets the audio: binary messages of 16-bit samples, mono,
-    lowest byte first, at the model's rate. The connection ends with the stream, by code 1000.
+    every event. Where `EVENTS?history=1` is asked for, it gets the last `_HISTORY_STEPS` steps and gaps and the last
+    `_HISTORY_UTTERANCES` utterances instead of the last one of each. Where `EVENTS?audio=1` is asked for, it also
+    gets the audio: binary messages of 16-bit samples, mono, lowest byte first, at the model's rate. The connection
+    ends with the stream, by code 1000.
 
     A page of another origin gets nothing, nor does one that reaches the server by a name that is not this machine's:
     its own name may lead here (DNS rebinding).
@@ -217,8 +223,9 @@ class Server:
         from websockets.frames import CloseCode
 
         request = connection.request
-        client = _Client(hears=request is not None and request.path.partition("?")[2] == _WITH_AUDIO)
-        for message in self._state.messages():
+        wishes = [] if request is None else request.path.partition("?")[2].split("&")
+        client = _Client(hears=_WITH_AUDIO in wishes)
+        for message in self._state.messages(history=_WITH_HISTORY in wishes):
             client.put(message)
         if self._ended.is_set():
             client.end()
@@ -261,23 +268,35 @@ class _Message:
 
 @dataclass
 class _StateOfStream:
-    """What who comes late is told of the stream: all that still holds."""
+    """What who comes late is told of the stream: all that still holds, and what was told last."""
 
-    _last: dict[object, _Message] = field(default_factory=dict)
+    _holds: dict[object, _Message] = field(default_factory=dict)
+    """The start, and what is wrong."""
+    _steps: deque[_Message] = field(default_factory=lambda: deque(maxlen=_HISTORY_STEPS))
+    """And gaps."""
+    _utterances: deque[_Message] = field(default_factory=lambda: deque(maxlen=_HISTORY_UTTERANCES))
 
     def add(self, message: _Message) -> None:
         event = message.event
-        if isinstance(event, Status):
-            self._last.pop(event.state, None)
+        if isinstance(event, Start):
+            self._holds[event.name] = message
+        elif isinstance(event, Status):
+            self._holds.pop(event.key, None)
             if event.active:
-                self._last[event.state] = message
-        elif isinstance(event, (Start, Utterance, Step)):
-            self._last.pop(event.name, None)
-            self._last[event.name] = message
+                self._holds[event.key] = message
+        elif isinstance(event, (Step, Gap)):
+            self._steps.append(message)
+        elif isinstance(event, Utterance):
+            self._utterances.append(message)
 
-    def messages(self) -> list[_Message]:
-        """In the order in which they were told."""
-        return list(self._last.values())
+    def messages(self, *, history: bool) -> list[_Message]:
+        """What holds, then what was told last, in the order of the stream."""
+        steps, utterances = list(self._steps), list(self._utterances)
+        if not history:
+            steps = [message for message in steps if isinstance(message.event, Step)][-1:]
+            utterances = utterances[-1:]
+        told = sorted([*steps, *utterances], key=lambda message: message.event.time_s)
+        return [*self._holds.values(), *told]
 
 
 class _Client:
@@ -331,7 +350,9 @@ class _Client:
             following = self._messages[0]
             text = f"this client is slow: {counted(self._n_dropped, 'event')} dropped"
             self._n_dropped = 0
-            lost = Status(time_s=following.event.time_s, state=State.SINK, active=True, text=text)
+            lost = Status(
+                time_s=following.event.time_s, state=State.SINK, subject="this client", active=True, text=text
+            )
             return json.dumps(lost.to_dict(following.at), allow_nan=False)
         self._room.set()
         return self._messages.popleft().line

@@ -76,6 +76,9 @@ class Background:
         lossless: where the queue is full, wait; else the oldest event is dropped.
         on_error: what becomes of an event that the sink fails to take.
         stopped: whether the loop has been stopped: then nothing waits any longer.
+
+    Attributes:
+        name: as given.
     """
 
     def __init__(
@@ -89,7 +92,8 @@ class Background:
         on_error: OnError = OnError.END,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._sink, self._name, self._only = sink, name, only
+        self.name = name
+        self._sink, self._only = sink, only
         self._capacity, self._lossless, self._stopped = capacity, lossless, stopped
         self._on_error = on_error
         self._changed = threading.Condition()
@@ -119,7 +123,7 @@ class Background:
                     self._waiting.popleft()
                     self._n_dropped += 1
                     self._n_lost += 1
-                    self._begin_trouble(f"{self._name} is slow: its oldest events are dropped")
+                    self._begin_trouble(f"{self.name} is slow: its oldest events are dropped")
                 elif self._stopped():
                     break
                 else:
@@ -160,7 +164,7 @@ class Background:
             if self._thread.is_alive():
                 self._n_lost += len(self._waiting) + self._busy
             if self._n_lost and self._error is None:
-                self._notices.append((True, f"{self._name}: {counted(self._n_lost, 'event')} lost"))
+                self._notices.append((True, f"{self.name}: {counted(self._n_lost, 'event')} lost"))
         if error is None and self._error is not None:
             raise self._error
 
@@ -170,14 +174,16 @@ class Background:
                 while (found := self._next()) is not None:
                     n_dropped, event, at = found
                     if n_dropped and issubclass(Status, self._only):
-                        text = f"{self._name} is slow: {counted(n_dropped, 'event')} dropped"
-                        lost = Status(time_s=event.time_s, state=State.SINK, active=True, text=text)
+                        text = f"{self.name} is slow: {counted(n_dropped, 'event')} dropped"
+                        lost = Status(
+                            time_s=event.time_s, state=State.SINK, subject=self.name, active=True, text=text
+                        )
                         self._offer(lost, at)
                     self._offer(event, at)
         except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
             with self._changed:
                 if isinstance(error, (OSError, EdgeEmoError)) and self._on_error is not OnError.END:
-                    self._begin_trouble(f"{self._name}: {_why(error)}")  # as it was left: the loop has ended
+                    self._begin_trouble(f"{self.name}: {_why(error)}")  # as it was left: the loop has ended
                 else:
                     self._error = error
                 self._changed.notify_all()
@@ -207,7 +213,7 @@ class Background:
                     raise
                 with self._changed:
                     again = self._on_error is OnError.RETRY and not isinstance(error, RefusedError)
-                    self._begin_trouble(f"{self._name}: {_why(error)}{'; trying again' if again else ''}")
+                    self._begin_trouble(f"{self.name}: {_why(error)}{'; trying again' if again else ''}")
                     if again and not self._closing:
                         self._changed.wait_for(lambda: self._closing, delay_s)
                         delay_s = min(2 * delay_s, _RETRY_MOST_S)
@@ -232,7 +238,7 @@ class Background:
         """Tell that it is over as soon as nothing waits; the lock is held."""
         if self._in_trouble and not self._waiting:
             lost = f"; {counted(self._n_lost, 'event')} lost" if self._n_lost else ""
-            self._notices.append((False, f"{self._name} works again{lost}"))
+            self._notices.append((False, f"{self.name} works again{lost}"))
             self._in_trouble, self._n_lost = False, 0
 
 

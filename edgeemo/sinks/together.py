@@ -36,7 +36,9 @@ class Together:
         """
         for sink in self._sinks:
             for active, text in sink.notices():
-                status = Status(time_s=event.time_s, state=State.SINK, active=active, text=text)
+                status = Status(
+                    time_s=event.time_s, state=State.SINK, subject=sink.name, active=active, text=text
+                )
                 for take in self._all_but(sink):
                     take(status, at)
         for take in self._all_but(None):

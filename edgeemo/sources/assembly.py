@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edgeemo.audio import Resampler
 from edgeemo.events import Why
@@ -44,17 +44,39 @@ class Assembly:
         """The microphone went away: what is missing until the next block is for that reason."""
         self._why = Why.RECONNECTED
 
-    def take(self, captured: Captured) -> Iterator[Audio | Lost | Notice]:
-        """The stream up to this block, as far as it is known."""
+    def take(self, blocks: Sequence[Captured]) -> Iterator[Audio | Lost | Notice]:
+        """The stream up to the last of these blocks, as far as it is known; what is without a hole comes as one."""
+        whole: list[Captured] = []
+        for captured in blocks:
+            for found in self._in_order(captured):
+                if isinstance(found, Captured):
+                    whole.append(found)
+                else:
+                    yield from self._heard(whole)
+                    whole = []
+                    yield found
+        yield from self._heard(whole)
+
+    def rest(self) -> Iterator[Audio | Notice]:
+        """What is held back."""
+        yield from self._heard(self._released())
+
+    def end(self) -> Iterator[Audio | Notice]:
+        """What is held back, and what no longer holds: the device's stream has ended."""
+        yield from self.rest()
+        yield from self._mixer.end()
+
+    def _in_order(self, captured: Captured) -> Iterator[Captured | Lost]:
+        """The blocks up to this one, as far as it is known what is missing before them."""
         if captured.n_dropped:
-            yield from self.rest()
+            yield from self._released()
             dropped_s = captured.n_dropped / self._rate
             self._continuity.missing(dropped_s)
             yield Lost(dropped_s, Why.SLOW_LOOP)
         if captured.overflow:
             self._why = Why.OVERFLOW
         if self._continuity.late(captured.at_s):
-            yield from self.rest()
+            yield from self._released()
             self._held = []
         lost_s = self._continuity.take(captured.at_s, len(captured.samples) / self._rate)
         if self._held is not None:
@@ -65,19 +87,17 @@ class Assembly:
             yield Lost(lost_s, self._why)
         if self._continuity.settled:
             self._why = Why.STALLED
-        if self._held is not None:
-            yield from self.rest()
-        else:
-            yield from self._blocks(captured)
+        yield from [captured] if self._held is None else self._released()
 
-    def rest(self) -> Iterator[Audio | Notice]:
-        """What is held back."""
+    def _released(self) -> list[Captured]:
+        """What was held back until now."""
         held, self._held = self._held or [], None
-        for captured in held:
-            yield from self._blocks(captured)
+        return held
 
-    def _blocks(self, captured: Captured) -> Iterator[Audio | Notice]:
-        for found in self._mixer(captured.samples):
+    def _heard(self, blocks: Sequence[Captured]) -> Iterator[Audio | Notice]:
+        if not blocks:
+            return
+        for found in self._mixer(*(captured.samples for captured in blocks)):
             if self._resampler is None or isinstance(found, Notice):
                 yield found
             else:

@@ -37,11 +37,20 @@ class Mixer:
         self._channel = channel
         self._watch = SignalWatch(sample_rate, channels, channel, microphone=microphone)
 
-    def __call__(self, block: npt.NDArray[np.float32]) -> Iterator[Audio | Notice]:
-        """A block of all channels, shape `(n_samples, n_channels)`: what is to be told of it, then one channel."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = bool(np.isfinite(block).all())
-            mono = one_channel(block, self._channel)
-        if finite:
+    def end(self) -> Iterator[Notice]:
+        """What is to be told where nothing more will come of this stream, though of another one."""
+        return self._watch.end()
+
+    def __call__(self, *blocks: npt.NDArray[np.float32]) -> Iterator[Audio | Notice]:
+        """Blocks of all channels, shape `(n_samples, n_channels)`: what is to be told of them, then one channel.
+
+        Blocks of numbers come as one, which costs less. Where there are others, each comes by itself.
+        """
+        block = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if np.isfinite(block).all():
             yield from self._watch.push(block)
-        yield mono
+        elif len(blocks) > 1:
+            for each in blocks:
+                yield from self(each)
+            return
+        yield one_channel(block, self._channel)

@@ -83,6 +83,9 @@ class AudioFile:
                     time.sleep(wait_s)
             yield from mixer(block)
 
+    def wants(self, seconds: float) -> None:
+        """Nothing: each block is handed out at its time."""
+
     def stop(self) -> None:
         """End `blocks` before its next block; the next call starts anew."""
         self._stopped = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -27,6 +28,8 @@ Heard = Audio | Lost | Notice
 
 _STALL_S = 5.0  # PulseAudio's null sinks need up to 2.4 s for the first block
 _POLL_S = 0.1
+_LONGEST_WAIT_S = 0.25
+"""How long audio waits at most for as much as the loop wants."""
 _LONGEST_POLL_S = 0.5
 """What counts of a wait at most: where it took longer this process was stopped, the microphone is not to blame."""
 _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -50,8 +53,8 @@ class Microphone:
         stall_s: seconds without a block after which the microphone is taken to be gone.
 
     Attributes:
-        device: the device that was found.
-        name: of it.
+        device: the device that is listened to; after it went away, the one that was found then.
+        name: of the one at the start.
         sample_rate: Hz of the blocks; it stays when the device is opened again at another rate.
         channels: how many are captured: 1 if the device can do that and no other is asked for, otherwise all of them.
         channel: as given.
@@ -93,6 +96,7 @@ class Microphone:
         self._stall_s = stall_s
         self._stream: Any = None
         self._stopped = False
+        self._wanted_s = 0.0
         self._watch = SourceWatch()
 
     def blocks(self) -> Iterator[Heard]:
@@ -106,18 +110,20 @@ class Microphone:
             raise DeviceError(f"the microphone {self.name!r} is not open; use it in a `with` block")
         self._assembly = Assembly(self.sample_rate)
         self._assembly.opened(self._mixer(), self._rate)
+        self._wanted_s = 0.0
         away, waited_s, last_s = False, 0.0, time.monotonic()
         while not self._stopped:
             yield from self._watch.notices()
-            captured = self._queue.get(_POLL_S)
+            blocks = self._queue.get(math.ceil(self._wanted_s * self._rate), _LONGEST_WAIT_S)
             now_s = time.monotonic()
-            waited_s = 0.0 if captured is not None else waited_s + min(now_s - last_s, _LONGEST_POLL_S)
+            waited_s = 0.0 if blocks else waited_s + min(now_s - last_s, _LONGEST_POLL_S)
             last_s = now_s
-            if captured is not None:
+            if blocks:
                 if away:
                     away = False
-                    yield Notice(State.RECONNECTING, False, f"the microphone {self.name!r} is back")
-                yield from self._assembly.take(captured)
+                    yield Notice(State.RECONNECTING, False, "a microphone answers again")
+                    yield self._back()
+                yield from self._assembly.take(blocks)
                 continue
             problem = self._problem(waited_s)
             if problem is None:
@@ -127,14 +133,18 @@ class Microphone:
                 raise DeviceError(problem)
             if not away:
                 away = True
-                yield from self._assembly.rest()
+                yield from self._assembly.end()
                 yield Notice(State.RECONNECTING, True, problem)
             yield from self._opened_again()
             waited_s, last_s = 0.0, time.monotonic()
         yield from self._assembly.rest()
 
+    def wants(self, seconds: float) -> None:
+        """So much audio may be waited for, up to `_LONGEST_WAIT_S`; see `Source.wants`."""
+        self._wanted_s = seconds
+
     def stop(self) -> None:
-        """End `blocks` within a tenth of a second, until the microphone is opened again."""
+        """End `blocks` within a quarter of a second, until the microphone is opened again."""
         self._stopped = True  # and no lock: a signal handler may interrupt whoever holds it
 
     def __enter__(self) -> Self:
@@ -155,13 +165,20 @@ class Microphone:
     def _problem(self, waited_s: float) -> str | None:
         """What is wrong where no block has come for a while; None where one may still come."""
         if self._queue.closed:
-            return f"the microphone {self.name!r} went away"
+            return f"the microphone {self.device.name!r} went away"
         if waited_s > self._stall_s:
             return (
-                f"the microphone {self.name!r} has given no audio for {self._stall_s:g} s; "
+                f"the microphone {self.device.name!r} has given no audio for {self._stall_s:g} s; "
                 "check that it is plugged in and that no other program holds it"
             )
         return None
+
+    def _back(self) -> Notice:
+        """That there is a microphone again, and which."""
+        now = self.device.name
+        if now == self.name:
+            return Notice(State.RECONNECTED, False, f"the microphone {now!r} is back")
+        return Notice(State.RECONNECTED, True, f"listening to another microphone: {now!r}, not {self.name!r}")
 
     def _opened_again(self) -> Iterator[Audio]:
         """Try to open it again until that succeeds or the loop is stopped; nothing is heard meanwhile."""
@@ -201,7 +218,7 @@ class Microphone:
         except sounddevice().PortAudioError as error:
             reason = " ".join(str(error).split())
             raise DeviceError(
-                f"the microphone {self.name!r} does not open at {self._rate} Hz ({reason}); "
+                f"the microphone {self.device.name!r} does not open at {self._rate} Hz ({reason}); "
                 "is it in use? `edgeemo listen --list-devices` shows the others"
             ) from error
         self._watch.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ class Captured:
 class DropOldestQueue:
     """A bounded queue between a capturing thread and the loop; a full one drops its oldest block.
 
+    The loop is woken up once there is as much as it asked for, not for each block: that would cost more than what it
+    does with most of them.
+
     Attributes:
         closed: whether `close` was called since the last `clear`.
     """
@@ -38,6 +41,8 @@ class DropOldestQueue:
         self._capacity = capacity
         self._changed = threading.Condition()
         self._blocks: deque[Captured] = deque()
+        self._n_samples = 0
+        self._n_wanted = 1
         self._n_dropped = 0
         self.closed = False
 
@@ -45,16 +50,18 @@ class DropOldestQueue:
         """Empty it and open it."""
         with self._changed:
             self._blocks.clear()
-            self._n_dropped = 0
+            self._n_samples = self._n_dropped = 0
             self.closed = False
 
     def put(self, block: Captured) -> None:
         """Add a block; if there is no room, drop the oldest. Never waits."""
         with self._changed:
             if len(self._blocks) == self._capacity:
-                self._n_dropped += len(self._blocks.popleft().samples)
+                self._n_dropped += len(self._pop().samples)
             self._blocks.append(block)
-            self._changed.notify()
+            self._n_samples += len(block.samples)
+            if self._enough():
+                self._changed.notify()
 
     def close(self) -> None:
         """Announce that nothing more will come."""
@@ -62,14 +69,29 @@ class DropOldestQueue:
             self.closed = True
             self._changed.notify()
 
-    def get(self, timeout_s: float) -> Captured | None:
-        """The oldest block; None if there is none within `timeout_s`, or the queue is closed and empty."""
+    def get(self, n_samples: int, timeout_s: float) -> list[Captured]:
+        """The oldest blocks, as many as hold `n_samples`, and one at least, once there are as many.
+
+        Fewer, or none, where `timeout_s` has passed, the queue is half full, or closed.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._blocks or self.closed, timeout_s)
-            if not self._blocks:
-                return None
-            block = self._blocks.popleft()
-            n_dropped, self._n_dropped = self._n_dropped, 0
-        if not n_dropped:
-            return block
-        return Captured(block.samples, block.at_s, block.overflow, n_dropped)
+            self._n_wanted = max(n_samples, 1)
+            self._changed.wait_for(self._enough, timeout_s)
+            found: list[Captured] = []
+            n_found = 0
+            while self._blocks and n_found < self._n_wanted:
+                found.append(self._pop())
+                n_found += len(found[-1].samples)
+            if found and self._n_dropped:
+                found[0] = replace(found[0], n_dropped=self._n_dropped)
+                self._n_dropped = 0
+        return found
+
+    def _enough(self) -> bool:
+        """Whether the loop need not wait; the lock is held."""
+        return self._n_samples >= self._n_wanted or self.closed or 2 * len(self._blocks) >= self._capacity
+
+    def _pop(self) -> Captured:
+        block = self._blocks.popleft()
+        self._n_samples -= len(block.samples)
+        return block

@@ -25,6 +25,8 @@ _OVER = 3
 """In how many pieces it must not be so before it is over."""
 
 _FULL_SCALE = 0.999
+_MOST = 1e6
+"""Samples beyond this count as this, so that their squares are numbers."""
 _CLIPPED_SHARE = 1e-3
 _CONSTANT = 0.005
 _CONSTANT_SHARE = 0.05
@@ -54,14 +56,23 @@ class SignalWatch:
 
     def push(self, block: npt.NDArray[np.float32]) -> Iterator[Notice]:
         """Take a block, shape `(n_samples, n_channels)`, all of it finite; what is to be told."""
-        self._blocks.append(block)  # at once for all of a piece: block by block it costs ten times as much
-        self._n_samples += len(block)
-        if self._n_samples < self._piece_samples:
-            return
-        found = self._found(_Piece(self._blocks))
-        self._blocks, self._n_samples = [], 0
+        while len(block):
+            part = block[: self._piece_samples - self._n_samples]
+            block = block[len(part) :]
+            self._blocks.append(part)  # at once for all of a piece: block by block it costs ten times as much
+            self._n_samples += len(part)
+            if self._n_samples == self._piece_samples:
+                found = self._found(_Piece(self._blocks))
+                self._blocks, self._n_samples = [], 0
+                for state in _STATES:
+                    yield from self._told(state, found.get(state))
+
+    def end(self) -> Iterator[Notice]:
+        """Nothing more will come: what was wrong is not known any more."""
         for state in _STATES:
-            yield from self._told(state, found.get(state))
+            if self._active[state]:
+                self._active[state] = False
+                yield Notice(state, False, f"{state}: not known while nothing is captured")
 
     def _told(self, state: State, text: str | None) -> Iterator[Notice]:
         self._seen[state] = 0 if text is None else self._seen[state] + 1
@@ -144,13 +155,17 @@ class _Piece:
 
     def __init__(self, blocks: list[npt.NDArray[np.float32]]) -> None:
         channels = np.ascontiguousarray(np.concatenate(blocks).T)
-        all_of_them = np.concatenate([channels.mean(axis=0, keepdims=True), channels])
-        self.mean = all_of_them.mean(axis=1, dtype=np.float64)
-        power = all_of_them.var(axis=1, dtype=np.float64)
-        self.mixed, self.power = float(power[0]), power[1:]
-        size = np.abs(channels)
-        self.peak = size.max(axis=1)
-        self.clipped = np.count_nonzero(size >= _FULL_SCALE) / size.size
+        self.peak = np.maximum(channels.max(axis=1), -channels.min(axis=1))
+        self.clipped = 0.0
+        if self.peak.max() >= _FULL_SCALE:
+            self.clipped = np.count_nonzero(np.abs(channels) >= _FULL_SCALE) / channels.size
+            np.clip(channels, -_MOST, _MOST, out=channels)
+        means = channels.mean(axis=1, dtype=np.float64)
+        self.mean = np.concatenate([[means.mean()], means])
+        channels -= means.astype(np.float32)[:, np.newaxis]
+        # How much two channels have in common, of which a mean's power is made.
+        common = channels @ channels.T / channels.shape[1]
+        self.mixed, self.power = max(float(common.mean()), 0.0), np.diagonal(common)
 
 
 def _db(power: float) -> float:

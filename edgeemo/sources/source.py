@@ -74,6 +74,13 @@ class Source(Protocol):
         """
         ...
 
+    def wants(self, seconds: float) -> None:
+        """The loop has no use for less audio than this: `blocks` may wait until there is as much.
+
+        It holds until the next call; at first any block is wanted.
+        """
+        ...
+
     def stop(self) -> None:
         """End `blocks` soon, from a signal handler or another thread."""
         ...

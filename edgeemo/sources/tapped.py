@@ -51,6 +51,10 @@ class Tapped:
                 tap(heard)
             yield heard
 
+    def wants(self, seconds: float) -> None:
+        """Tell the source."""
+        self._source.wants(seconds)
+
     def stop(self) -> None:
         """Stop the source."""
         self._source.stop()

@@ -197,6 +197,8 @@ def _source(start: Start, width: int) -> list[Line]:
         parts.append(f"channel {start.channel} of {start.channels}")
     elif start.channels > 1:
         parts.append(f"mean of {counted(start.channels, 'channel')}")
+    if start.delay_s:
+        parts.append(f"labels are {1000 * start.delay_s:.0f} ms late")
     return [[Segment(part, _DIM)] for part in parts]
 
 

@@ -46,7 +46,7 @@ class Picture:
         tells_arousal: whether the model's labels tell agitated from calm, as far as is known.
         levels: of the last steps, the latest last.
         utterances: those that are over, the latest first.
-        troubles: state -> what is wrong now.
+        troubles: `Status.key` -> what is wrong now.
         latency_ms: median and 99th percentile of the steps' latencies; a second old at most.
         statistics: what else is counted.
         baseline: utterances that the model knows this voice from; None if it learns nothing of a voice.
@@ -61,7 +61,7 @@ class Picture:
         self.tells_arousal = True
         self.levels: deque[Level] = deque(maxlen=_N_LEVELS)
         self.utterances: deque[Utterance] = deque(maxlen=_N_UTTERANCES)
-        self.troubles: dict[State, Status] = {}
+        self.troubles: dict[tuple[State, str | None], Status] = {}
         self.latency_ms = math.nan, math.nan
         self.statistics = LoopStatistics(capacity=1000)
         self.baseline = n_known
@@ -115,8 +115,8 @@ class Picture:
 
     def _add_status(self, status: Status) -> None:
         if not status.active:
-            self.troubles.pop(status.state, None)
+            self.troubles.pop(status.key, None)
             return
-        self.troubles[status.state] = status
+        self.troubles[status.key] = status
         if status.state is State.RECONNECTING:
             self.now, self.why = None, "no microphone"

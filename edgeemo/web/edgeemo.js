@@ -345,11 +345,12 @@ export class Listener {
       // The pause before may have ended within this step.
       events.push(...this._endUtterance(false, this._originS + this._detector.voiceBeforeS));
       await this._beginUtterance(this._originS + this._detector.onsetS);
-    } else if (this._spoken && this._stepS - this._spoken.startS >= MAX_UTTERANCE_S) {
+    } else if (this._continues()) {
       events.push(...this._endUtterance(true, this._stepS - stepS));
       await this._beginUtterance(this._stepS - stepS);
     }
-    const paused = this._detector.paused;
+    // An utterance that was told is over, also where what followed turns out to have been no pause.
+    const paused = this._detector.paused || !this._spoken;
     /** @type {Answer} */
     let answer = { label: null, reason: NO_SPEECH, arousal: null, probabilities: {} };
     let found = null;
@@ -373,9 +374,17 @@ export class Listener {
       resample_ms: resampleMs,
       model_ms: performance.now() - start,
     };
-    if (this._spoken && !paused && found)
-      this._spoken.add(step, found, this._originS + this._detector.lastVoiceS, stepS);
+    if (this._spoken && !paused && found) {
+      const heardS = step.time_s - (this.metadata.delay_ms ?? 0) / 1000;
+      this._spoken.add(step, found, heardS, this._originS + this._detector.lastVoiceS, stepS);
+    }
     return [...events, step, ...(paused ? this._endUtterance(false) : [])];
+  }
+
+  /** Whether an utterance begins with this step, though no pause ended: the one before is too long, or is told. */
+  _continues() {
+    if (this._spoken) return this._stepS - this._spoken.startS >= MAX_UTTERANCE_S;
+    return this._originS + this._detector.lastVoiceS >= this._stepS && !this._detector.paused;
   }
 
   /** @param {number} startS */
@@ -434,14 +443,15 @@ class Spoken {
    * Take the next step.
    * @param {Step} step
    * @param {Float32Array} probabilities As the graph gives them.
+   * @param {number} heardS Up to where it says something of the audio.
    * @param {number} voiceS Where the last voice so far ends: what is said of the pause after it does not count.
    * @param {number} stepS
    */
-  add({ time_s, label }, probabilities, voiceS, stepS) {
+  add({ time_s, label }, probabilities, heardS, voiceS, stepS) {
     if (this.turns.at(-1)?.label !== label) this.turns.push({ time_s, label });
-    if (this._last && time_s > voiceS + stepS) return;
+    if (this._last && heardS > voiceS + stepS) return;
     this._last = Array.from(probabilities);
-    if (time_s - this.startS < this._windowS) return;
+    if (heardS - this.startS < this._windowS) return;
     this._total = this._last.map((p, i) => p + (this._total[i] ?? 0));
     this._nWhole++;
   }

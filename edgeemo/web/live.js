@@ -21,7 +21,7 @@ let view = null;
 /** @type {LogMel | null} */
 let mel = null;
 /** @type {Map<string, string>} */
-let wrong = new Map(); // state -> what to tell of it
+let wrong = new Map(); // state and subject -> what to tell of it
 let lastGap = "";
 let toldS = -1; // how far events have come, in the stream
 let knownS = -1; // how far they had come before the connection was made
@@ -36,7 +36,7 @@ async function connect() {
   } catch {
     return lost();
   }
-  const url = new URL("events?audio=1", location.href);
+  const url = new URL("events?audio=1&history=1", location.href);
   url.protocol = url.protocol.replace("http", "ws");
   const socket = new WebSocket(url);
   socket.binaryType = "arraybuffer";
@@ -57,8 +57,9 @@ function told(event) {
   if (event.event === "start") return begin(event);
   if (!stream) return;
   if (event.event === "status") {
-    wrong.delete(event.state);
-    if (event.active) wrong.set(event.state, event.text);
+    const key = JSON.stringify([event.state, event.subject]);
+    wrong.delete(key);
+    if (event.active) wrong.set(key, event.text);
     return showWrong();
   }
   if (event.time_s <= knownS) return; // told again, after a connection was lost
@@ -79,7 +80,8 @@ function begin(start) {
   const same = stream && stream.time === start.time && stream.graph_sha256 === start.graph_sha256;
   if (start.schema !== SCHEMA) return say(`This page reads schema ${SCHEMA}; the server speaks ${start.schema}.`);
   const from = start.channel === null ? "" : `, channel ${start.channel}`;
-  say(`Listening to ${start.source}${from}; ${start.model}.`);
+  const late = start.delay_s ? ` What it says is of ${start.delay_s} s before.` : "";
+  say(`Listening to ${start.source}${from}; ${start.model}.${late}`);
   if (!same) {
     stream = start;
     lastGap = "";

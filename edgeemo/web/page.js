@@ -1,6 +1,7 @@
 // @ts-check
 // The page: gets audio, has the worker hear it, and shows what comes back.
 
+import { card } from "./card.js";
 import { View } from "./view.js";
 
 /** @typedef {import("./edgeemo.js").Step} Step */
@@ -150,11 +151,22 @@ async function startMicrophone(profile = storedProfile()) {
     );
   }
   const context = new AudioContext();
-  await context.audioWorklet.addModule("worklet.js");
-  const source = context.createMediaStreamSource(stream);
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+  const stop = () => {
+    for (const track of stream.getTracks()) track.stop();
+    context.close();
+  };
+  let source, capture;
+  try {
+    await context.audioWorklet.addModule("worklet.js");
+    source = context.createMediaStreamSource(stream);
+    capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+  } catch (error) {
+    stop();
+    return fail(`This browser cannot hand over the microphone's audio (${error}); choose a file.`);
+  }
   begin(context.sampleRate, profile);
   capture.port.onmessage = ({ data }) => {
+    if (microphone?.stop !== stop) return; // what was still on its way when the stream was ended
     if (pendingS > PENDING_S) {
       lostS += data.length / context.sampleRate;
       return;
@@ -168,22 +180,18 @@ async function startMicrophone(profile = storedProfile()) {
     stopMicrophone();
     fail("The microphone went away; plug it in and start again.");
   };
-  microphone = {
-    stop() {
-      for (const track of stream.getTracks()) track.stop();
-      context.close();
-    },
-  };
+  microphone = { stop };
   element("microphone").textContent = "Stop microphone";
   say(`Listening at ${context.sampleRate} Hz.`);
 }
 
 function stopMicrophone() {
-  microphone?.stop();
+  if (!microphone) return;
+  microphone.stop();
   microphone = null;
   heardS = -1;
+  worker.postMessage({ kind: "end" });
   element("microphone").textContent = "Start microphone";
-  if (model) say("Stopped.");
 }
 
 /** @param {File} file */
@@ -318,23 +326,28 @@ function showCard() {
     ["Runtime", "onnxruntime-web (MIT)"],
   ]);
   const rows = (scores ?? []).map((/** @type {any} */ row) => [
+    row.part,
     row.corpus,
     row.protocol,
     row.uar.toFixed(3),
     String(row.n_speakers || ""),
   ]);
   element("card-text").replaceChildren(facts);
-  if (rows.length) element("card-text").append(table(rows, ["scored on", "protocol", "UAR", "speakers"]));
-  element("card").ontoggle = showWholeCard;
+  const scored = table(rows, ["part", "corpus", "protocol", "UAR", "speakers"]);
+  if (rows.length) element("card-text").append(scored);
+  element("card").ontoggle = () => showWholeCard(scored);
 }
 
-/** The card that came with the model, where there is one. */
-async function showWholeCard() {
+/**
+ * The card that came with the model, where there is one.
+ * @param {HTMLElement} scored What it has, too.
+ */
+async function showWholeCard(scored) {
   element("card").ontoggle = null;
   const response = await fetch("card.md");
   if (!response.ok) return;
-  const text = Object.assign(document.createElement("pre"), { textContent: await response.text() });
-  element("card-text").append(text);
+  scored.remove();
+  element("card-text").append(...card(await response.text()));
 }
 
 /** @type {(rows: string[][], header?: string[]) => HTMLTableElement} */

@@ -14,6 +14,7 @@ _SOURCES = Path(__file__).resolve().parent
 PAGE_FILES = (
     "index.html",
     "page.js",
+    "card.js",
     "worker.js",
     "worklet.js",
     "edgeemo.js",
@@ -23,6 +24,7 @@ PAGE_FILES = (
     "style.css",
     "icon.svg",
     "package.json",
+    "README.md",
 )
 
 

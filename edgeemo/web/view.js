@@ -21,6 +21,8 @@ const element = (id) => document.getElementById(id);
 
 /** The last seconds of a stream. */
 export class View {
+  _gapS = 0;
+
   /**
    * @param {object} model
    * @param {{ sample_rate: number, hop_samples: number, n_mels: number }} model.features

@@ -81,10 +81,20 @@ def test_of_a_process_that_was_stopped_only_what_no_buffer_kept_is_lost(
         assert found == []
 
 
-def assembled(blocks: list[Captured]) -> list[np.ndarray | Lost]:
+def assembled(blocks: list[Captured], n_together: int) -> list[np.ndarray | Lost]:
+    """What comes of blocks that are taken some together, again in blocks."""
     assembly = Assembly(RATE)
     assembly.opened(Mixer(RATE, 1, None, microphone=False), RATE)
-    return [found for block in blocks for found in assembly.take(block)] + list(assembly.rest())
+    found: list[np.ndarray | Lost] = []
+    for start in range(0, len(blocks), n_together):
+        found += assembly.take(blocks[start : start + n_together])
+    found += assembly.rest()
+    n = len(blocks[0].samples)
+    return [
+        part
+        for one in found
+        for part in (np.split(one, len(one) // n) if isinstance(one, np.ndarray) else [one])
+    ]
 
 
 def numbered(times_s: list[float]) -> list[Captured]:
@@ -93,18 +103,20 @@ def numbered(times_s: list[float]) -> list[Captured]:
     return [Captured(np.full((n, 1), i + 1, np.float32) / 1e6, at_s) for i, at_s in enumerate(times_s)]
 
 
-def test_a_hole_is_told_where_it_is() -> None:
+@pytest.mark.parametrize("n_together", [1, 8, 400])
+def test_a_hole_is_told_where_it_is(n_together: int) -> None:
     """Not between the blocks at which it is found, but before the one that came late."""
     times_s = [BLOCK_S * (i + 1) + (3.0 if i >= 200 else 0.0) for i in range(400)]
-    found = assembled(numbered(times_s))
+    found = assembled(numbered(times_s), n_together)
     ((place, lost),) = ((i, one) for i, one in enumerate(found) if isinstance(one, Lost))
     assert (place, lost) == (200, Lost(pytest.approx(3.0), Why.STALLED))
     blocks = [one for one in found if not isinstance(one, Lost)]
     np.testing.assert_array_equal([b[0] for b in blocks], np.float32(np.arange(1, 401) / 1e6))
 
 
-def test_what_only_came_late_is_not_lost_and_stays_in_order() -> None:
+@pytest.mark.parametrize("n_together", [1, 8, 500])
+def test_what_only_came_late_is_not_lost_and_stays_in_order(n_together: int) -> None:
     times_s = [max(BLOCK_S * (i + 1), 6.5 if 200 <= i < 325 else 0.0) for i in range(500)]
-    found = assembled(numbered(times_s))
+    found = assembled(numbered(times_s), n_together)
     assert not any(isinstance(one, Lost) for one in found)
     np.testing.assert_array_equal([b[0] for b in found], np.float32(np.arange(1, 501) / 1e6))

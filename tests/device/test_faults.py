@@ -66,6 +66,7 @@ def test_a_sound_server_that_is_killed_and_comes_back(start: Start, microphone: 
     time.sleep(2)
     microphone.start()
     process.wait_for_status("reconnecting", active=False)
+    assert "is back" in process.wait_for_status("reconnected", active=False)["text"]
     process.wait_for_steps(10)
     (gap,) = process.events("gap")
     assert gap["why"] == "reconnected"
@@ -230,6 +231,28 @@ def test_a_reader_that_stops_reading_costs_events_not_audio(
     os.close(read)
     assert process.returncode == 143, errors
     assert "nothing lost" in errors
+
+
+def test_a_machine_that_is_busy_loses_nothing_without_a_word(
+    start: Start, microphone: VirtualMicrophone
+) -> None:
+    """Three processes on each core that do nothing but run."""
+    process = start(microphone)
+    began_s = started(process)
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * (os.cpu_count() or 1))
+    ]
+    try:
+        time.sleep(8)
+        process.wait_for_steps(10)
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    process.wait_for_steps(10)
+    assert not [status for status in process.events("status") if status["state"] == "reconnecting"]
+    _, missing_s = accounted(process, began_s)
+    assert -0.5 < missing_s < 2
 
 
 def test_a_loop_that_is_too_slow_loses_audio_and_says_so(microphone: VirtualMicrophone) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import time
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeemo.answer import UNSURE
@@ -271,6 +272,7 @@ def test_times_are_measured(either_model: EmotionModel) -> None:
 @pytest.mark.parametrize("mode", ["window", "stream"])
 @settings(deadline=None, max_examples=15)
 @given(gaps_s=st.lists(st.floats(0.0, 1.5), min_size=1, max_size=4), seed=st.integers(0, 99))
+@example(gaps_s=[1.104417317022262, 0.16944081078424938, 1.5], seed=97)  # the noise's level drops in a pause
 def test_utterances_are_told_once_and_in_order(
     tiny_model: EmotionModel, stream_model: EmotionModel, mode: str, gaps_s: list[float], seed: int
 ) -> None:
@@ -315,6 +317,36 @@ def test_an_utterance_says_what_its_last_step_said_or_the_mean_of_whole_windows(
         whole = [s for s in heard if s.time_s - utterance.start_s >= window_s] or heard[-1:]
         expected = np.mean([list(s.probabilities.values()) for s in whole], axis=0)
         np.testing.assert_allclose(list(utterance.probabilities.values()), expected, atol=1e-6)
+
+
+def test_an_answer_that_comes_late_is_of_the_audio_before(stream_model: EmotionModel) -> None:
+    """Of a model that looks ahead: what counts is where in the utterance an answer is of, not when it comes."""
+    late = copy.copy(stream_model)
+    step_s = stream_model.metadata.step_s
+    late.metadata = replace(stream_model.metadata, delay_ms=1000 * 2 * step_s)
+    audio = np.concatenate([spoken([1.5]), np.zeros(16000, np.float32)])
+    events = told(Listener(late, sample_rate=16000), audio, [320])
+    *_, utterance = (event for event in events if isinstance(event, Utterance))
+    own = [s for s in steps_in(events) if s.utterance == utterance.utterance and not s.paused]
+    heard = [s for s in own if s.time_s - 2 * step_s <= utterance.end_s + step_s]
+    window_s = late.metadata.window_s
+    whole = [s for s in heard if s.time_s - 2 * step_s - utterance.start_s >= window_s] or heard[-1:]
+    expected = np.mean([list(s.probabilities.values()) for s in whole], axis=0)
+    np.testing.assert_allclose(list(utterance.probabilities.values()), expected, atol=1e-6)
+    plain = told(Listener(stream_model, sample_rate=16000), audio, [320])
+    *_, other = (event for event in plain if isinstance(event, Utterance))
+    assert other.probabilities != utterance.probabilities
+    (start_event, *_) = listen(Blocks([]), late)
+    assert start_event.delay_s == 2 * step_s
+
+
+def test_the_source_hears_how_much_is_wanted(tiny_model: EmotionModel) -> None:
+    """So much that a step can be complete, and no more: nothing is told later than it could be."""
+    step_s = tiny_model.metadata.step_s
+    source = Blocks([noise(320)] * 8 + [noise(0)] + [noise(320)] * 2)
+    list(listen(source, tiny_model))
+    expected = [step_s - 0.02 * n for n in (1, 2, 3, 4, 5, 6, 7, 0, 0, 1, 2)]
+    assert source.wanted_s == pytest.approx(expected)
 
 
 def test_speech_without_an_end_is_cut(stream_model: EmotionModel) -> None:
@@ -443,9 +475,13 @@ class Blocks:
         self.sample_rate = 16000
         self.n_given = 0
         self.events: list[str] = []
+        self.wanted_s: list[float] = []
         self._blocks = blocks
         self._error = error
         self._stopped = False
+
+    def wants(self, seconds: float) -> None:
+        self.wanted_s.append(seconds)
 
     def blocks(self) -> Any:
         for block in self._blocks:
@@ -605,6 +641,7 @@ def start(sample_rate: int) -> Start:
         channel=None,
         labels=("a", "b"),
         step_s=0.5,
+        delay_s=0.0,
         settings={},
     )
 

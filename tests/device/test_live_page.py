@@ -129,6 +129,21 @@ def test_the_same_stream_goes_on(page: Page, port: int) -> None:
         assert len(page.text("#utterances").splitlines()) == 1
 
 
+def test_a_reload_shows_what_was_told_before(page: Page) -> None:
+    steps = [events.step(0.16 * n, label=("angry", "sad")[n // 30 % 2]) for n in range(1, 101)]
+    utterances = [events.utterance(n) for n in range(1, 4)]
+    with telling(events.start(), *steps, *utterances) as server:
+        shown = []
+        for _ in range(2):
+            page.open(server.url)
+            page.until(SHOWS, "#utterances", "3. ")
+            page.until(SHOWS, "#latency-text", "A step of 160 ms")
+            shown.append((page.text("#utterances"), page.text("#label"), page.run(N_COLOURS, "history")))
+    assert len(shown[0][0].splitlines()) == 3
+    assert shown[0] == shown[1]
+    assert shown[1][2] > 5
+
+
 def test_what_is_wrong(page: Page) -> None:
     with telling(events.start(), events.step(0.16)) as server:
         page.open(server.url)

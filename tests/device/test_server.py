@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import io
 import json
@@ -26,7 +27,7 @@ import edgeemo
 from edgeemo.audio import Resampler
 from edgeemo.cli import app
 from edgeemo.errors import OutputError
-from edgeemo.events import State, Status
+from edgeemo.events import Gap, State, Status, Utterance, Why
 from edgeemo.places import sample_path
 from edgeemo.sinks import server
 from edgeemo.sinks.json_lines import JsonLines
@@ -115,6 +116,38 @@ def test_who_comes_late_is_told_what_holds() -> None:
             lines = [json.loads(late.recv(WAIT_S)) for _ in range(5)]
     expected = [told[0], told[1], told[4], told[6], END]
     assert lines == [json.loads(json.dumps(event.to_dict(events.AT))) for event in expected]
+
+
+def test_the_history_is_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last steps, gaps and utterances, as many as are kept, in the order of the stream."""
+    monkeypatch.setattr(server, "_HISTORY_STEPS", 6)
+    gap = Gap(time_s=9.0, start_s=8.5, length_s=0.5, why=Why.STALLED)
+    webhook, broker = (
+        Status(time_s=0.5, state=State.SINK, subject=name, active=True, text=f"{name} fails") for name in "ab"
+    )
+    told = [events.start(), webhook, broker]
+    told += [event for n in range(1, 9) for event in (events.step(float(n)), events.utterance(n))]
+    told += [gap, events.step(9.5), dataclasses.replace(broker, active=False)]
+    with serving() as found:
+        for event in told:
+            found.take(event, events.AT)
+        with client(found, "events?audio=1&history=1") as late:
+            until_served(found, 1)
+            assert next(iter(found._clients)).hears
+            found.take(END, events.AT)
+            *lines, last = _until_end(late)
+    assert last["event"] == "end"
+    kept = sorted(told[3:-1], key=lambda event: event.time_s)
+    steps = [event for event in kept if not isinstance(event, Utterance)][-6:]
+    expected = [told[0], webhook, *(e for e in kept if isinstance(e, Utterance) or e in steps)]
+    assert lines == [json.loads(json.dumps(event.to_dict(events.AT))) for event in expected]
+
+
+def _until_end(of: ClientConnection) -> list[Any]:
+    lines = []
+    while not lines or lines[-1]["event"] != "end":
+        lines.append(json.loads(of.recv(WAIT_S)))
+    return lines
 
 
 def test_audio_is_for_those_who_ask() -> None:

@@ -132,6 +132,20 @@ def test_the_status_is_the_label_or_what_is_wrong(manager: Manager) -> None:
         assert manager.told() == ["STATUS=no speech"]
 
 
+def test_one_trouble_does_not_hide_another_of_its_kind(manager: Manager) -> None:
+    with Service(manager.address) as service:
+        for name, active in [("webhook", True), ("broker", True), ("broker", False)]:
+            text = f"the {name} {'fails' if active else 'works again'}"
+            service.take(
+                Status(time_s=1.0, state=State.SINK, subject=f"the {name}", active=active, text=text), NOW
+            )
+        assert manager.told() == [
+            "STATUS=the webhook fails",
+            "STATUS=the webhook fails; the broker fails",
+            "STATUS=the webhook fails",
+        ]
+
+
 def test_a_manager_that_is_gone_or_does_not_read_stops_nothing(manager: Manager, clock: list[float]) -> None:
     with Service(manager.address) as service:
         for i in range(10_000):  # more than the socket holds

@@ -80,3 +80,11 @@ def test_channels_that_cancel_are_told_where_their_mean_is_heard() -> None:
 def test_blocks_do_not_matter(block: int, state: State) -> None:
     audio = np.concatenate([speech(4), FAULTS[state](16), speech(8)])
     assert [(n.state, n.active) for n in told(audio, block=block)] == [(state, True), (state, False)]
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e7, 3e38])
+def test_samples_of_any_size_are_clipped_and_nothing_else(largest: float) -> None:
+    watch = SignalWatch(RATE, 2, None, microphone=True)
+    random = np.random.default_rng(0)
+    block = (largest * random.uniform(-1.05, 1.05, (5 * RATE, 2)).clip(-1, 1)).astype(np.float32)
+    assert [(notice.state, notice.active) for notice in watch.push(block)] == [(State.CLIPPED, True)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import soundfile
 
 from edgeemo.audio import read_blocks
 from edgeemo.errors import AudioError, DeviceError
-from edgeemo.events import State, Why
+from edgeemo.events import End, Event, Gap, State, Status, Step, Why
+from edgeemo.live import listen
+from edgeemo.model import EmotionModel
 from edgeemo.sources import AudioFile, InputDevice, Lost, Microphone, Notice, blocks, list_devices
 from edgeemo.sources import file as source_file
 from edgeemo.sources.queue import Captured, DropOldestQueue
+from support.signals import voice_like
 
 Install = Callable[..., Any]
 BLOCK = 960  # 0.02 s at 48 kHz
@@ -100,33 +104,59 @@ def test_a_full_queue_drops_its_oldest_block_and_counts() -> None:
     queue = DropOldestQueue(3)
     for value in range(8):
         queue.put(captured(value))
-    found = [queue.get(0) for _ in range(3)]
+    found = [*queue.get(1, 0), *queue.get(8, 0)]
     assert [(block.samples[0, 0], block.n_dropped) for block in found] == [(5, 20), (6, 0), (7, 0)]
-    assert queue.get(0) is None
+    assert queue.get(1, 0) == []
     for value in range(5):
         queue.put(captured(value))
     queue.clear()
     queue.put(captured(9))
-    assert queue.get(0).n_dropped == 0
+    assert queue.get(1, 0)[0].n_dropped == 0
 
 
 def test_a_closed_queue_gives_the_rest_first() -> None:
     queue = DropOldestQueue(3)
     queue.put(captured(0))
     queue.close()
-    assert queue.get(60) is not None
-    assert queue.get(60) is None  # at once: nothing will come
+    assert len(queue.get(100, 60)) == 1
+    assert queue.get(1, 60) == []  # at once: nothing will come
     assert queue.closed
 
 
 def test_a_waiting_reader_is_woken() -> None:
     queue = DropOldestQueue(3)
     found = []
-    reader = threading.Thread(target=lambda: found.append(queue.get(60)))
+    reader = threading.Thread(target=lambda: found.extend(queue.get(1, 60)))
     reader.start()
     queue.put(captured(1))
     reader.join(60)
     np.testing.assert_array_equal(found[0].samples, np.ones((4, 1)))
+
+
+def test_a_reader_is_woken_once_there_is_as_much_as_it_wants() -> None:
+    queue = DropOldestQueue(100)
+    wakes: list[int] = []
+    enough = queue._enough
+
+    def counted() -> bool:
+        wakes.append(queue._n_samples)
+        return enough()
+
+    queue._enough = counted
+    found: list[Captured] = []
+    reader = threading.Thread(target=lambda: found.extend(queue.get(17, 60)))
+    reader.start()
+    while not wakes:
+        time.sleep(0.001)
+    for value in range(9):
+        queue.put(captured(value))
+    reader.join(60)
+    assert [block.samples[0, 0] for block in found] == [0, 1, 2, 3, 4]
+    assert len(queue.get(100, 0)) == 4
+    # Who wants more than there is room for gets what there is before anything is dropped.
+    for value in range(50):
+        queue.put(captured(value))
+    assert len(queue.get(1000, 60)) == 50
 
 
 # --- Microphone
@@ -252,9 +282,111 @@ def test_it_is_opened_again_at_another_rate(install_portaudio: Install) -> None:
             found.append(block)
             if sum(len(b) for b in found if isinstance(b, np.ndarray)) > 1.5 * 48000:
                 break
-        assert Notice(State.RECONNECTING, False, "the microphone 'USB Mic' is back") in found
+        assert [b for b in found if isinstance(b, Notice)] == [
+            Notice(State.RECONNECTING, False, "a microphone answers again"),
+            Notice(State.RECONNECTED, False, "the microphone 'USB Mic' is back"),
+        ]
         assert source.sample_rate == 48000
         source.stop()
+
+
+def test_another_microphone_that_takes_its_place_is_told(install_portaudio: Install) -> None:
+    """What was wrong with the first one is not said of the second."""
+    portaudio = install_portaudio([("USB Mic", 1, 48000.0)])
+    told: list[Notice] = []
+    with Microphone() as source:
+        blocks = source.blocks()
+
+        def until(state: State, *, active: bool) -> None:
+            while not (told and (told[-1].state, told[-1].active) == (state, active)):
+                told.extend(one for one in [next(blocks)] if isinstance(one, Notice))
+
+        for name in "Array Mic", "USB Mic":
+            n_streams = len(portaudio.streams)
+            for _ in range(300):  # six seconds of zeros
+                portaudio.streams[-1].capture(np.zeros((BLOCK, 1), np.float32))
+                next(blocks)
+            portaudio.plug_in([(name, 1, 48000.0)])
+            portaudio.streams[-1].finished()
+            until(State.RECONNECTING, active=True)
+            while len(portaudio.streams) == n_streams:
+                next(blocks)
+            portaudio.streams[-1].capture(np.full((BLOCK, 1), 0.1, np.float32))
+            until(State.RECONNECTED, active=name == "Array Mic")
+        source.stop()
+    assert [one.text for one in told if one.state is State.RECONNECTED] == [
+        "listening to another microphone: 'Array Mic', not 'USB Mic'",
+        "the microphone 'USB Mic' is back",
+    ]
+    assert [one.active for one in told if one.state is State.MUTED][-1] is False
+
+
+def test_waiting_audio_comes_as_one_block_once_there_is_as_much_as_wanted(install_portaudio: Install) -> None:
+    portaudio = install_portaudio(DEVICES, default=1)
+    values = np.random.default_rng(0).standard_normal((10 * BLOCK, 1)).astype(np.float32)
+    values[-BLOCK // 2] = np.nan
+    with Microphone() as source:
+        blocks = source.blocks()
+        assert len(next(blocks)) == 0
+        source.wants(0.16)
+        for part in np.split(values, 10):
+            portaudio.streams[0].capture(part)
+        found = [next(blocks), next(blocks), next(blocks)]
+    np.testing.assert_array_equal(found[0], values[: 8 * BLOCK, 0])
+    # What is no number is alone, so that no more than it is missing.
+    np.testing.assert_array_equal(found[1], values[8 * BLOCK : 9 * BLOCK, 0])
+    np.testing.assert_array_equal(found[2], values[9 * BLOCK :, 0])
+
+
+@pytest.mark.parametrize("channel", [None, 1, 2])
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_microphone_tells_what_a_file_of_the_same_audio_tells(
+    install_portaudio: Install, stream_model: EmotionModel, tmp_path: Path, channel: int | None, rate: int
+) -> None:
+    """All of it but names and times by a clock: also what is wrong with it, and what is no number."""
+    voice = voice_like(6.0, rate)
+    audio = np.stack([voice, -0.9 * np.roll(voice, rate // 50)], axis=1)
+    audio[4 * rate : 4 * rate + 100] = np.nan  # block 200
+    audio[5 * rate :] = np.clip(40 * audio[5 * rate :], -1, 1)
+    audio = audio.astype(np.float32)
+    soundfile.write(tmp_path / "two.wav", audio, rate, subtype="FLOAT")
+    portaudio = install_portaudio([("USB Mic", 2, float(rate))], only_channels=2, only_rates=(rate,))
+
+    def told(events: Iterator[Event]) -> list[dict[str, Any]]:
+        changing = {"source", "kind", "resample_ms", "model_ms"}
+        changing |= {"latency_p50_ms", "latency_p99_ms", "real_time_factor"}
+        found = []
+        for event in events:
+            # A microphone's blocks come several at once: what is wrong with them may be told a step earlier.
+            left_out = {Status: {"time_s"}, End: {"reason"}}.get(type(event), set()) | changing
+            found.append({key: value for key, value in event.to_dict().items() if key not in left_out})
+        return sorted(found, key=lambda line: line["event"] == "status")
+
+    expected = told(listen(AudioFile(tmp_path / "two.wav", realtime=False, channel=channel), stream_model))
+    with Microphone(channel=channel, queue_s=10) as source:
+        for block in np.split(audio, 300):
+            portaudio.streams[0].capture(block)
+        found = told(listen(source, stream_model, seconds=6.0))
+    assert found == expected
+    assert {line["event"] for line in found} == {"start", "step", "utterance", "gap", "status", "end"}
+
+
+def test_a_wall_clock_that_is_set_loses_nothing(
+    install_portaudio: Install, stream_model: EmotionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time that it is read, it is an hour earlier or two later."""
+    hours = itertools.accumulate(itertools.cycle((-1, 2)))
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 3600 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
+    portaudio = install_portaudio([("USB Mic", 1, 16000.0)], only_rates=(16000,))
+    with Microphone(queue_s=10) as source:
+        for block in np.split(voice_like(4.0, 16000).astype(np.float32)[:, np.newaxis], 200):
+            portaudio.streams[0].capture(block)
+        events = list(listen(source, stream_model, seconds=4.0))
+    assert not [event for event in events if isinstance(event, Gap | Status)]
+    steps = [event.time_s for event in events if isinstance(event, Step)]
+    np.testing.assert_allclose(steps, 0.16 * np.arange(1, 26), atol=1e-9)
 
 
 def test_the_callback_only_copies(install_portaudio: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ def start(**changes: Any) -> Start:
         "channel": None,
         "labels": LABELS,
         "step_s": 0.16,
+        "delay_s": 0.0,
         "settings": {},
     }
     return Start(**values | changes)

@@ -27,6 +27,7 @@ def start() -> Start:
         channel=1,
         labels=tuple(PROBABILITIES),
         step_s=0.16,
+        delay_s=0.0,
         settings={"temperature": 1.0, "unsure_below": 0.0, "needs_voice": True, "smooth": "light"},
     )
 
@@ -92,6 +93,7 @@ def each_kind() -> list[Event]:
         utterance(label=None, reason="unsure"),
         *(Gap(time_s=4.0, start_s=2.0, length_s=2.0, why=why) for why in Why),
         *(Status(time_s=1.0, state=state, active=True, text="something") for state in State),
+        Status(time_s=1.0, state=State.SINK, subject="the table", active=True, text="no space"),
         end,
         End(**(vars(end) | nothing)),
     ]

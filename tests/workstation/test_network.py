@@ -23,8 +23,8 @@ from support.recipes import SHIPPED
 from support.references import reference_features
 from support.signals import noise, speech_like
 
-N_LSTM = {"pure_cnn": 0, "cnn_lstm": 2, "pure_lstm": 4, "conv1d_lstm": 1, "emo_open": 0, "emo_small": 0}
-N_CONV = {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0, "conv1d_lstm": 1, "emo_open": 5, "emo_small": 5}
+N_LSTM = dict.fromkeys(SHIPPED, 0) | {"cnn_lstm": 2, "pure_lstm": 4, "conv1d_lstm": 1}
+N_CONV = dict.fromkeys(SHIPPED, 5) | {"pure_cnn": 4, "cnn_lstm": 2, "pure_lstm": 0, "conv1d_lstm": 1}
 WINDOWS = np.stack([
     *(speech_like(51200, seed=seed) for seed in range(4)),
     *(speech_like(51200, seed=seed) * np.float32(0.02) for seed in (4, 5)),

@@ -506,7 +506,7 @@ def shipped_network(make: Callable[[str], Any], name: str) -> ir.Model:
 
 
 # Of the smallest, the nodes weigh as much as the weights, and of attentive networks half as much.
-ATTENTIVE = ("emo_open", "emo_small")
+ATTENTIVE = ("emo_open", "emo_small", "emo_tiny")
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name not in ("conv1d_lstm", *ATTENTIVE)])

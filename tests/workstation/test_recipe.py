@@ -38,7 +38,15 @@ def with_value(section: str, key: str, value: object) -> dict[str, Any]:
 
 
 def test_what_is_shipped() -> None:
-    assert SHIPPED == ("cnn_lstm", "conv1d_lstm", "emo_open", "emo_small", "pure_cnn", "pure_lstm")
+    assert SHIPPED == (
+        "cnn_lstm",
+        "conv1d_lstm",
+        "emo_open",
+        "emo_small",
+        "emo_tiny",
+        "pure_cnn",
+        "pure_lstm",
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -58,8 +58,24 @@ def model_card(variants: Sequence[Metadata], *, n_bytes: Mapping[str, int], list
         f"`(1, {m.step_samples})` and carries states (`edgeemo info` names them).{late}\n"
         f"- Front end: {f.n_mels} mel bands from {f.fmin_hz:g} to {f.fmax_hz:g} Hz, frame {f.n_fft} samples, hop "
         f"{f.hop_samples}; level `{f.level}`{_besides(f)}.",
+        calls=_calls(m, listen),
         limits=f"{_expect(m.training)}\n\n{_USE}",
         variants=_variants(variants, n_bytes, listen),
+    )
+
+
+def _calls(m: Metadata, listen: str) -> str:
+    """A line for each language."""
+    file = f"{listen}.onnx"
+    return "\n".join(
+        [
+            f"- A command: `edgeemo listen --model {m.name}`, or `--model {file}` for a file elsewhere.",
+            f'- Python: `for event in edgeemo.listen(edgeemo.Microphone(), edgeemo.load("{m.name}")): ...`.',
+            f"- A page, and node: `edgeemo web --model {m.name} --output site`; in JavaScript "
+            '`const listener = await Listener.load("site/model.onnx"); await listener.push(float32)`.',
+            f"- C: `listen {file} voice.onnx call.wav`, of `examples/c/`.",
+            "- Other languages: docs/format.md says what a host does, docs/web.md has calls in Rust, Kotlin, Swift.",
+        ]
     )
 
 
@@ -94,7 +110,7 @@ def image_card(metadata: ImageMetadata) -> str:
     )
 
 
-def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -> str:
+def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str, calls: str = "") -> str:
     """What every card has, in order."""
     made_with = ", ".join(f"{name} {version}" for name, version in m.tools.items())
     things = "images" if m.kind is Kind.IMAGE else "clips"
@@ -105,6 +121,7 @@ def _page(m: ModelFacts, *, does: str, takes: str, limits: str, variants: str) -
         f"`edgeemo info {m.name}` shows all of it.",
         "## Input and output",
         f"{takes}\n- `probabilities (1, {len(m.labels)})`: {', '.join(m.labels)}.",
+        *(["## How to call it", calls] if calls else []),
         *(["## Weights", _weights(m.training, things)] if m.training else []),
         "## Scores",
         _scores(m, things),
