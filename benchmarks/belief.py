@@ -60,8 +60,8 @@ from edgeemo.places import MODELS_DIR, name_of
 
 COMMAND = "python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS --robustness {}"
 """As the results have it, wherever the folders are."""
-GROUPS = {
-    "belief_emo_small": ("emo_small",),
+GROUPS: dict[str, tuple[str, ...]] = {
+    "belief_emo_small": ("emo_small", "emo_tiny"),
     "belief_emo_open": ("emo_open",),
     "belief": ("cnn_lstm", "pure_cnn", "pure_lstm", "conv1d_lstm"),
 }
@@ -139,6 +139,10 @@ def renew_documents() -> None:
     write_text(RESULTS / "belief.md", page(evaluations, _read(REFERENCES)))
     for path, block in documents(evaluations).items():
         write_text(path, with_block(path.read_text(encoding="utf-8"), block))
+    from cards import cards  # beside this file; its cards keep what is between the marks
+
+    for path, card in cards().items():
+        write_text(path, card)
 
 
 def documents(evaluations: Sequence[Evaluation]) -> dict[Path, str]:
