@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeemo import voice
 from edgeemo.audio import Resampler, read_audio
-from edgeemo.clip import spoken
+from edgeemo.clip import Clip, spoken
 from edgeemo.errors import AudioError, ModelError
 from edgeemo.evaluation.no_voice import SOUNDS
 from edgeemo.places import sample_path
@@ -164,6 +164,21 @@ def test_utterances_do_not_depend_on_the_cut() -> None:
     assert in_pieces.paused
     runs = "".join("01"[speaks] for speaks in whole).strip("0").split("0")
     assert min(len(run) for run in runs if run) >= HANG_CHUNKS
+
+
+def test_a_clip_is_heard_once_by_whoever_asks() -> None:
+    audio = read_audio(sample_path(), SAMPLE_RATE)
+    n_read = 0
+
+    def read() -> Iterator[np.ndarray]:
+        nonlocal n_read
+        n_read += 1
+        yield from [audio] * (1 + 2**21 // len(audio))  # longer than what is kept
+
+    clip = Clip(read, SAMPLE_RATE, SAMPLE_RATE)
+    assert clip.speech.span() is not None
+    assert clip.speech is clip.speech
+    assert n_read == 2, "once for its length, and once by the voice detector"
 
 
 def test_a_clip_is_heard_from_its_first_voice_to_its_last() -> None:
