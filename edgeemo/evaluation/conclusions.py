@@ -108,18 +108,14 @@ class Answers:
     @property
     def labels_present(self) -> Indices:
         """Likewise, among the labels that occur."""
-        return np.where(self.named, self._best_present, len(self.material.labels))
-
-    @property
-    def labels_always(self) -> Indices:
-        """Likewise, also where none is probable enough to be named."""
-        return np.where(self.judged, self._best_present, len(self.material.labels))
-
-    @property
-    def _best_present(self) -> Indices:
         present = np.unique(self.material.truth)
-        best: Indices = present[self.probabilities[:, present].argmax(axis=1)]
-        return best
+        best = present[self.probabilities[:, present].argmax(axis=1)]
+        return np.where(self.named, best, len(self.material.labels))
+
+    @property
+    def always(self) -> Answers:
+        """As if an emotion were named wherever there was something to judge."""
+        return replace(self, named=self.judged)
 
     def counts(self) -> Indices:
         """The confusion matrix, shape `(n_labels + 1, n_labels + 1)`: the last class is none."""
@@ -150,7 +146,7 @@ def scores(answers: Answers) -> Scores:
         n_speakers=material.n_speakers,
         uar=estimate(uar, all_labels),
         uar_present=estimate(uar, present),
-        uar_always=estimate(uar, counted(answers.labels_always)),
+        uar_always=estimate(uar, counted(answers.always.labels_present)),
         war=estimate(war, all_labels),
         macro_f1=estimate(macro_f1, all_labels),
         recall=_by_label(material.labels, recall(all_labels[0])[:-1]),

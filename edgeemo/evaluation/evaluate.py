@@ -168,7 +168,9 @@ class _Evaluation:
             not_measured=self._not_measured,
             models=tuple(results),
             differences=tuple(
-                Difference(model=name, other=names[0], uar=conclusions.difference(each, answers[0]))
+                Difference(
+                    model=name, other=names[0], uar=conclusions.difference(each.always, answers[0].always)
+                )
                 for name, each in zip(names[1:], answers[1:], strict=True)
             ),
         )

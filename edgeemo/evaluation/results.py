@@ -296,7 +296,8 @@ class Difference(Record):
     Attributes:
         model: the one.
         other: the first that was named, which it is compared with.
-        uar: UAR of the one less that of the other, with an interval over the same draws.
+        uar: UAR of the one less that of the other, also where none is probable enough to be named, with an interval
+            over the same draws.
     """
 
     model: str
