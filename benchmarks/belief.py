@@ -40,6 +40,7 @@ from sklearn.svm import SVC
 import edgeemo
 from edgeemo.audio import clip_audio
 from edgeemo.cli.progress import progress_bar
+from edgeemo.corpora.find import find_clips
 from edgeemo.corpora.labels import LABEL_MAPS
 from edgeemo.corpora.manifest import Clip
 from edgeemo.corpora.names import CORPORA
@@ -100,18 +101,20 @@ def main() -> None:
         if arguments.references:
             write_text(REFERENCES, _json(references(arguments)))
         else:
+            clips = arguments.runs / "clips.csv"
+            find_clips(arguments.data).write_csv(clips)
             for name, models in GROUPS.items():
-                measure(name, models, arguments)
+                measure(name, models, clips, arguments)
     renew_documents()
 
 
-def measure(name: str, models: Sequence[str], arguments: argparse.Namespace) -> None:
-    """Evaluate a group of models, and write its page and its numbers."""
+def measure(name: str, models: Sequence[str], clips: Path, arguments: argparse.Namespace) -> None:
+    """Evaluate a group of models on a manifest's clips, and write its page and its numbers."""
     with progress_bar() as report:
         evaluation = evaluate(
             [edgeemo.load(model) for model in models],
             Plan(
-                data=arguments.data,
+                data=clips,
                 output=arguments.runs / name,
                 no_voice=arguments.no_voice,
                 plain=arguments.plain,

@@ -76,9 +76,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
         ),
         Table(
             "Models compared",
-            "Difference of UAR in points, on the same clips, also where none is probable enough to be named. Where the "
-            "interval holds 0, there is none to speak of. "
-            f"{interval}",
+            "Difference of UAR in points, on the same clips, also where none is probable enough to be named. Where "
+            f"the interval holds 0, there is none to speak of. {interval}",
             [{"model": d.model, "less": d.other, "UAR": points(d.uar)} for d in evaluation.differences],
         ),
         Table(
