@@ -3,7 +3,7 @@
     edgeemo study pure_cnn conv1d_lstm --data CORPORA --output runs/left_out --set protocol.kind=corpus \
         --set 'data.corpora=["crema_d","nemo","ravdess","savee","tess"]' --set training.epochs=12
     edgeemo train --model emo_small --protocol corpus --data CORPORA --output runs/emo_small_left_out
-    python benchmarks/left_out.py runs/left_out/* runs/emo_small_left_out
+    python benchmarks/left_out.py runs/left_out/{pure_cnn,conv1d_lstm} runs/emo_small_left_out
 
 Each corpus is a fold: `--fold 1` trains without the first alone, and the same command goes on where one was stopped.
 The table has what is there, and says what was trained. Writes `results/left_out.md` beside this file; `strangers.py`
