@@ -26,9 +26,9 @@ from edgeemo.files import write_text
 from edgeemo.markdown import markdown_table
 from edgeemo.workstation.training.folder import cell_folders, load_run, read_cell
 from edgeemo.workstation.training.metrics import Answers
+from edgeemo.workstation.training.protocols import WITHOUT
 
 RESULT = Path(__file__).parent / "results" / "left_out.md"
-PREFIX = "without-"
 
 
 def main() -> None:
@@ -47,9 +47,9 @@ def rows(run: Path) -> Iterator[dict[str, str]]:
     labels = recipe.label_map.labels
     for folder in cell_folders(run):
         cell = read_cell(folder)
-        if cell is None or cell.test_answers is None or not cell.fold.startswith(PREFIX):
+        if cell is None or cell.test_answers is None or not cell.fold.startswith(WITHOUT):
             continue
-        left_out = cell.fold.removeprefix(PREFIX)
+        left_out = cell.fold.removeprefix(WITHOUT)
         if len(set(cell.test_answers.truth)) < 2:
             continue
         trained_on = [CORPORA[name].title for name in sorted(recipe.data.corpora) if name != left_out]

@@ -35,6 +35,7 @@ from edgeemo.files import replacing, write_text
 from edgeemo.markdown import markdown_table
 from edgeemo.model import load
 from edgeemo.workstation.training.folder import load_run
+from edgeemo.workstation.training.protocols import WITHOUT
 
 RESULTS = Path(__file__).parent / "results"
 UTTERANCES = (1, 3, 10)
@@ -81,7 +82,7 @@ def main() -> None:
     manifest = find_clips(arguments.data)
     strangers = []
     for cell in metrics.cells:
-        corpus = cell.fold.removeprefix("without-")
+        corpus = cell.fold.removeprefix(WITHOUT)
         clips = manifest.select(corpora=[corpus], label_map=recipe.label_map)
         if len({clip.label for clip in clips}) > 1:
             folder = arguments.work / corpus

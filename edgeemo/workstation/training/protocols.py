@@ -72,6 +72,8 @@ class Item(Protocol):
 
 
 ItemT = TypeVar("ItemT", bound=Item)
+WITHOUT = "without-"
+"""Before the name of the corpus that a fold leaves out: the fold's name."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,7 @@ def _corpus(
         validation = [
             s for order in others for s in order[: min(protocol.validation_speakers, len(order) // 3)]
         ]
-        folds[f"without-{left_out}"] = _by_speakers(items, set(validation), set(test))
+        folds[f"{WITHOUT}{left_out}"] = _by_speakers(items, set(validation), set(test))
     return folds
 
 

@@ -22,7 +22,7 @@ from edgeemo.workstation.training.folder import (
 )
 from edgeemo.workstation.training.judging import LeftOut, fit_judging
 from edgeemo.workstation.training.metrics import HistoryRow, RunMetrics, summarise
-from edgeemo.workstation.training.protocols import ItemT
+from edgeemo.workstation.training.protocols import WITHOUT, ItemT
 from edgeemo.workstation.training.recipe import Recipe
 
 Progress = Callable[[Cell[Any], HistoryRow], None]
@@ -85,7 +85,7 @@ def _left_out(recipe: Recipe, folder: Path) -> list[LeftOut]:
             answers = cell.test_answers
             found.append(
                 LeftOut(
-                    corpus=cell.fold.removeprefix("without-"),
+                    corpus=cell.fold.removeprefix(WITHOUT),
                     probabilities=np.array(answers.probabilities),
                     truth=np.array(answers.truth),
                 )
