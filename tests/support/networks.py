@@ -25,7 +25,7 @@ def randomise(model: Any, *, seed: int = 0) -> Any:
             elif name in ("gamma", "moving_variance"):
                 weight.assign(rng.uniform(0.5, 2, shape))
             # Larger than at the start of training, so that the answer depends on the audio.
-            elif isinstance(layer, keras.layers.LSTM) and name == "kernel":
+            elif isinstance(layer, keras.layers.LSTM | keras.layers.GRU) and name == "kernel":
                 weight.assign(rng.normal(0, 3 / np.sqrt(shape[0]), shape))
             elif isinstance(layer, keras.layers.Dense):
                 weight.assign(rng.normal(0, 2 / np.sqrt(shape[0]), shape))
