@@ -32,6 +32,7 @@ CLEAN = "clean"
 STEPS = "steps"
 _AFTER = "after "
 _SECONDS = " s of neutral speech"
+_IN_TURN = " of two people in turn"
 _DIGITS = 6
 """Significant ones: a small probability may be raised by calibration."""
 _CHUNK = 8
@@ -44,8 +45,8 @@ class Task:
 
     Attributes:
         clip: which.
-        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after` and `after_neutral` give, or
-            a `Condition`'s name.
+        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after`, `after_two` and
+            `after_neutral` give, or a `Condition`'s name.
     """
 
     clip: Clip
@@ -66,12 +67,17 @@ def after_neutral(seconds: float) -> str:
     return f"{_AFTER}{seconds:g}{_SECONDS}"
 
 
+def after_two(n_utterances: int) -> str:
+    """The condition under which so many utterances were heard before, in turn of the speaker and of somebody else."""
+    return after(n_utterances) + _IN_TURN
+
+
 class Hearer:
     """Hears clips with all models.
 
     Args:
         models: what hears.
-        others: clips that babble is made of, and what is heard of a speaker before.
+        others: clips that babble is made of, and what is heard before.
     """
 
     def __init__(self, models: Sequence[EmotionModel], others: Sequence[Clip]) -> None:
@@ -110,37 +116,49 @@ class Hearer:
         return whole(model, audio, profile)
 
     def _before(self, clip: Clip, condition: str, rate: int) -> Iterator[Audio]:
-        """What is spoken in other clips of the speaker, in an order that depends on the clip alone."""
+        """What is spoken before a clip, in an order that depends on the clip alone."""
+        random = _random_of(f"{_AFTER}{clip.sha256}")
         others = [other for other in self._of_speaker[clip.speaker] if other.sha256 != clip.sha256]
-        order = _random_of(f"{_AFTER}{clip.sha256}").permutation(len(others))
+        others = [others[i] for i in random.permutation(len(others))]
         asked, heard_s = condition.removeprefix(_AFTER), 0.0
         if not asked.endswith(_SECONDS):
-            for i in order[: int(asked.split()[0])]:
-                yield spoken(self._read(others[i], rate), rate)
+            if asked.endswith(_IN_TURN):
+                others = self._in_turn(others, clip.speaker, random)
+            for other in others[: int(asked.split()[0])]:
+                yield spoken(self._read(other, rate), rate)
             return
-        for i in order:
+        for other in others:
             if heard_s >= float(asked.removesuffix(_SECONDS)):
                 break
-            if others[i].label in NEUTRAL:
-                audio = spoken(self._read(others[i], rate), rate)
+            if other.label in NEUTRAL:
+                audio = spoken(self._read(other, rate), rate)
                 heard_s += len(audio) / rate
                 yield audio
+
+    def _in_turn(self, clips: Sequence[Clip], speaker: str, random: Random) -> list[Clip]:
+        """A speaker's clips, each followed by one of somebody else, the same person throughout."""
+        theirs = self._of_speaker[self._other(speaker, random).speaker]
+        order = random.permutation(len(theirs))
+        return [c for own, i in zip(clips, order, strict=False) for c in (own, theirs[i])]
 
     def _under(self, condition: str, clip: Clip, rate: int) -> Audio:
         audio = self._read(clip, rate)
         if condition in (CLEAN, STEPS) or condition.startswith(_AFTER):
             return audio
         random = _random_of(f"{condition} {clip.sha256}")
-        others = functools.partial(self._other, clip.speaker, rate)
+
+        def others(random: Random) -> Audio:
+            return self._read(self._other(clip.speaker, random), rate)
+
         return self._apply[condition](audio, Surroundings(rate, random, others))
 
-    def _other(self, speaker: str, rate: int, random: Random) -> Audio:
+    def _other(self, speaker: str, random: Random) -> Clip:
         """A clip of another speaker, where there is one."""
         for _ in range(_MAX_DRAWS):
             clip = self._others[int(random.integers(len(self._others)))]
             if clip.speaker != speaker:
                 break
-        return self._read(clip, rate)
+        return clip
 
 
 def learnt_from(model: EmotionModel, utterances: Sequence[Audio]) -> Profile:

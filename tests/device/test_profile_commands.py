@@ -15,10 +15,14 @@ import soundfile
 from typer.testing import CliRunner
 
 from edgeemo import AudioFile, Profile, ProfileError, listen, read_profile
+from edgeemo.audio import clip_audio
 from edgeemo.classify import Classifier
 from edgeemo.cli import app
+from edgeemo.corpora.find import find_clips
+from edgeemo.corpora.manifest import Clip
 from edgeemo.enrol import enrol
-from edgeemo.evaluation.hearing import learnt_from
+from edgeemo.evaluation import hearing
+from edgeemo.evaluation.hearing import Hearer, Task, after_two, learnt_from
 from edgeemo.evaluation.results import Evaluation
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
@@ -213,6 +217,7 @@ def test_evaluation_after_other_utterances(learning_model_path: Path, tmp_path: 
     assert [(row.heard, row.n_clips) for row in found.history] == [
         ("after 1 utterance", 6),
         ("after 10 utterances", 6),
+        ("after 10 utterances of two people in turn", 6),
         ("after 1.5 s of neutral speech", 6),
         ("after 60 s of neutral speech", 6),
     ]
@@ -227,6 +232,31 @@ def test_evaluation_after_other_utterances(learning_model_path: Path, tmp_path: 
     }
     assert heard["clean"] != heard["after 1 utterance"]
     assert "After other speech of the speaker" in result.stdout
+
+
+def test_two_people_in_turn(
+    learning_model: EmotionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speakers = (1001, 1002, 1003)
+    data = write_crema_d(tmp_path / "data", speakers=speakers, emotions=("ANG", "NEU", "SAD"), seconds=1.2)
+    clips = find_clips(data).clips
+    read: list[Clip] = []
+
+    def reading(clip: Clip, rate: int) -> Any:
+        read.append(clip)
+        return clip_audio(clip, rate)
+
+    monkeypatch.setattr(hearing, "clip_audio", reading)
+    for clip in clips:
+        read.clear()
+        Hearer([learning_model], clips).hear(Task(clip, {after_two(4): (0,)}))
+        judged, *before = read
+        assert judged == clip
+        own, others = before[::2], before[1::2]
+        assert len(own) == len(others) == 2 == len(set(own)) == len(set(others))
+        assert clip not in own
+        assert {c.speaker for c in own} == {clip.speaker}
+        assert len({c.speaker for c in others} - {clip.speaker}) == 1
 
 
 def test_history_of_a_model_that_learns_nothing(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ CLIPS = [speech_like(9000, 8000, seed=1), speech_like(3000, 8000, seed=2)]
 def network(
     *recurrent: Callable[..., Any], policy: str = "float32", input_type: str = "float32"
 ) -> keras.Model:
-    """A normalisation, a convolution and recurrent layers, made under a policy, with the same random weights each time."""
+    """A normalisation, a convolution and recurrent layers, made under a policy, with the same weights each time."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
