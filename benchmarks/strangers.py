@@ -96,7 +96,7 @@ def main() -> None:
         RESULTS / "strangers.json",
         json.dumps([{"corpus": s.corpus, **s.always.to_dict()} for s in strangers], indent=1) + "\n",
     )
-    write_text(RESULTS / "strangers.md", page(recipe.name, strangers))
+    write_text(RESULTS / "strangers.md", page(recipe.name, strangers, arguments.clips))
     with replacing(RESULTS / "strangers.png") as temporary:
         picture(strangers).savefig(temporary, format="png", dpi=120)
 
@@ -126,13 +126,14 @@ def heard(corpus: str, path: Path, data: Path, folder: Path, arguments: argparse
         return Stranger(corpus, *(evaluate([judging], plan, report).models[0] for judging in (always, model)))
 
 
-def page(recipe: str, strangers: list[Stranger]) -> str:
-    """The results in Markdown."""
+def page(recipe: str, strangers: list[Stranger], n_clips: int) -> str:
+    """The results in Markdown, of so many clips of each corpus."""
     first = strangers[0]
     lines = [
         f"# Strangers: {recipe}",
         "",
-        "Made by `python benchmarks/strangers.py --run RUN --data CORPORA --no-voice NOISES --plain COMMANDS`; RUN: "
+        "Made by `python benchmarks/strangers.py --run RUN --data CORPORA --no-voice NOISES --plain COMMANDS --clips "
+        f"{n_clips}`; RUN: "
         f"`edgeemo train --model {recipe} --protocol corpus --data CORPORA`. Each row is of a network that never "
         "heard that corpus, as int8 stream. UAR in percent (chance: 14), by the most probable of all labels; "
         "present: of those that occur there; a label is always named. In brackets: 95 %, bootstrap over speakers.",

@@ -30,7 +30,8 @@ def stranger(strangers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_page_says_what_was_measured(strangers: dict[str, Any], stranger: Any) -> None:
-    page = strangers["page"]("emo_small", [stranger])
+    page = strangers["page"]("emo_small", [stranger], 4)
+    assert "--clips 4`" in page
     always = stranger.always
     assert f"| CREMA-D | 6 | 2 | {percent(always.scores.uar)} |" in page
     assert f"| mean |  |  | **{100 * always.scores.uar.value:.1f}** |" in page
