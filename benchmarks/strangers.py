@@ -264,7 +264,7 @@ def surroundings(strangers: list[Stranger]) -> Iterable[Mapping[str, str]]:
 
 def picture(strangers: list[Stranger]) -> Figure:
     """UAR on each corpus, by what of the speaker was heard before."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     heard = ["nothing before", *(row.heard for row in strangers[0].always.history)]
     width = 0.8 / len(heard)
@@ -277,7 +277,7 @@ def picture(strangers: list[Stranger]) -> Figure:
     axes.set_xticks(range(len(strangers)), [CORPORA[s.corpus].title for s in strangers])
     axes.set_ylabel("UAR, %")
     axes.set_title("A corpus that was left out")
-    axes.legend(fontsize="small", ncols=2)
+    figure.legend(loc="outside lower center", fontsize="small", ncols=3)
     return figure
 
 
