@@ -372,7 +372,7 @@ def test_conversion_of_resnet50_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- settings ------------------------------------------------------------------------------------------
 
 
-OF_OTHER_SIZE = ("emo_tiny", "fashion_lstm2", "resnet50_lstm")
+OF_OTHER_SIZE = ("emo_open", "emo_tiny", "fashion_lstm2", "resnet50_lstm")
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_OTHER_SIZE])
