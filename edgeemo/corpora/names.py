@@ -229,6 +229,7 @@ def parse_nemo(path: PurePath) -> Parsed:
 
 _UUID = re.compile(r"[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(rf"\d{{1,3}}|{_UUID.pattern}", re.ASCII | re.IGNORECASE)
+_SHORT = 8  # digits of a UUID are enough to tell a few thousand clips apart; models carry thousands of such names
 _WAKE_WORDS = ("alexa", "computer", "jarvis", "smart mirror", "snowboy", "view glass")
 
 
@@ -241,14 +242,15 @@ def parse_wake_words(path: PurePath) -> Parsed:
     stem = path.stem.lower()
     if word not in _WAKE_WORDS or path.parent.parent.name.lower() != "audio" or not _NUMBER.fullmatch(stem):
         return None
-    return ClipName("wake_words", "neutral", f"wake_words-{word}-{stem}", word)
+    return ClipName("wake_words", "neutral", f"wake_words-{word}-{stem[:_SHORT]}", word)
 
 
 def parse_coffee_commands(path: PurePath) -> Parsed:
     """`speech/clean/79256bc0-1729-4b22-acbc-7c8da2a63b83`: a number; ordinary speech, as in wake words."""
     if _UUID.fullmatch(path.stem) is None or path.parent.parent.name.lower() != "speech":
         return None
-    return ClipName("coffee_commands", "neutral", f"coffee_commands-{path.stem.lower()}", path.stem.lower())
+    stem = path.stem.lower()
+    return ClipName("coffee_commands", "neutral", f"coffee_commands-{stem[:_SHORT]}", stem)
 
 
 _KEMDY = re.compile(

@@ -304,6 +304,22 @@ def test_a_short_clip_begins_within_the_shift(cache: PowerCache, make_clip: Call
     assert places == {0, 1, 2, 3, 4, 5}
 
 
+def test_a_network_that_is_not_told_what_is_voiced_finds_a_clip_anywhere(
+    cache: PowerCache, make_clip: Callable[..., Clip]
+) -> None:
+    clip = make_clip(5, n_frames=30)
+    draw, rng = windows([clip], cache, level="running_peak", shift_s=0.1), np.random.default_rng(0)
+    padded = [np.pad(audio_of(clip), (320 * start, 0)) for start in range(24)]
+    expected = FrontEnd(dataclasses.replace(FEATURES, level="running_peak"))(
+        np.stack([np.pad(x, (0, max(320 * N_FRAMES - len(x), 0)))[: 320 * N_FRAMES] for x in padded])
+    )
+    places = set()
+    for _ in range(400):
+        (place,) = np.flatnonzero(np.abs(draw([clip], rng) - expected).max(axis=(1, 2)) < ROUNDING_DB)
+        places.add(int(place))
+    assert places == set(range(N_FRAMES - 30 + 1)), "at most so late that it is heard to its end"
+
+
 def test_nothing_is_heard_behind_a_clip(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
     """Neither noise nor hum; before it, both."""
     clip = make_clip(5, n_frames=30)
