@@ -229,7 +229,7 @@ def parse_nemo(path: PurePath) -> Parsed:
 
 _UUID = re.compile(r"[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(rf"\d{{1,3}}|{_UUID.pattern}", re.ASCII | re.IGNORECASE)
-_SHORT = 8  # digits of a UUID are enough to tell a few thousand clips apart; models carry thousands of such names
+_SHORT = 8  # digits of a UUID tell a few thousand clips apart; models carry thousands of such names
 _WAKE_WORDS = ("alexa", "computer", "jarvis", "smart mirror", "snowboy", "view glass")
 
 

@@ -79,8 +79,8 @@ class PowerWindows:
     Before some, other clips of the speaker are heard, so that the running peak and mean start from those, as in a
     stream. A clip begins up to the recipe's `shift_s` after its window; a longer one gives any of its stretches.
     A network that is not told which frames are voiced minds where the speech is: for it, a clip that leaves room is
-    anywhere in its window. Behind the clip nothing is heard, neither noise nor room: a stream is judged while somebody
-    speaks.
+    anywhere in its window. Behind the clip nothing is heard, neither noise nor room: a stream is judged while
+    somebody speaks.
 
     Args:
         clips: of which windows are drawn, and from which those before them are chosen.
