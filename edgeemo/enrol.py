@@ -19,7 +19,7 @@ Report = Callable[[float], None]
 def enrol(
     source: Source, model: EmotionModel, *, seconds: float = SECONDS, report: Report = lambda _: None
 ) -> Profile:
-    """Learn what a voice usually sounds like.
+    """Learn what a voice usually sounds like; not the microphone, whose bands a stream knows after seconds.
 
     Args:
         source: a `Microphone` that is open, or an `AudioFile`.
@@ -44,7 +44,7 @@ def enrol(
             heard_s += model.metadata.step_s * sum(not step.paused for step in steps)
         report(min(heard_s, seconds))
         if heard_s >= seconds:
-            return listener.profile
+            return listener.profile.of_voice(model.metadata)
     raise AudioError(
         f"heard {heard_s:.1f} s of speech, expected {seconds:g}; speak on or give a longer file (--seconds for less)"
     )

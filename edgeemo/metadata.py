@@ -60,12 +60,14 @@ class State(Record):
         shape: of input and output.
         holds: what it is, for a person, such as "2 frames before conv2d".
         lasting: whether it is of the microphone and the voice, and kept when a new utterance begins.
+        voice: whether it is lasting, and of the voice alone: what `edgeemo enrol` learns.
     """
 
     name: str
     shape: tuple[int, ...]
     holds: str
     lasting: bool = False
+    voice: bool = False
 
     @property
     def next_name(self) -> str:

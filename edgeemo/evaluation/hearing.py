@@ -113,6 +113,8 @@ class Hearer:
         if not condition.startswith(_AFTER):
             return whole(model, audio)
         profile = learnt_from(model, list(self._before(clip, condition, model.sample_rate)))
+        if condition.endswith(_SECONDS):
+            profile = profile.of_voice(model.metadata)
         return whole(model, audio, profile)
 
     def _before(self, clip: Clip, condition: str, rate: int) -> Iterator[Audio]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 import sys
@@ -67,6 +68,28 @@ def test_a_model_that_learns_nothing(profile: Profile, stream_model: EmotionMode
         profile.learnt(stream_model.metadata, GRAPH)
     with pytest.raises(ProfileError, match=r"tiny\.stream learns nothing of a voice"):
         Profile.of(stream_model.metadata, GRAPH, {}, n_utterances=0)
+
+
+def test_what_is_of_the_voice(profile: Profile, learning_model: EmotionModel) -> None:
+    """The rest is as at the start: the network's mean stays, the bands' does not."""
+    voice = profile.of_voice(learning_model.metadata)
+    of_voice = {state.name for state in learning_model.metadata.states if state.voice}
+    holds = {state.name: state.holds for state in learning_model.metadata.states}
+    assert {holds[name] for name in profile.states.keys() - of_voice} == {
+        "voiced frames heard",
+        "bands' running mean",
+    }
+    for name, numbers in voice.states.items():
+        assert any(profile.states[name]), "was learnt"
+        assert numbers == (profile.states[name] if name in of_voice else (0.0,) * len(numbers))
+
+
+def test_of_a_model_that_knows_no_voice_everything_is_kept(
+    profile: Profile, learning_model: EmotionModel
+) -> None:
+    metadata = learning_model.metadata
+    states = tuple(dataclasses.replace(state, voice=False) for state in metadata.states)
+    assert profile.of_voice(dataclasses.replace(metadata, states=states)) is profile
 
 
 def changed(profile: Profile, **values: object) -> str:

@@ -153,6 +153,7 @@ def test_enrol(edgeemo: Callable[..., Any], talk: Path, tmp_path: Path, learning
     assert heard == sorted(heard)
     assert heard[-1] == 3
     assert profile.n_utterances in (2, 3)
+    assert profile == profile.of_voice(learning_model.metadata), "the bands' mean is of the microphone"
 
 
 def test_enrol_with_too_little_speech(edgeemo: Callable[..., Any], talk: Path, tmp_path: Path) -> None:

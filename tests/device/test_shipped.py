@@ -69,5 +69,5 @@ def as_of_today(stored: dict[str, Any]) -> dict[str, Any]:
         stored["features"] = defaults | stored["features"]
         said = stored.get("judgement")
         stored["judgement"] = {"needs_voice": True} | said if said else {}
-        stored["states"] = [{"lasting": False} | state for state in stored["states"]]
+        stored["states"] = [{"lasting": False, "voice": False} | state for state in stored["states"]]
     return stored

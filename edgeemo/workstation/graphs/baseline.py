@@ -62,10 +62,15 @@ def _difference(
     """The embedding less the mean embedding of the utterances before, shape `(1, n_values)`; zeros if none were."""
     zero, one = nodes.floats(np.zeros((1, 1))), nodes.floats(np.ones((1, 1)))
     frames = carried.add((1, 1), "voiced frames of the utterance")
-    before = carried.add((1, n_values), "embedding of the latest utterance", lasting=True)
-    frames_before = carried.add((1, 1), "voiced frames of the latest utterance", lasting=True)
-    mean = carried.add((1, n_values), "mean embedding of the utterances before", lasting=True)
-    count = carried.add((1, 1), "utterances in that mean", lasting=True)
+    before, frames_before, mean, count = (
+        carried.add(shape, holds, lasting=True, voice=True)
+        for shape, holds in (
+            ((1, n_values), "embedding of the latest utterance"),
+            ((1, 1), "voiced frames of the latest utterance"),
+            ((1, n_values), "mean embedding of the utterances before"),
+            ((1, 1), "utterances in that mean"),
+        )
+    )
 
     new = nodes("ReduceSum", voiced, nodes.ints([1]), keepdims=0)
     frames_now = nodes("Add", frames, new)

@@ -115,11 +115,17 @@ class Carried:
         return self.add(shape, holds, lasting=lasting)
 
     def add(
-        self, shape: tuple[int, ...], holds: str, *, lasting: bool = False, name: str | None = None
+        self,
+        shape: tuple[int, ...],
+        holds: str,
+        *,
+        lasting: bool = False,
+        voice: bool = False,
+        name: str | None = None,
     ) -> ir.Value:
         """A new state, as the graph input that holds it; tell `carry` its next value."""
         name = name or f"{self._name}_{len(self.states) + 1}"
-        state = State(name=name, shape=shape, holds=holds, lasting=lasting)
+        state = State(name=name, shape=shape, holds=holds, lasting=lasting, voice=voice)
         value = ir.val(state.name, dtype=ir.DataType.FLOAT, shape=shape)
         self.states.append(state)
         self.inputs.append(value)
