@@ -62,9 +62,9 @@ from edgeemo.places import MODELS_DIR, name_of
 COMMAND = "python benchmarks/belief.py --data CORPORA --no-voice NOISES --plain COMMANDS --robustness {}"
 """As the results have it, wherever the folders are."""
 GROUPS: dict[str, tuple[str, ...]] = {
-    "belief_emo_small": ("emo_small", "emo_tiny"),
+    "belief": ("emo_small", "emo_tiny", "cnn_lstm", "pure_cnn", "pure_lstm"),
     "belief_emo_open": ("emo_open",),
-    "belief": ("cnn_lstm", "pure_cnn", "pure_lstm", "conv1d_lstm"),
+    "belief_conv1d_lstm": ("conv1d_lstm",),
 }
 """The models that are judged by the same clips, by the name of their results."""
 LABELS = LABEL_MAPS["published7"].labels

@@ -26,7 +26,7 @@ from edgeemo.workstation.export.card import image_card, model_card
 from edgeemo.workstation.export.variants import VARIANTS
 
 RESULTS = Path(__file__).parent / "results"
-EVALUATIONS = ("belief_emo_small", "belief_emo_open", "belief", "stranger")
+EVALUATIONS = ("belief", "belief_emo_open", "belief_conv1d_lstm", "stranger")
 """Of these, the first that has a file counts."""
 CONDITIONS = ("white noise at 10 dB", "room of 0.6 s", "8 kHz")
 CLIENTS = {"Python": "x86", "C": "x86", "node": "wasm", "Chromium": "wasm", "Firefox": "wasm"}

@@ -13,9 +13,10 @@ import edgeemo
 from edgeemo.cli import app
 from edgeemo.corpora.labels import LABEL_MAPS, listed
 from edgeemo.errors import RecipeError, TrainingError
-from edgeemo.places import recipe_path
+from edgeemo.places import EXPORT_DIR
 from edgeemo.workstation.networks import load_network, take_over
 from edgeemo.workstation.training.fit import build_network
+from edgeemo.workstation.training.folder import load_run
 from edgeemo.workstation.training.protocols import Split
 from edgeemo.workstation.training.recipe import load_recipe, recipe_from_dict
 from edgeemo.workstation.training.start import check_strangers, columns, recipe_from, too_few
@@ -34,7 +35,7 @@ def test_every_shipped_model_of_speech_can_be_adapted(name):
     recipe = recipe_from(name, ["training.epochs=3"])
     assert (recipe.name, recipe.protocol.kind, recipe.data.labels) == (f"{name}_own", "clips", "own")
     assert (recipe.training.start, recipe.training.epochs, recipe.data.corpora) == (name, 3, ())
-    shipped = load_recipe(recipe_path(name))
+    shipped, _ = load_run(EXPORT_DIR / name)
     assert (recipe.features, recipe.window, recipe.architecture) == (
         shipped.features,
         shipped.window,
