@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import edgeemo
 
-THRESHOLD = 0.6
+THRESHOLD = 0.45
 N_STEPS = 3  # of 160 ms each
 
 
