@@ -439,6 +439,6 @@ def load(model: Path | str, *, n_threads: int = 1, judgement: Judgement | None =
         >>> import edgeemo
         >>> edgeemo.load("cnn_lstm.stream")  # doctest: +NORMALIZE_WHITESPACE
         EmotionModel(cnn_lstm.stream: neutral, angry, disgust, fear, happy, sad, surprise;
-            16000 Hz, stream of 3.2 s, a step every 0.16 s; 249,991 parameters, 1.0 MB)
+            16000 Hz, stream of 3.2 s, a step every 0.16 s; 249,991 parameters, 1.1 MB)
     """
     return EmotionModel(model_path(str(model)), n_threads=n_threads, judgement=judgement)
