@@ -2,8 +2,9 @@
 
 A network with a history has a second input, `speaker`, and three layers of these names: `own`, over the embedding of
 a clip; `history`, which gives the embedding less the mean embedding of other clips of the speaker; `relative`, over
-that. The logits are the sum of both. Outside training there is no history, and only `own` speaks; a stream graph
-makes one of the utterances that it has heard (`graphs/baseline.py`).
+that. The logits are the sum of both; in a committee, those of its first member, and the others have no history.
+Outside training there is no history, and only `own` speaks; a stream graph makes one of the utterances that it has
+heard (`graphs/baseline.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import KerasTensor, layers, ops
 
+from edgeemo.workstation.committee import Committee, members
 from edgeemo.workstation.speakers import UNKNOWN
 
 
@@ -61,6 +63,24 @@ class History(layers.Layer):  # type: ignore[misc] # keras has no types
         return {**super().get_config(), "without_share": self.without_share}
 
 
+def own_and_relative(
+    embedding: KerasTensor, n_labels: int, dropout: float
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    """The input `speaker`, and the logits that the layers `own` and `relative` make of an embedding.
+
+    Args:
+        embedding: shape `(n_values,)`.
+        n_labels: classes.
+        dropout: rate before each of the two.
+    """
+    speaker = layers.Input((), name="speaker", dtype="int32")
+    own = layers.Dense(n_labels, name="own")(layers.Dropout(dropout)(embedding))
+    difference = layers.Dropout(dropout)(History(name="history")(embedding, speaker))
+    # Zeros, so that it starts as a network without.
+    relative = layers.Dense(n_labels, use_bias=False, kernel_initializer="zeros", name="relative")(difference)
+    return speaker, own, relative
+
+
 def has_history(model: keras.Model) -> bool:
     """Whether a network tells speakers' usual from their unusual."""
     return any(isinstance(layer, History) for layer in model.layers)
@@ -70,13 +90,16 @@ def without_history(model: keras.Model) -> keras.Model:
     """The network as it is where nothing was heard before: `features` -> `probabilities`; it shares the weights."""
     if not has_history(model):
         return model
-    logits = model.get_layer("own").output
-    return keras.Model(model.inputs[0], layers.Softmax(name="probabilities")(logits), name=model.name)
+    own = model.get_layer("own").output
+    answer = layers.Softmax(name="probabilities")(own)
+    if members(model) > 1:
+        answer = Committee(name="probabilities")([own, *model.layers[-1].input[1:]])
+    return keras.Model(model.inputs[0], answer, name=model.name)
 
 
 def relative_weights(model: keras.Model) -> npt.NDArray[np.float32] | None:
-    """What `relative` makes of a difference, shape `(n_values, n_labels)`; None of a network without a history."""
+    """What a difference adds to the logits, shape `(n_values, n_labels)`; None of a network without a history."""
     if not has_history(model):
         return None
     kernel: npt.NDArray[np.float32] = model.get_layer("relative").kernel.numpy()
-    return kernel
+    return kernel / np.float32(members(model))

@@ -42,7 +42,8 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
     if features.level == "running_peak":
         return above
     voiced = level > np.maximum(peak - features.voiced_db, features.level_floor_db)
-    return np.column_stack([above - running_mean(above, voiced, features), voiced])
+    beside = [above] if features.peak_bands else []
+    return np.column_stack([above - running_mean(above, voiced, features), *beside, voiced])
 
 
 def running_mean(above: np.ndarray, voiced: np.ndarray, features: Features) -> np.ndarray:

@@ -42,9 +42,9 @@ def levelled() -> FrontEnd:
     return FrontEnd(LEVELLED)
 
 
-@pytest.fixture(scope="module")
-def centred() -> FrontEnd:
-    return FrontEnd(CENTRED)
+@pytest.fixture(scope="module", params=[False, True], ids=["", "peak bands"])
+def centred(request: pytest.FixtureRequest) -> FrontEnd:
+    return FrontEnd(dataclasses.replace(CENTRED, peak_bands=request.param))
 
 
 def assert_same(frontend: FrontEnd, audio: np.ndarray) -> None:
@@ -99,9 +99,10 @@ def test_equals_librosa_on_real_clips(
         assert_same(centred, audio)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [*LEVELS, "both"])
 def test_the_last_stage_alone_gives_the_same(level: str) -> None:
-    features = dataclasses.replace(CENTRED, level=level)
+    both = level == "both"
+    features = dataclasses.replace(CENTRED, level="running_mean" if both else level, peak_bands=both)
     audio = SIGNALS["silence, then speech"]
     found = Levelling(features)(librosa_power(audio, features).astype(np.float32))
     assert found.dtype == np.float32
@@ -142,21 +143,24 @@ def front_ends(draw: st.DrawFn) -> Features:
     )
     nyquist = sample_rate / 2
     fmin = draw(st.one_of(st.just(0.0), st.floats(0, nyquist * 0.5)))
+    hop_samples = draw(
+        st.one_of(st.sampled_from([n_fft // 4, n_fft // 2, n_fft]), st.integers(1 + n_fft // 8, n_fft))
+    )
+    level = draw(st.sampled_from(LEVELS))
     return Features(
         sample_rate=sample_rate,
         n_fft=n_fft,
-        hop_samples=draw(
-            st.one_of(st.sampled_from([n_fft // 4, n_fft // 2, n_fft]), st.integers(1 + n_fft // 8, n_fft))
-        ),
+        hop_samples=hop_samples,
         n_mels=draw(st.integers(1, 128)),
         fmin_hz=fmin,
         fmax_hz=draw(st.one_of(st.just(nyquist), st.floats(fmin + nyquist * 0.1, nyquist))),
-        level=draw(st.sampled_from(LEVELS)),
+        level=level,
         level_frames=draw(st.integers(1, 30)),
         level_floor_db=draw(st.floats(-90, 0)),
         range_db=draw(st.floats(1, 100)),
         voiced_db=draw(st.floats(1, 60)),
-        mean_s=draw(st.floats(0.05, 10)),
+        peak_bands=level == "running_mean" and draw(st.booleans()),
+        mean_s=draw(st.floats(2.01 * hop_samples / sample_rate, 10)),
         mean_start_s=draw(st.floats(0.01, 2)),
     )
 

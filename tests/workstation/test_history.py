@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from edgeemo import load
 from edgeemo.errors import ExportError
 from edgeemo.stepper import StreamStepper
+from edgeemo.workstation.committee import members
 from edgeemo.workstation.export.build import build as build_variant
 from edgeemo.workstation.export.parity import probabilities
 from edgeemo.workstation.export.source import Source, prepare
@@ -36,26 +37,26 @@ from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 LABELS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
 
 
-def recipe(**features: object) -> Recipe:
+ATTENTIVE = {"filters": [4, 4], "kernels": [3, 3], "strides": [[2, 4], [2, 2]], "hidden": 6}
+ARCHITECTURES = {
+    "attentive_cnn": {**ATTENTIVE, "voiced": True, "history": True},
+    "committee": {**ATTENTIVE, "lstm_filters": [3, 4], "units": [5, 5]},
+}
+
+
+def recipe(builder: str = "attentive_cnn", **features: object) -> Recipe:
     return recipe_from_dict(
         {
             "name": "tiny_history",
             "summary": "for tests",
-            "architecture": {
-                "builder": "attentive_cnn",
-                "filters": [4, 4],
-                "kernels": [3, 3],
-                "strides": [[2, 4], [2, 2]],
-                "hidden": 6,
-                "voiced": True,
-                "history": True,
-            },
+            "architecture": {"builder": builder, **ARCHITECTURES[builder]},
             "features": {
                 "n_mels": 16,
                 "hop_samples": 320,
                 "level": "running_mean",
                 "level_frames": 80,
                 "range_db": 45,
+                "peak_bands": builder == "committee",
                 **features,
             },
             "window": {"window_s": 1.6, "step_s": 0.16},
@@ -63,14 +64,17 @@ def recipe(**features: object) -> Recipe:
     )
 
 
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def chosen(request: pytest.FixtureRequest) -> Recipe:
+    return recipe(request.param)
+
+
 @pytest.fixture(scope="module")
-def network() -> keras.Model:
-    chosen = recipe()
+def network(chosen: Recipe) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = build_network(chosen)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.adapt(np.random.default_rng(0).normal(-5, 8, (4, 80, 17)).astype(np.float32))
+    seen = np.random.default_rng(0).normal(-5, 8, (4, *chosen.input_shape)).astype(np.float32)
+    model.get_layer("normalisation").adapt(seen)
     rng = np.random.default_rng(1)
     for name in ("own", "relative"):
         kernel = model.get_layer(name).kernel
@@ -89,8 +93,8 @@ def clips() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def source(network: keras.Model, clips: list[np.ndarray]) -> Source:
-    return prepare(network, recipe(), clips=clips[:2], labels=LABELS)
+def source(network: keras.Model, chosen: Recipe, clips: list[np.ndarray]) -> Source:
+    return prepare(network, chosen, clips=clips[:2], labels=LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +139,10 @@ def test_numbers_of_speakers() -> None:
     assert numbered(["b", "a", "b", "c"]).tolist() == [1, 0, 1, 2]
 
 
-def test_a_file_gives_the_same_network(network: keras.Model, tmp_path: Path) -> None:
+def test_a_file_gives_the_same_network(network: keras.Model, chosen: Recipe, tmp_path: Path) -> None:
     network.save(tmp_path / "network.keras")
     again = load_network(tmp_path / "network.keras")
-    features = np.random.default_rng(3).normal(-5, 8, (3, 80, 17)).astype(np.float32)
+    features = np.random.default_rng(3).normal(-5, 8, (3, *chosen.input_shape)).astype(np.float32)
     given = [features, np.full(3, UNKNOWN, np.int32)]
     np.testing.assert_array_equal(again.predict(given, verbose=0), network.predict(given, verbose=0))
     alone = without_history(again)
@@ -147,7 +151,8 @@ def test_a_file_gives_the_same_network(network: keras.Model, tmp_path: Path) -> 
     np.testing.assert_allclose(
         alone.predict(features, verbose=0), network.predict(given, verbose=0), atol=1e-6
     )
-    np.testing.assert_array_equal(relative_weights(again), network.get_layer("relative").kernel.numpy())
+    added = network.get_layer("relative").kernel.numpy() / members(network)
+    np.testing.assert_array_equal(relative_weights(again), added)
     assert relative_weights(alone) is None
 
 
@@ -161,10 +166,8 @@ def observed(source: Source) -> tuple[ort.InferenceSession, list[str]]:
     assert softmax is not None
     logits = softmax.inputs[0]
     assert logits is not None
-    dense = logits.producer()
-    assert dense is not None
-    embedding = dense.inputs[0]
-    assert embedding is not None
+    (pooled,) = [node for node in model.graph if node.op_type == "Concat" and node.name.endswith("/concat")]
+    embedding = pooled.outputs[0]
     for value, shape in ((logits, (1, len(LABELS))), (embedding, (1, 12))):
         value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
         model.graph.outputs.append(value)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import keras
-from keras import KerasTensor, layers, ops
+from keras import KerasTensor, layers
 
 from edgeemo.workstation.architectures.layers import (
-    BATCH_NORM_MOMENTUM,
-    check_pool,
+    active,
+    all_bands,
+    attentive_statistics,
     normalised_input,
     probabilities,
+    strided_conv_stack,
 )
-from edgeemo.workstation.history import History
-
-_LARGEST_SCORE = 15.0
-_SMALLEST_VARIANCE = 1e-5
-_UNHEARD_SCORE = -60.0  # e to the power of this, beside the least score of what was heard, is nothing
+from edgeemo.workstation.history import own_and_relative
 
 
 def attentive_cnn(
@@ -33,9 +31,6 @@ def attentive_cnn(
 ) -> keras.Model:
     """Conv2D with batch normalisation and ReLU, Conv1D over all bands, attentive statistics pooling, softmax.
 
-    The pooling is that of Okabe et al. 2018, "Attentive statistics pooling for deep speaker embedding": mean and
-    standard deviation over time, weighted by a softmax over scores of the positions. A stream carries both exactly.
-
     Args:
         n_frames: frames in a window; a multiple of the product of the strides in time.
         n_mels: mel bands, and the column of voiced frames.
@@ -52,48 +47,38 @@ def attentive_cnn(
     """
     features, x = normalised_input(n_frames, n_mels)
     heard = features[:, :, -1:] if voiced else None
-    if voiced:
-        x, n_mels = x[:, :, :-1], n_mels - 1
-    x = layers.Reshape((n_frames, n_mels, 1))(x)
-    for n, kernel, (in_time, in_bands) in zip(filters, kernels, strides, strict=True):
-        check_pool(x.shape[1], in_time)
-        # The past alone, as much as makes the newest position end with the newest frame.
-        x = layers.ZeroPadding2D(((kernel - in_time, 0), (kernel // 2, (kernel - 1) // 2)))(x)
-        x = layers.Conv2D(n, kernel, strides=(in_time, in_bands), use_bias=False)(x)
-        x = _active(x)
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
-    x = layers.ZeroPadding1D((2, 0))(x)
-    x = _active(layers.Conv1D(hidden, 3, use_bias=False)(x))
-    if heard is not None:
-        heard = layers.MaxPooling1D(n_frames // x.shape[1])(heard)
-    x = _statistics(x, heard)
+    bands = x[:, :, :-1] if voiced else x
+    x = attentive_embedding(bands, heard, filters=filters, kernels=kernels, strides=strides, hidden=hidden)
     if history:
-        return _with_history(features, x, n_labels, dropout)
+        speaker, own, relative = own_and_relative(x, n_labels, dropout)
+        answer = layers.Softmax(name="probabilities")(layers.Add()([own, relative]))
+        return keras.Model([features, speaker], answer, name="attentive_cnn")
     return keras.Model(features, probabilities(layers.Dropout(dropout)(x), n_labels), name="attentive_cnn")
 
 
-def _with_history(features: KerasTensor, x: KerasTensor, n_labels: int, dropout: float) -> keras.Model:
-    speaker = layers.Input((), name="speaker", dtype="int32")
-    own = layers.Dense(n_labels, name="own")(layers.Dropout(dropout)(x))
-    difference = layers.Dropout(dropout)(History(name="history")(x, speaker))
-    # Zeros, so that it starts as a network without.
-    relative = layers.Dense(n_labels, use_bias=False, kernel_initializer="zeros", name="relative")(difference)
-    answer = layers.Softmax(name="probabilities")(layers.Add()([own, relative]))
-    return keras.Model([features, speaker], answer, name="attentive_cnn")
+def attentive_embedding(
+    bands: KerasTensor,
+    heard: KerasTensor | None,
+    *,
+    filters: tuple[int, ...],
+    kernels: tuple[int, ...],
+    strides: tuple[tuple[int, int], ...],
+    hidden: int,
+) -> KerasTensor:
+    """What an attentive CNN makes of a window, shape `(2 * hidden,)`.
 
-
-def _active(x: KerasTensor) -> KerasTensor:
-    return layers.ReLU()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x))
-
-
-def _statistics(x: KerasTensor, heard: KerasTensor | None) -> KerasTensor:
-    """Mean and deviation over time, shape `(2 * n_channels,)`, of `(n_positions, n_channels)` that were heard."""
-    scores = layers.Conv1D(1, 1, name="attention")(x)
-    scores = ops.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
+    Args:
+        bands: normalised, shape `(n_frames, n_mels)`.
+        heard: 1 for frames that count and 0 for others, shape `(n_frames, 1)`; None: all count.
+        filters: channels of each convolution.
+        kernels: size of each, in frames and in bands.
+        strides: of each, in frames and in bands.
+        hidden: channels of the convolution over time.
+    """
+    x = layers.Reshape((*bands.shape[1:], 1))(bands)
+    x = all_bands(strided_conv_stack(x, filters, kernels=kernels, strides=strides))
+    x = layers.ZeroPadding1D((2, 0))(x)
+    x = active(layers.Conv1D(hidden, 3, use_bias=False)(x))
     if heard is not None:
-        scores = scores + _UNHEARD_SCORE * (1 - heard)
-    weights = layers.Softmax(axis=1)(scores)
-    mean = ops.sum(weights * x, axis=1)
-    square = ops.sum(weights * x * x, axis=1)
-    deviation = ops.sqrt(ops.maximum(square - mean * mean, _SMALLEST_VARIANCE))
-    return layers.Concatenate()([mean, deviation])
+        heard = layers.MaxPooling1D(bands.shape[1] // x.shape[1])(heard)
+    return attentive_statistics(x, heard)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras import KerasTensor, layers
+from keras import KerasTensor, layers, ops
 
 # Means over some ten batches. With Keras' default of 0.99, a corpus of a thousand clips needs several epochs before a
 # model works at all outside training.
 BATCH_NORM_MOMENTUM = 0.9
+
+_LARGEST_SCORE = 15.0
+_SMALLEST_VARIANCE = 1e-5
+_UNHEARD_SCORE = -60.0  # e to the power of this, beside the least score of what was heard, is nothing
 
 
 def normalised_input(n_frames: int, n_mels: int) -> tuple[KerasTensor, KerasTensor]:
@@ -60,6 +64,63 @@ def causal_conv_stack(
         x = layers.Conv2D(n, kernel, activation="relu")(x)
         x = layers.MaxPooling2D(tuple(pool))(x)
     return _normalised(x, dropouts[len(filters) - 1])
+
+
+def strided_conv_stack(
+    x: KerasTensor, filters: Sequence[int], *, kernels: Sequence[int], strides: Sequence[tuple[int, int]]
+) -> KerasTensor:
+    """Conv2D layers with strides, batch normalisation and ReLU, causal in time.
+
+    Args:
+        x: shape `(n_frames, n_bands, n_channels)`.
+        filters: channels of each convolution.
+        kernels: size of each, in frames and in bands.
+        strides: of each, in frames and in bands.
+
+    Raises:
+        ValueError: the frames are not a multiple of a stride: the newest would be left out.
+    """
+    for n, kernel, (in_time, in_bands) in zip(filters, kernels, strides, strict=True):
+        check_pool(x.shape[1], in_time)
+        # The past alone, as much as makes the newest position end with the newest frame.
+        x = layers.ZeroPadding2D(((kernel - in_time, 0), (kernel // 2, (kernel - 1) // 2)))(x)
+        x = layers.Conv2D(n, kernel, strides=(in_time, in_bands), use_bias=False)(x)
+        x = active(x)
+    return x
+
+
+def active(x: KerasTensor) -> KerasTensor:
+    """Batch normalisation, then ReLU."""
+    return layers.ReLU()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x))
+
+
+def all_bands(x: KerasTensor) -> KerasTensor:
+    """Bands and channels of each position side by side: `(n_positions, n_bands, n_channels)` in two axes."""
+    return layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+
+
+def attentive_statistics(x: KerasTensor, heard: KerasTensor | None) -> KerasTensor:
+    """Mean and deviation over time of what deserves attention.
+
+    From Okabe et al. 2018, "Attentive statistics pooling for deep speaker embedding": weighted by a softmax over
+    scores of the positions. A stream carries both exactly.
+
+    Args:
+        x: shape `(n_positions, n_channels)`.
+        heard: 1 at positions that count and 0 elsewhere, shape `(n_positions, 1)`; None: all count.
+
+    Returns:
+        shape `(2 * n_channels,)`.
+    """
+    scores = layers.Conv1D(1, 1, name="attention")(x)
+    scores = ops.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
+    if heard is not None:
+        scores = scores + _UNHEARD_SCORE * (1 - heard)
+    weights = layers.Softmax(axis=1)(scores)
+    mean = ops.sum(weights * x, axis=1)
+    square = ops.sum(weights * x * x, axis=1)
+    deviation = ops.sqrt(ops.maximum(square - mean * mean, _SMALLEST_VARIANCE))
+    return layers.Concatenate()([mean, deviation])
 
 
 def check_pool(n_frames: int, pool: int) -> None:

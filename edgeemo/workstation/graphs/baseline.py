@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeemo.errors import ExportError
-from edgeemo.workstation.graphs.editing import operand
+from edgeemo.workstation.graphs.editing import constant, operand
 from edgeemo.workstation.graphs.frontend import Heard
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried
@@ -27,6 +27,7 @@ LEAST_FRAMES = 25
 MOST_UTTERANCES = 10
 """The mean is over so many utterances; from then on, it fades."""
 PREFIX = "baseline/"
+_MEANS = ("Add", "Sum", "Mean", "Mul", "Div")
 
 
 def add_baseline(
@@ -35,7 +36,7 @@ def add_baseline(
     """Let a stream compare a voice with what it usually sounds like.
 
     Args:
-        network: of a stream, ending with a dense layer and a softmax.
+        network: of a stream, ending with a dense layer and a softmax, or with the mean of several such layers.
         heard: by its front end.
         relative: what is made of a difference, shape `(n_values, n_labels)`.
         carried: the states of the stream's front end; those of the baseline are added.
@@ -46,14 +47,30 @@ def add_baseline(
     if heard.voiced is None:
         raise ExportError('a network with a history needs to know voiced frames; use level = "running_mean"')
     softmax = network.outputs[0].producer()
-    dense = operand(softmax, 0).producer() if softmax is not None and softmax.op_type == "Softmax" else None
-    if softmax is None or dense is None or dense.op_type not in ("Gemm", "MatMul"):
-        raise ExportError("a network with a history must end with one dense layer and a softmax")
+    embedding = _embedding(softmax, len(relative)) if softmax and softmax.op_type == "Softmax" else None
+    if softmax is None or embedding is None:
+        raise ExportError(
+            f"a network with a history must end with one dense layer over {len(relative)} values, and a softmax"
+        )
     nodes = Nodes(PREFIX)
-    difference = _difference(nodes, operand(dense, 0), heard.voiced, len(relative), carried)
+    difference = _difference(nodes, embedding, heard.voiced, len(relative), carried)
     added = nodes("MatMul", difference, nodes.floats(relative), name="relative")
     softmax.replace_input_with(0, nodes("Add", operand(softmax, 0), added))
     nodes.insert(network, before=softmax)
+
+
+def _embedding(softmax: ir.Node, n_values: int) -> ir.Value | None:
+    """What the one dense layer over so many values takes, whose logits the softmax sees, alone or in a mean."""
+    found, waiting = [], [operand(softmax, 0).producer()]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node.op_type in _MEANS:
+            waiting += [value.producer() for value in node.inputs if value is not None]
+        elif node is not None and node.op_type in ("Gemm", "MatMul"):
+            weights = constant(operand(node, 1))
+            if weights is not None and n_values in weights.shape:
+                found.append(operand(node, 0))
+    return found[0] if len(found) == 1 else None
 
 
 def _difference(

@@ -22,18 +22,20 @@ from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
 
 
-def read_clip(clip: Clip, features: Features) -> npt.NDArray[np.float32]:
-    """What a front end hears of a clip: of one that learns from what it hears, the part in which somebody speaks.
+def read_clip(clip: Clip, sample_rate: int) -> npt.NDArray[np.float32]:
+    """A whole clip without its constant, mono.
 
     Raises:
         AudioError: the file cannot be read.
     """
-    audio = without_constant(clip_audio(clip, features.sample_rate), features.sample_rate)
-    return spoken(audio, features.sample_rate) if features.level == "running_mean" else audio
+    return without_constant(clip_audio(clip, sample_rate), sample_rate)
 
 
 class AudioCache:
-    """Clips as 16-bit audio at one sample rate, each read once: an hour takes 110 MB at 16 kHz."""
+    """Clips as 16-bit audio at one sample rate, each read once: an hour takes 110 MB at 16 kHz.
+
+    A front end that learns from what it hears is given the part in which somebody speaks, as in use.
+    """
 
     def __init__(self, features: Features) -> None:
         self._features = features
@@ -46,7 +48,9 @@ class AudioCache:
             AudioError: the file cannot be read.
         """
         if clip.sha256 not in self._clips:
-            audio = read_clip(clip, self._features)
+            audio = read_clip(clip, self._features.sample_rate)
+            if self._features.level == "running_mean":
+                audio = spoken(audio, self._features.sample_rate)
             self._clips[clip.sha256] = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
         return self._clips[clip.sha256].astype(np.float32) / np.float32(32767)
 
@@ -77,7 +81,8 @@ class FeatureCache:
 class PowerCache:
     """The mel power of whole clips, computed once: kept on disk and, as float16 in dB, in memory.
 
-    An hour takes 23 MB, with 64 bands and a hop of 20 ms. The audio is not kept.
+    An hour takes 23 MB, with 64 bands and a hop of 20 ms. The audio is not kept. Clips are whole even where a front
+    end is given speech alone in use: what learned with the room and the pauses around it knows strangers better.
 
     Args:
         features: front-end settings.
@@ -88,9 +93,7 @@ class PowerCache:
         spectrum = {k: getattr(features, k) for k in _OF_THE_SPECTRUM}
         self._features = features
         self._frontend = FrontEnd(Features(**spectrum, level="none"))
-        self._folder = _folder_of(
-            {**spectrum, "spoken": features.level == "running_mean", "high_pass_hz": CUTOFF_HZ}, folder
-        )
+        self._folder = _folder_of({**spectrum, "spoken": False, "high_pass_hz": CUTOFF_HZ}, folder)
         self._clips: dict[str, npt.NDArray[np.float16]] = {}
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
@@ -101,7 +104,8 @@ class PowerCache:
         """
 
         def made() -> npt.NDArray[np.float16]:
-            audio = preceded_by_silence(read_clip(clip, self._features), self._features.hop_samples)
+            audio = read_clip(clip, self._features.sample_rate)
+            audio = preceded_by_silence(audio, self._features.hop_samples)
             decibels: npt.NDArray[np.float16] = self._frontend(audio[np.newaxis])[0].astype(np.float16)
             return decibels
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
+from edgeemo.workstation.committee import cross_entropy
 from edgeemo.workstation.history import has_history
 from edgeemo.workstation.networks import load_network, take_over
 from edgeemo.workstation.speakers import UNKNOWN
@@ -208,7 +209,7 @@ def compile_model(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
         _OPTIMIZERS[t.optimizer](
             rate, clipnorm=t.clip_norm or None, use_ema=bool(t.averaging), ema_momentum=t.averaging
         ),
-        keras.losses.CategoricalCrossentropy(label_smoothing=t.label_smoothing),
+        cross_entropy(model, t.label_smoothing),
         weighted_metrics=[],
         metrics=["accuracy"],
     )

@@ -77,10 +77,9 @@ class PowerWindows:
     """Windows of mel power through a channel, levelled as the front-end graph does it.
 
     Before some, other clips of the speaker are heard, so that the running peak and mean start from those, as in a
-    stream. A clip begins up to the recipe's `shift_s` after its window; a longer one gives any of its stretches.
-    A network that is not told which frames are voiced minds where the speech is: for it, a clip that leaves room is
-    anywhere in its window. Behind the clip nothing is heard, neither noise nor room: a stream is judged while
-    somebody speaks.
+    stream. A clip that leaves room is anywhere in its window, after a pause of up to the recipe's `shift_s` in any
+    case; a longer one gives any of its stretches. Behind the clip nothing is heard, neither noise nor room: a stream
+    is judged while somebody speaks.
 
     Args:
         clips: of which windows are drawn, and from which those before them are chosen.
@@ -93,7 +92,6 @@ class PowerWindows:
         self._power, self._channel, self._features = power, channel, recipe.features
         self._levelling = Levelling(recipe.features)
         self._n_frames = recipe.n_frames
-        self._anywhere = recipe.features.n_columns == recipe.features.n_spectral  # no column of voiced frames
         self._shift_frames = round(
             recipe.augmentation.shift_s * recipe.features.sample_rate / recipe.features.hop_samples
         )
@@ -115,8 +113,7 @@ class PowerWindows:
             said = said[: max(1, int(rng.uniform(*self._channel.partial) * len(said)))]
         n_mels = said.shape[1]
         n_pause = int(rng.integers(self._shift_frames, endpoint=True))
-        if self._anywhere:
-            n_pause += int(rng.integers(max(self._n_frames - n_pause - len(said), 0), endpoint=True))
+        n_pause += int(rng.integers(max(self._n_frames - n_pause - len(said), 0), endpoint=True))
         pause = np.zeros((n_pause, n_mels), np.float32)
         room_for = self._n_frames - len(pause)
         start = int(rng.integers(max(len(said) - room_for, 0), endpoint=True))

@@ -53,7 +53,8 @@ def add_levelling(
         return Heard(relative)
     voiced = _voiced(nodes, level, peak, features)
     bands = nodes("Sub", relative, _running_mean(nodes, relative, voiced, features, past))
-    return Heard(nodes("Concat", bands, voiced, axis=2), voiced)
+    beside = [relative] if features.peak_bands else []
+    return Heard(nodes("Concat", bands, *beside, voiced, axis=2), voiced)
 
 
 def _level(nodes: Nodes, power: ir.Value, features: Features) -> ir.Value:
