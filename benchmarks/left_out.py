@@ -3,20 +3,26 @@
     edgeemo study pure_cnn conv1d_lstm --data CORPORA --output runs/left_out --set protocol.kind=corpus \
         --set 'data.corpora=["crema_d","nemo","ravdess","savee","tess"]' --set training.epochs=12
     edgeemo train --model emo_small --protocol corpus --data CORPORA --output runs/emo_small_left_out
-    python benchmarks/left_out.py runs/left_out/{pure_cnn,conv1d_lstm} runs/emo_small_left_out
+    edgeemo train --model cnn_lstm --protocol corpus --data CORPORA --output runs/cnn_lstm_left_out \
+        --set training.epochs=15 --set training.patience=15
+    python benchmarks/left_out.py runs/left_out/{pure_cnn,conv1d_lstm} runs/{cnn_lstm,emo_small}_left_out
 
 Each corpus is a fold: `--fold 1` trains without the first alone, and the same command goes on where one was stopped.
-The table has what is there, and says what was trained. Writes `results/left_out.md` beside this file; `strangers.py`
-goes on from one of these runs, to what such networks are worth in noise and once they know the person.
+The table has what is there, and says what was trained. A second one has every two recipes together: what the mean of
+their probabilities is worth where both left the same corpus out. Writes `results/left_out.md` beside this file;
+`strangers.py` goes on from one of these runs, to what such networks are worth in noise and once they know the person.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeemo.answer import Judgement
 from edgeemo.corpora.labels import AROUSAL
@@ -37,12 +43,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders of protocol corpus")
-    found = [row for run in parser.parse_args().runs for row in rows(run)]
+    found = [left_out for run in parser.parse_args().runs for left_out in trainings(run)]
     write_text(RESULT, page(found))
 
 
-def rows(run: Path) -> Iterator[dict[str, str]]:
-    """A row for each corpus of several labels that a run has left out."""
+@dataclass(frozen=True)
+class LeftOut:
+    """One training, and what it says of the corpus that it left out.
+
+    Attributes:
+        recipe: its name.
+        corpus: the corpus that was left out.
+        labels: those of the recipe.
+        answers: on the clips of that corpus.
+        training: what it was trained on, by column.
+    """
+
+    recipe: str
+    corpus: str
+    labels: tuple[str, ...]
+    answers: Answers
+    training: dict[str, str]
+
+
+def trainings(run: Path) -> Iterator[LeftOut]:
+    """Those of a run, of corpora with several labels."""
     recipe, _ = load_run(run)
     labels = recipe.label_map.labels
     for folder in cell_folders(run):
@@ -53,20 +78,35 @@ def rows(run: Path) -> Iterator[dict[str, str]]:
         if len(set(cell.test_answers.truth)) < 2:
             continue
         trained_on = [CORPORA[name].title for name in sorted(recipe.data.corpora) if name != left_out]
-        yield {
-            "recipe": recipe.name,
-            "left out": CORPORA[left_out].title,
-            **scores(cell.test_answers, labels),
+        training = {
             "trained on": ", ".join(trained_on),
             "clips": f"{cell.n_train:,}",
             "epochs": f"{cell.epochs} of {recipe.training.epochs}",
             "seed": str(cell.seed),
         }
+        yield LeftOut(recipe.name, CORPORA[left_out].title, labels, cell.test_answers, training)
 
 
-def scores(answers: Answers, labels: tuple[str, ...]) -> dict[str, str]:
+def row(one: LeftOut) -> dict[str, str]:
+    """What is said of a training, by column."""
+    said = scores(np.array(one.answers.probabilities), np.array(one.answers.truth), one.labels)
+    return {"recipe": one.recipe, "left out": one.corpus, **said, **one.training}
+
+
+def together(found: list[LeftOut]) -> Iterator[dict[str, str]]:
+    """A row for every two recipes that left the same corpus out: the mean of their probabilities."""
+    for one, other in itertools.combinations(found, 2):
+        if (one.corpus, one.labels, one.answers.truth) != (other.corpus, other.labels, other.answers.truth):
+            continue
+        mean = (np.array(one.answers.probabilities) + np.array(other.answers.probabilities)) / 2
+        said = scores(mean, np.array(one.answers.truth), one.labels)
+        yield {"recipes": f"{one.recipe}, {other.recipe}", "left out": one.corpus, **said}
+
+
+def scores(
+    probabilities: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], labels: tuple[str, ...]
+) -> dict[str, str]:
     """How well the corpus is recognised; a label is always named."""
-    probabilities, truth = np.array(answers.probabilities), np.array(answers.truth)
     best, present = probabilities.argmax(axis=1), np.unique(truth)
     best_present = present[probabilities[:, present].argmax(axis=1)]
     judgement = Judgement.of(labels)
@@ -85,7 +125,7 @@ def scores(answers: Answers, labels: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def page(found: list[dict[str, str]]) -> str:
+def page(found: list[LeftOut]) -> str:
     """The table in Markdown."""
     return "\n".join(
         [
@@ -99,7 +139,11 @@ def page(found: list[dict[str, str]]) -> str:
             "recipe does not train on, such as SAVEE, [belief.md](belief.md) says what the shipped file is "
             "worth.",
             "",
-            *markdown_table(found, left=("recipe", "left out", "trained on")),
+            *markdown_table([row(one) for one in found], left=("recipe", "left out", "trained on")),
+            "",
+            "Two together, by the mean of their probabilities:",
+            "",
+            *markdown_table(list(together(found)), left=("recipes", "left out")),
             "",
         ]
     )

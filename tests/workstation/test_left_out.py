@@ -26,8 +26,7 @@ def test_scores_are_those_of_scikit_learn(left_out: dict[str, Any], seed: int) -
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.ones(4), 200)
     truth = rng.choice([0, 1, 3], 200)  # no clip is of disgust
-    answers = Answers(probabilities=tuple(map(tuple, probabilities.tolist())), truth=tuple(truth.tolist()))
-    found = left_out["scores"](answers, LABELS)
+    found = left_out["scores"](probabilities, truth, LABELS)
 
     def mean_recall(named: np.ndarray) -> str:
         return f"{100 * recall_score(truth, named, labels=[0, 1, 3], average='macro'):.1f}"
@@ -37,3 +36,21 @@ def test_scores_are_those_of_scikit_learn(left_out: dict[str, Any], seed: int) -
     assert found["UAR"] == mean_recall(probabilities.argmax(axis=1))
     assert found["present"] == mean_recall(np.where(np.arange(4) == 2, 0, probabilities).argmax(axis=1))
     assert found["AUC"] == f"{roc_auc_score(truth == 1, arousal):.2f}"
+
+
+def test_two_together_are_their_mean(left_out: dict[str, Any]) -> None:
+    """Where both left the same corpus out; one is right of each clip, and surer of it than the other is wrong."""
+    right, wrong = (0.8, 0.1, 0.05, 0.05), (0.3, 0.7, 0.0, 0.0)
+
+    def training(recipe: str, corpus: str, *probabilities: tuple[float, ...]) -> Any:
+        answers = Answers(probabilities=probabilities, truth=(0, 0))
+        return left_out["LeftOut"](recipe, corpus, LABELS, answers, {})
+
+    found = [
+        training("one", "TESS", right, wrong),
+        training("other", "TESS", wrong, right),
+        training("elsewhere", "nEMO", wrong, wrong),
+    ]
+    (row,) = left_out["together"](found)
+    assert (row["recipes"], row["left out"], row["UAR"]) == ("one, other", "TESS", "100.0")
+    assert [left_out["row"](one)["UAR"] for one in found] == ["50.0", "50.0", "0.0"]
