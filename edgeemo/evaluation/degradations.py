@@ -22,7 +22,7 @@ Random = np.random.Generator
 N_TALKERS = 6
 """Other clips that babble is made of."""
 _TELEPHONE_HZ = 8000
-_DIRECT_TO_REVERBERANT_DB = 3.0
+_NEAR_DB, _FAR_DB = 3.0, -10.0  # energy of the direct sound, relative to the reverberation
 _N_HARMONICS = 5
 
 
@@ -119,15 +119,16 @@ def gain(audio: Audio, gain_db: float) -> Audio:
     return mixed
 
 
-def impulse_response(rt60_s: float, rate: int, random: Random) -> Audio:
+def impulse_response(rt60_s: float, rate: int, random: Random, *, direct_db: float = _NEAR_DB) -> Audio:
     """Of a room: the direct sound, then noise that decays by 60 dB in `rt60_s` (Polack 1988).
 
-    The direct sound has twice the energy of the rest, as a metre or two from the speaker.
+    By default the direct sound has twice the energy of the rest, as half a metre from the speaker in a living room;
+    two metres away it has a tenth (-10 dB).
     """
     n_samples = max(2, round(1.2 * rt60_s * rate))
     tail = random.standard_normal(n_samples) * 10 ** (-3 * np.arange(n_samples) / (rt60_s * rate))
     tail[0] = 0
-    tail *= 10 ** (-_DIRECT_TO_REVERBERANT_DB / 20) / np.sqrt(np.square(tail).sum())
+    tail *= 10 ** (-direct_db / 20) / np.sqrt(np.square(tail).sum())
     tail[0] = 1
     return tail.astype(np.float32)
 
@@ -199,6 +200,7 @@ def conditions() -> tuple[list[Condition], dict[str, str]]:
             )
             for rt in (0.3, 0.6, 1.0)
         ),
+        *(Condition("room", f"room of {rt:g} s, far away", _far(rt)) for rt in (0.3, 0.6)),
         *(Condition("gain", f"gain of {db:+d} dB", _gain(db)) for db in (-40, -20, 10)),
         Condition("cut", "first second cut", lambda x, s: without_start(x, 1, s.rate)),
         Condition("cut", "last second cut", lambda x, s: without_end(x, 1, s.rate)),
@@ -260,6 +262,16 @@ def _constant(constant: float) -> Degradation:
 
 def _room(rt60_s: float) -> Degradation:
     return lambda x, s: in_room(x, impulse_response(rt60_s, s.rate, s.random))
+
+
+def _far(rt60_s: float) -> Degradation:
+    """As loud as from near: who stands far away speaks up, or is heard by a microphone that amplifies."""
+
+    def apply(audio: Audio, s: Surroundings) -> Audio:
+        response = impulse_response(rt60_s, s.rate, s.random, direct_db=_FAR_DB)
+        return in_room(audio, response / np.linalg.norm(response))
+
+    return apply
 
 
 def _gain(gain_db: float) -> Degradation:

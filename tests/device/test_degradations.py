@@ -91,6 +91,16 @@ def test_reverberation_time(rt60_s: float) -> None:
     assert np.mean(times) == pytest.approx(rt60_s, rel=0.05)
 
 
+def test_far_away_there_is_little_direct_sound() -> None:
+    """A tenth of the reverberation's energy, and together as loud as the clip."""
+    (far,) = [c for c in d.conditions()[0] if c.name == "room of 0.6 s, far away"]
+    click = np.zeros(RATE, np.float32)
+    click[0] = 0.5
+    heard = np.square(far.apply(click, surroundings()).astype(np.float64))
+    assert heard[0] / heard[1:].sum() == pytest.approx(0.1, rel=1e-3)
+    assert heard.sum() == pytest.approx(0.25, rel=1e-3)
+
+
 def test_a_room_is_a_convolution() -> None:
     response = d.impulse_response(0.3, RATE, np.random.default_rng(0))
     expected = np.convolve(SPEECH[:3000], response)[:3000]
@@ -136,7 +146,7 @@ def test_cuts(seconds: float, kept: int) -> None:
 def test_conditions_have_names_of_their_own() -> None:
     found, reasons = d.conditions()
     assert len({c.name for c in found}) == len(found)
-    assert len(found) + len(reasons) == 29
+    assert len(found) + len(reasons) == 31
 
 
 @pytest.mark.parametrize("condition", d.conditions()[0], ids=lambda c: c.name)
