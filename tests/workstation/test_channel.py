@@ -24,10 +24,11 @@ from edgeemo.workstation.training.channel import (
     draw_hum,
     draw_noise,
     draw_speed,
-    in_room,
     other_vocal_tract,
+    ringing,
     spoken,
     transmitted,
+    with_diffuse,
 )
 from edgeemo.workstation.training.recipe import Augmentation, Channel, Recipe, recipe_from_dict
 from edgeemo.workstation.training.windows import PowerWindows
@@ -214,9 +215,9 @@ def test_an_equaliser_is_a_gain_of_each_band(power: np.ndarray) -> None:
 def test_a_room_rings_on(room_s: float) -> None:
     click = np.zeros((120, 64), np.float32)
     click[5] = 1
-    heard = in_room(click, room_s * FRAMES_PER_S, 0.25)
-    np.testing.assert_array_equal(heard[:6], click[:6])
-    np.testing.assert_allclose(heard[6:].sum(axis=0), 0.25, rtol=0.02)
+    heard = ringing(click, room_s * FRAMES_PER_S)
+    assert not heard[:6].any()
+    np.testing.assert_allclose(heard[6:].sum(axis=0), 1, rtol=0.02)
     slope_db = db(heard[7]) - db(heard[6])
     decay_s = -60 / slope_db / FRAMES_PER_S
     assert decay_s[0] == pytest.approx(1.2 * room_s, rel=1e-3)
@@ -225,16 +226,47 @@ def test_a_room_rings_on(room_s: float) -> None:
     np.testing.assert_allclose(later_db, 10 * slope_db, rtol=1e-3)
 
 
-def test_noise_has_the_ratio_that_was_drawn(power: np.ndarray) -> None:
-    for seed, snr_db in itertools.product(range(5), (0.0, 20.0)):
-        added = through(power, seed, noise_share=1.0, noise_snr_db=(snr_db, snr_db)) - power
-        assert db(power.mean() / added.mean()) == pytest.approx(snr_db, abs=1)
+@pytest.mark.parametrize(("room_s", "share"), [(0.3, 0.5), (0.3, 10.0), (0.6, 0.5), (0.6, 10.0)])
+def test_a_room_is_as_on_audio(room_s: float, share: float) -> None:
+    """Beside a convolution with noise that decays: how loud each band is, and how it varies between frames."""
+    rng, plain = np.random.default_rng(0), FrontEnd(dataclasses.replace(FEATURES, level="none"))
+    found, expected = [], []
+    for seed in range(6):
+        audio = speech_like(48_000, seed=seed)
+        tail = rng.standard_normal(n := round(1.2 * room_s * 16_000)) * 10 ** (
+            -3 * np.arange(n) / (room_s * 16_000)
+        )
+        tail[0] = 0
+        response = np.sqrt(share / np.square(tail).sum()) * tail
+        response[0] = 1
+        heard = np.convolve(audio, response)[:48_000].astype(np.float32)
+        power = 10 ** (plain(audio[np.newaxis])[0] / 10)
+        expected.append(plain(heard[np.newaxis])[0])
+        found.append(db(with_diffuse(power, share * ringing(power, room_s * FRAMES_PER_S), FEATURES, rng)))
+    assert np.mean(found) == pytest.approx(np.mean(expected), abs=1)
+    varies, as_on_audio = (np.abs(np.diff(x, axis=1)).mean() for x in (found, expected))
+    assert varies == pytest.approx(as_on_audio, rel=0.15)
+
+
+def test_something_diffuse_adds_its_power_on_average(power: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    diffuse = np.full_like(power, power.mean())
+    together = np.mean([with_diffuse(power, diffuse, FEATURES, rng) for _ in range(300)], axis=0)
+    np.testing.assert_allclose(together.mean(axis=0), (power + diffuse).mean(axis=0), rtol=0.03)
+    np.testing.assert_array_equal(with_diffuse(power, 0 * diffuse, FEATURES, rng), np.square(np.sqrt(power)))
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 20.0])
+def test_noise_has_the_ratio_that_was_drawn(power: np.ndarray, snr_db: float) -> None:
+    drawn = {"noise_share": 1.0, "noise_snr_db": (snr_db, snr_db)}
+    added = np.mean([through(power, seed, **drawn) for seed in range(100)], axis=0) - power
+    assert db(power.mean() / added.mean()) == pytest.approx(snr_db, abs=1)
 
 
 def test_noise_is_of_any_colour_and_random() -> None:
     rng = np.random.default_rng(0)
-    noises = np.stack([draw_noise(400, FEATURES, rng) for _ in range(50)])
-    np.testing.assert_allclose(noises.mean(axis=(1, 2)), 1, atol=0.15)
+    noises = np.stack([draw_noise(400, 64, rng) for _ in range(50)])
+    np.testing.assert_allclose(noises.mean(axis=(1, 2)), 1, atol=1e-3)
     tilt_db = db(noises[:, :, -8:].mean(axis=(1, 2)) / noises[:, :, :8].mean(axis=(1, 2)))
     assert tilt_db.min() < -10
     assert tilt_db.max() > 10
@@ -243,7 +275,9 @@ def test_noise_is_of_any_colour_and_random() -> None:
 def test_noise_is_as_steady_as_on_audio() -> None:
     """Deviation of each band's power over its mean, within one stretch of level; beside Gaussian noise on audio."""
     rng = np.random.default_rng(0)
-    noises = np.stack([draw_noise(400, FEATURES, rng) for _ in range(50)]).reshape(50, 8, 50, 64)
+    silence = np.zeros((400, 64), np.float32)
+    noises = np.stack([with_diffuse(silence, draw_noise(400, 64, rng), FEATURES, rng) for _ in range(50)])
+    noises = noises.reshape(50, 8, 50, 64)
     found = (noises.std(axis=2) / noises.mean(axis=2)).mean(axis=(0, 1))
     audio = rng.standard_normal((1, 16_000 * 20)).astype(np.float32) * 0.1
     (heard,) = FrontEnd(dataclasses.replace(FEATURES, level="none"))(audio)

@@ -1,7 +1,8 @@
 """What speakers, rooms, lines and microphones do to speech, done to its mel power.
 
-Powers of independent sounds add, a filter multiplies each band, a room lets each band ring. On frames of mel power
-this takes a fraction of the time that it takes on audio, which the front end must hear anew.
+A filter multiplies each band, a room lets each band ring; powers of independent sounds add on average, and what is
+diffuse, reverberation or noise, is louder in one frame than in the next (`with_diffuse`). On frames of mel power this
+takes a fraction of the time that it takes on audio, which the front end must hear anew.
 
 All functions take and give power of shape `(n_frames, n_mels)` and leave what they are given as it is.
 """
@@ -54,11 +55,11 @@ def transmitted(power: Power, channel: Channel, features: Features, rng: np.rand
         power = power * draw_equaliser(channel, n_mels, rng)
     if rng.random() < channel.room_share:
         n_frames, share = rng.uniform(*channel.room_s) * frames_per_s, from_db(rng.uniform(*channel.room_db))
-        power = in_room(power, n_frames, share)
+        power = with_diffuse(power, share * ringing(power, n_frames), features, rng)
     loudness = float(power.mean())
     if rng.random() < channel.noise_share:
-        noise = draw_noise(len(power), features, rng)
-        power = power + loudness * from_db(-rng.uniform(*channel.noise_snr_db)) * noise
+        noise = loudness * from_db(-rng.uniform(*channel.noise_snr_db)) * draw_noise(len(power), n_mels, rng)
+        power = with_diffuse(power, noise, features, rng)
     if rng.random() < channel.hum_share:
         hum = draw_hum(n_mels, rng)
         power = power + loudness * from_db(-rng.uniform(*channel.hum_snr_db)) * hum
@@ -85,39 +86,53 @@ def draw_equaliser(channel: Channel, n_mels: int, rng: np.random.Generator) -> P
     return from_db(gain_db).astype(np.float32)
 
 
-def in_room(power: Power, n_frames: float, share: float) -> Power:
-    """Each frame rings on in the following ones, shorter in higher bands.
+def with_diffuse(power: Power, diffuse: Power, features: Features, rng: np.random.Generator) -> Power:
+    """The power of a sound and of a diffuse one together, in each band of each frame.
+
+    In every bin of a spectrum, a diffuse sound is a complex Gaussian number, which is added to that of the other
+    sound and so weakens or amplifies it (Rice 1945, "Mathematical analysis of random noise"). A band is a mean over
+    several bins: the wider it is, the steadier.
+
+    Args:
+        power: of the one, shape `(n_frames, n_mels)`.
+        diffuse: mean power of the other, of the same shape.
+        features: the front end of both.
+        rng: where chance comes from.
+    """
+    n_bins = _independent_bins(features)
+    each = diffuse / n_bins
+    along = np.sqrt(power) + np.sqrt(each / 2) * rng.standard_normal(power.shape, np.float32)
+    together: Power = np.square(along) + each * rng.standard_gamma(
+        n_bins - np.float32(0.5), power.shape, np.float32
+    )
+    return together
+
+
+def ringing(power: Power, n_frames: float) -> Power:
+    """The mean power of what rings on of each frame in the following ones, shorter in higher bands.
 
     Args:
         power: as above.
         n_frames: reverberation time: until a sound's ringing is 60 dB lower.
-        share: power of the reverberation, of the direct sound's.
     """
     decay = from_db(-60 / (n_frames * np.linspace(_LOW_ROOM, _HIGH_ROOM, power.shape[1]))).astype(np.float32)
-    ringing = np.zeros_like(power)
-    ringing[1:] = power[:-1] * (1 - decay)
+    heard = np.zeros_like(power)
+    heard[1:] = power[:-1] * (1 - decay)
     # The sum over all earlier frames by doubling: 1 + d + d^2 + d^3 + ... = (1 + d)(1 + d^2)(1 + d^4)...
     step = 1
     while step < len(power) and (over_step := decay**step).max() > _INAUDIBLE:
-        ringing[step:] += ringing[:-step] * over_step
+        heard[step:] += heard[:-step] * over_step
         step *= 2
-    return power + share * ringing
+    return heard
 
 
-def draw_noise(n_frames: int, features: Features, rng: np.random.Generator) -> Power:
-    """Noise of a random colour whose level comes and goes, with a mean power of about 1.
-
-    The power of a bin of Gaussian noise is distributed exponentially; a band's is a mean over several bins: the wider
-    a band, the steadier it is.
-    """
-    n_mels = features.n_mels
+def draw_noise(n_frames: int, n_mels: int, rng: np.random.Generator) -> Power:
+    """The mean power of noise of a random colour whose level comes and goes, about 1 over all."""
     colour_db = np.cumsum(rng.normal(0, 1.2, n_mels)) + rng.uniform(-8, 8) * np.linspace(-1, 1, n_mels)
     sway_db = rng.normal(0, rng.uniform(0, 6), _N_SWAYS)
     colour, sway = (x / x.mean() for x in (from_db(colour_db), from_db(sway_db)))
     along = sway[np.arange(n_frames) * _N_SWAYS // n_frames]
-    envelope = np.outer(along, colour).astype(np.float32)
-    n_bins = _independent_bins(features)
-    return envelope * rng.standard_gamma(n_bins, envelope.shape, np.float32) / n_bins
+    return np.outer(along, colour).astype(np.float32)
 
 
 def draw_hum(n_mels: int, rng: np.random.Generator) -> Power:
