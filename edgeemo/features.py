@@ -388,7 +388,7 @@ class Features(Record):
                 self.mean_s > 0
                 and (self.level != "running_mean" or self.mean_s * self.sample_rate >= 2 * self.hop_samples),
                 "mean_s",
-                f"positive, and with running_mean at least two hops ({2 * self.hop_samples / self.sample_rate:g} s)",
+                "positive, and with running_mean at least two hops",
             ),
             (self.mean_start_s > 0, "mean_start_s", "positive"),
             (

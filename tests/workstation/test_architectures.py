@@ -62,7 +62,7 @@ SEQUENCES = {
     "emo_open": [*ATTENTIVE_CNN, "Dense 6", "Softmax"],
     "emo_committee": [
         *(*ATTENTIVE_CNN, "Dense 7"),
-        *("Conv2D", "BatchNormalization", "ReLU") * 2,
+        *("Conv2D", "MaxPooling2D", "BatchNormalization") * 2,
         *("Dropout", "LSTM", "Dropout", "LSTM", "Dropout", "Dense 64", "Dense 7"),
         "Committee",
     ],

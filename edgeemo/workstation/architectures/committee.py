@@ -8,9 +8,9 @@ from keras import layers
 from edgeemo.workstation.architectures.attentive_cnn import attentive_embedding
 from edgeemo.workstation.architectures.layers import (
     all_bands,
+    causal_conv_stack,
     lstm_stack,
     normalised_input,
-    strided_conv_stack,
 )
 from edgeemo.workstation.committee import Committee
 from edgeemo.workstation.history import own_and_relative
@@ -25,9 +25,8 @@ def committee(
     kernels: tuple[int, ...] = (5, 3, 3),
     strides: tuple[tuple[int, int], ...] = ((2, 4), (1, 2), (2, 2)),
     hidden: int = 160,
-    lstm_filters: tuple[int, ...] = (32, 48),
-    lstm_kernels: tuple[int, ...] = (5, 3),
-    lstm_strides: tuple[tuple[int, int], ...] = ((2, 4), (2, 4)),
+    lstm_filters: tuple[int, ...] = (24, 48),
+    lstm_pools: tuple[tuple[int, int], ...] = ((2, 4), (2, 4)),
     units: tuple[int, ...] = (64, 64),
     dropout: float = 0.3,
 ) -> keras.Model:
@@ -38,13 +37,12 @@ def committee(
     falls, pauses and all. The features must have both: `level = "running_mean"` and `peak_bands = true`.
 
     Args:
-        n_frames: frames in a window; a multiple of the product of the strides in time.
+        n_frames: frames in a window; a multiple of the products of the strides and of the pools in time.
         n_mels: mel bands twice, and the column of voiced frames.
         n_labels: classes.
         filters, kernels, strides, hidden: of the attentive CNN, as `attentive_cnn` has them.
         lstm_filters: channels of each convolution before the LSTM.
-        lstm_kernels: size of each, in frames and in bands.
-        lstm_strides: of each, in frames and in bands.
+        lstm_pools: pooling sizes after each, in frames and in bands.
         units: units of each LSTM.
         dropout: rate before the last layers, and around each LSTM.
 
@@ -68,7 +66,9 @@ def committee(
     speaker, own, relative = own_and_relative(embedding, n_labels, dropout)
 
     y = layers.Reshape((n_frames, n_bands, 1))(x[:, :, n_bands : 2 * n_bands])
-    y = all_bands(strided_conv_stack(y, lstm_filters, kernels=lstm_kernels, strides=lstm_strides))
+    y = all_bands(
+        causal_conv_stack(y, lstm_filters, kernel=3, pools=lstm_pools, dropouts=[0.0] * len(lstm_filters))
+    )
     y = lstm_stack(layers.Dropout(dropout)(y), units, dropout=dropout)
     other = layers.Dense(n_labels, name="other")(layers.Dense(64, activation="relu")(y))
 
