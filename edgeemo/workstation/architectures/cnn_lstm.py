@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from edgeemo.workstation.architectures.layers import (
+    all_bands,
     causal_conv_stack,
     classifier,
     lstm_stack,
@@ -40,7 +41,6 @@ def cnn_lstm(
     features, x = normalised_input(n_frames, n_mels)
     x = layers.Reshape((n_frames, n_mels, 1))(x)
     x = causal_conv_stack(x, filters, kernel=kernel, pools=pools, dropouts=[0.0] * len(filters))
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
-    x = layers.Dropout(dropout)(x)
+    x = layers.Dropout(dropout)(all_bands(x))
     x = lstm_stack(x, units, dropout=dropout)
     return keras.Model(features, classifier(x, n_labels), name="cnn_lstm")

@@ -93,7 +93,7 @@ class PowerCache:
         spectrum = {k: getattr(features, k) for k in _OF_THE_SPECTRUM}
         self._features = features
         self._frontend = FrontEnd(Features(**spectrum, level="none"))
-        self._folder = _folder_of({**spectrum, "spoken": False, "high_pass_hz": CUTOFF_HZ}, folder)
+        self._folder = _folder_of({**spectrum, "high_pass_hz": CUTOFF_HZ}, folder)
         self._clips: dict[str, npt.NDArray[np.float16]] = {}
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
