@@ -12,7 +12,7 @@ none of the models has heard; a label is always named. Writes `results/rooms.md`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of corpora")
+    parser.add_argument("--data", type=Path, required=True, help="acted corpora")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--clips", type=int, default=500)
     arguments = parser.parse_args()
@@ -77,9 +77,9 @@ def main() -> None:
     )
     material = found.of(found.sample(arguments.clips))
     scores = heard(models, material, responses(np.random.default_rng(0)))
-    write_text(RESULTS / "rooms.md", page(models, material, scores))
+    write_text(RESULTS / "rooms.md", page(arguments.models, material, scores))
     with replacing(RESULTS / "rooms.png") as temporary:
-        picture(models, scores).savefig(temporary, format="png", dpi=120)
+        picture(arguments.models, scores).savefig(temporary, format="png", dpi=120)
 
 
 def responses(random: np.random.Generator) -> dict[Place, list[Audio]]:
@@ -149,7 +149,7 @@ def at(place: Place, audio: Audio, rooms: Mapping[Place, list[Audio]], i: int) -
     return there * np.float32(np.linalg.norm(audio) / max(float(np.linalg.norm(there)), 1e-9))
 
 
-def page(models: list[EmotionModel], material: Material, scores: Mapping[Place, list[float]]) -> str:
+def page(models: Sequence[str], material: Material, scores: Mapping[Place, list[float]]) -> str:
     """The results in Markdown."""
     n_clips = len(material.clips)
     corpora = ", ".join(sorted({clip.corpus for clip in material.clips}))
@@ -169,25 +169,23 @@ def page(models: list[EmotionModel], material: Material, scores: Mapping[Place, 
     return "\n".join(lines)
 
 
-def rows(models: list[EmotionModel], scores: Mapping[Place, list[float]]) -> Iterable[Mapping[str, str]]:
+def rows(models: Sequence[str], scores: Mapping[Place, list[float]]) -> Iterable[Mapping[str, str]]:
     """A row for each place."""
     for place, values in scores.items():
         named = {"room": "none", "distance": ""}
         if place.rt60_s is not None:
             named = {"room": f"{place.rt60_s:g} s", "distance": f"{place.distance_m:g} m"}
-        yield named | {
-            model.metadata.variant: f"{100 * value:.1f}" for model, value in zip(models, values, strict=True)
-        }
+        yield named | {model: f"{100 * value:.1f}" for model, value in zip(models, values, strict=True)}
 
 
-def picture(models: list[EmotionModel], scores: Mapping[Place, list[float]]) -> Figure:
+def picture(models: Sequence[str], scores: Mapping[Place, list[float]]) -> Figure:
     """A panel for each reverberation time: UAR by distance, a line for each model."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, len(RT60_S), sharey=True)
     for axes, rt60_s in zip(panels, RT60_S, strict=True):
         for k, model in enumerate(models):
             values = [100 * scores[Place(rt60_s, distance_m)][k] for distance_m in DISTANCES_M]
-            (line,) = axes.plot(DISTANCES_M, values, marker="o", label=model.metadata.variant)
+            (line,) = axes.plot(DISTANCES_M, values, marker="o", label=model)
             axes.axhline(100 * scores[Place()][k], color=line.get_color(), linewidth=0.8, linestyle=":")
         axes.set_title(f"reverberation time {rt60_s:g} s", fontsize=10)
         axes.set_xlabel("metres from the microphone")

@@ -23,7 +23,17 @@ from edgeemo.errors import CorpusError, ModelError
 from edgeemo.evaluation import conclusions
 from edgeemo.evaluation.answers import Answer, Journal
 from edgeemo.evaluation.degradations import Condition, conditions
-from edgeemo.evaluation.hearing import CLEAN, STEPS, Task, after, after_neutral, after_two, hear_all, whole
+from edgeemo.evaluation.hearing import (
+    CLEAN,
+    STEPS,
+    Task,
+    after,
+    after_alike,
+    after_neutral,
+    after_two,
+    hear_all,
+    whole,
+)
 from edgeemo.evaluation.material import Material, gather
 from edgeemo.evaluation.measures import Indices
 from edgeemo.evaluation.no_voice import SOUNDS, named_in_file, named_in_sound
@@ -47,7 +57,7 @@ class Plan:
         n_robustness: clips that are heard under conditions and step by step, the same number of every corpus, speaker
             and emotion as far as there are; 0 for none.
         history: numbers of other utterances of the speaker, after each of which those clips are heard again;
-            and after as many of the speaker and of somebody else in turn.
+            after as many in one emotion, and after as many of the speaker and of somebody else in turn.
         enrolled: seconds of the speaker's neutral speech, likewise.
         no_voice: a folder of sounds without a voice, besides those that are made here.
         plain: a folder of ordinary speech.
@@ -141,7 +151,7 @@ class _Evaluation:
         self._learning = [k for k, model in enumerate(models) if model.metadata.learns]
         self._before = (
             *map(after, plan.history),
-            *(after_two(n) for n in plan.history if n > 1),
+            *(named(n) for n in plan.history if n > 1 for named in (after_alike, after_two)),
             *map(after_neutral, plan.enrolled),
         )
         if self._before and not self._learning:

@@ -33,6 +33,7 @@ STEPS = "steps"
 _AFTER = "after "
 _SECONDS = " s of neutral speech"
 _IN_TURN = " of two people in turn"
+_IN_ONE_EMOTION = " in one emotion"
 _DIGITS = 6
 """Significant ones: a small probability may be raised by calibration."""
 _CHUNK = 8
@@ -45,8 +46,8 @@ class Task:
 
     Attributes:
         clip: which.
-        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after`, `after_two` and
-            `after_neutral` give, or a `Condition`'s name.
+        wanted: the positions of the models, by condition: `CLEAN`, `STEPS`, what `after`, `after_alike`,
+            `after_two` and `after_neutral` give, or a `Condition`'s name.
     """
 
     clip: Clip
@@ -70,6 +71,11 @@ def after_neutral(seconds: float) -> str:
 def after_two(n_utterances: int) -> str:
     """The condition under which so many utterances were heard before, in turn of the speaker and of somebody else."""
     return after(n_utterances) + _IN_TURN
+
+
+def after_alike(n_utterances: int) -> str:
+    """The condition under which so many utterances of the speaker were heard before, all in one emotion, any one."""
+    return after(n_utterances) + _IN_ONE_EMOTION
 
 
 class Hearer:
@@ -126,6 +132,9 @@ class Hearer:
         if not asked.endswith(_SECONDS):
             if asked.endswith(_IN_TURN):
                 others = self._in_turn(others, clip.speaker, random)
+            elif asked.endswith(_IN_ONE_EMOTION) and others:
+                emotion = random.choice(sorted({other.emotion for other in others}))
+                others = [other for other in others if other.emotion == emotion]
             for other in others[: int(asked.split()[0])]:
                 yield spoken(self._read(other, rate), rate)
             return

@@ -197,8 +197,8 @@ class History(Record):
     """What is recognised after other speech of the speaker, beside the same clips heard as the first.
 
     Attributes:
-        heard: when, such as `after 10 utterances`, `after 10 utterances of two people in turn` or `after 20 s of
-            neutral speech`; or all that the speaker has.
+        heard: when, such as `after 10 utterances`, `after 10 utterances in one emotion`, `after 10 utterances of two
+            people in turn` or `after 20 s of neutral speech`; or all that the speaker has.
         n_clips: how many are judged.
         uar: after these.
         first: UAR of the same clips heard first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 import sys
@@ -22,7 +23,7 @@ from edgeemo.corpora.find import find_clips
 from edgeemo.corpora.manifest import Clip
 from edgeemo.enrol import enrol
 from edgeemo.evaluation import hearing
-from edgeemo.evaluation.hearing import Hearer, Task, after_two, learnt_from
+from edgeemo.evaluation.hearing import Hearer, Task, after_alike, after_two, learnt_from
 from edgeemo.evaluation.results import Evaluation
 from edgeemo.live import Listener
 from edgeemo.model import EmotionModel
@@ -218,6 +219,7 @@ def test_evaluation_after_other_utterances(learning_model_path: Path, tmp_path: 
     assert [(row.heard, row.n_clips) for row in found.history] == [
         ("after 1 utterance", 6),
         ("after 10 utterances", 6),
+        ("after 10 utterances in one emotion", 6),
         ("after 10 utterances of two people in turn", 6),
         ("after 1.5 s of neutral speech", 6),
         ("after 60 s of neutral speech", 6),
@@ -235,12 +237,9 @@ def test_evaluation_after_other_utterances(learning_model_path: Path, tmp_path: 
     assert "After other speech of the speaker" in result.stdout
 
 
-def test_two_people_in_turn(
-    learning_model: EmotionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    speakers = (1001, 1002, 1003)
-    data = write_crema_d(tmp_path / "data", speakers=speakers, emotions=("ANG", "NEU", "SAD"), seconds=1.2)
-    clips = find_clips(data).clips
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Clip]:
+    """The clips that are read for what is heard, one after another."""
     read: list[Clip] = []
 
     def reading(clip: Clip, rate: int) -> Any:
@@ -248,6 +247,32 @@ def test_two_people_in_turn(
         return clip_audio(clip, rate)
 
     monkeypatch.setattr(hearing, "clip_audio", reading)
+    return read
+
+
+def test_utterances_in_one_emotion(learning_model: EmotionModel, tmp_path: Path, read: list[Clip]) -> None:
+    """Any one of the speaker's, whatever the clip's own is."""
+    emotions = ("ANG", "NEU", "SAD")
+    clips = find_clips(write_crema_d(tmp_path / "data", speakers=(1001, 1002), emotions=emotions)).clips
+    louder = [dataclasses.replace(c, sha256=f"{c.sha256}{i}") for c in clips for i in range(3)]
+    pairs = set()
+    for clip in louder:
+        read.clear()
+        Hearer([learning_model], louder).hear(Task(clip, {after_alike(2): (0,)}))
+        judged, *before = read
+        assert judged == clip
+        assert len(before) == 2
+        assert clip not in before
+        assert {c.speaker for c in before} == {clip.speaker}
+        (emotion,) = {c.emotion for c in before}
+        pairs.add((clip.emotion, emotion))
+    assert len(pairs) > len(emotions)
+
+
+def test_two_people_in_turn(learning_model: EmotionModel, tmp_path: Path, read: list[Clip]) -> None:
+    speakers = (1001, 1002, 1003)
+    data = write_crema_d(tmp_path / "data", speakers=speakers, emotions=("ANG", "NEU", "SAD"), seconds=1.2)
+    clips = find_clips(data).clips
     for clip in clips:
         read.clear()
         Hearer([learning_model], clips).hear(Task(clip, {after_two(4): (0,)}))

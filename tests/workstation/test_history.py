@@ -22,7 +22,7 @@ from edgeemo.workstation.export.build import build as build_variant
 from edgeemo.workstation.export.parity import probabilities
 from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.graphs.assemble import save
-from edgeemo.workstation.graphs.baseline import LEAST_FRAMES, MOST_UTTERANCES
+from edgeemo.workstation.graphs.baseline import LEAST_FRAMES, MOST_UTTERANCES, STRENGTH, usual_shares
 from edgeemo.workstation.history import (
     History,
     has_history,
@@ -183,7 +183,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_stream_is_the_definition(source: Source, stream_path: Path, clips: list[np.ndarray]) -> None:
-    """Utterance after utterance, some too short to count: against the mean, kept by hand."""
+    """Utterance after utterance, some too short to count: against the means, kept by hand."""
     model = load(stream_path)
     steps = model.stepper()
     assert isinstance(steps, StreamStepper)
@@ -206,6 +206,8 @@ def test_stream_is_the_definition(source: Source, stream_path: Path, clips: list
 
     weights, at_start = np.asarray(source.relative), silent()
     state, mean, count, n_counted = at_start, np.zeros(12), 0, 0
+    shares = usual_shares(LABELS)
+    usual = np.zeros(len(LABELS))
     n_steps_of = [10, 2, 10, 5, 10, 10, 1, *[4] * 12, 10]
     for utterance, n in enumerate(n_steps_of):
         audio = np.roll(clips[utterance % len(clips)], 977 * utterance)[: 2560 * n]
@@ -215,14 +217,43 @@ def test_stream_is_the_definition(source: Source, stream_path: Path, clips: list
         for step in audio.reshape(n, 2560):
             state, logits, embedding = run(step, state)
             difference = (embedding - mean) * (count > 0)
-            expected = softmax(logits + difference @ weights)
+            adjusted = logits + difference @ weights
+            rarer = np.log(shares / ((count * usual + shares) / (count + 1)))
+            expected = softmax(adjusted + STRENGTH * rarer)
             np.testing.assert_allclose(steps.step(step), expected, rtol=0, atol=2e-5)
         if 8 * n >= LEAST_FRAMES:
             count = min(count + 1, MOST_UTTERANCES)
             mean = mean + (embedding - mean) / count
+            usual = usual + (softmax(adjusted) - usual) / count
             n_counted += 1
     assert n_counted > MOST_UTTERANCES
     assert n_counted < len(n_steps_of)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (("angry", "neutral", "sad"), [1 / 3, 1 / 3, 1 / 3]),
+        (("neutral", "calm", "happy", "sad", "fear", "angry"), [1 / 6] * 6),
+        (("neutral", "a", "b", "c", "d"), [1 / 3, 1 / 6, 1 / 6, 1 / 6, 1 / 6]),
+        (("on", "off"), [0.5, 0.5]),
+    ],
+)
+def test_what_people_usually_say(labels: tuple[str, ...], expected: list[float]) -> None:
+    np.testing.assert_allclose(usual_shares(labels), expected, rtol=1e-6)
+
+
+def test_what_a_voice_is_usually_called_is_said_less(stream_path: Path, clips: list[np.ndarray]) -> None:
+    """After the same utterance five times, its label is less probable than at first."""
+    steps = load(stream_path).stepper()
+    answers = []
+    for _ in range(6):
+        steps.begin_utterance()
+        for step in clips[0].reshape(-1, 2560):
+            answer = steps.step(step)
+        answers.append(answer)
+    label = int(np.argmax(answers[0] / usual_shares(LABELS)))
+    assert answers[-1][label] < answers[0][label]
 
 
 def test_first_utterance_is_the_window(source: Source, stream_path: Path, clips: list[np.ndarray]) -> None:
@@ -230,7 +261,7 @@ def test_first_utterance_is_the_window(source: Source, stream_path: Path, clips:
     model = load(stream_path)
     for i, clip in enumerate(clips[:2]):
         np.testing.assert_allclose(probabilities(model, clip), source.expected[i], rtol=0, atol=2e-5)
-    assert sum(state.lasting for state in model.metadata.states) == 6  # two of them the front end's
+    assert sum(state.lasting for state in model.metadata.states) == 8  # two of them the front end's
 
 
 def test_pauses_between_utterances_change_nothing(stream_path: Path, clips: list[np.ndarray]) -> None:

@@ -67,7 +67,7 @@ def _with_frontend(
     nodes.insert(network, before=network[0])
     if isinstance(past, Carried):
         if relative is not None:
-            add_baseline(network, heard, relative, past)
+            add_baseline(network, heard, relative, metadata.labels, past)
         network.inputs.extend(past.inputs)
         network.outputs.extend(past.outputs)
         metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))

@@ -1,21 +1,31 @@
-"""What a voice usually sounds like: lasting states of a stream graph, and what the last layer makes of them.
+"""What a voice usually sounds like, and what it is usually called: lasting states of a stream graph.
 
-The *embedding* of an utterance is what the last layer sees of it. A stream remembers the mean embedding of the
-utterances before, and adds to the logits what the network's history says of the embedding less that mean. Nobody has
-to tell it anything: with the first sound of an utterance, the embedding that the one before ended with joins it.
+A stream remembers two things of the utterances before, both means: the *embedding*, which is what the last layer sees
+of an utterance, and the *answer*. To the logits it adds
+
+- what the network's history says of the embedding less the usual one;
+- half of what makes every label as frequent as people usually say it (`usual_shares`). Of somebody who always sounds
+  angry to the network, it is the network that errs: on voices that it never heard, this is so even where all that was
+  heard before was spoken in one emotion.
+
+Nobody has to tell it anything: with the first sound of an utterance, what the one before ended with joins the means.
 Where nothing was heard before, nothing is added, and the stream is the window.
 
 Normalising by what a speaker usually sounds like is from Busso et al. 2011, "Iterative feature normalization for
 emotional speech detection", and 2013, "Iterative feature normalization scheme for automatic emotion detection from
-speech".
+speech"; adjusting answers to how frequent labels are from Saerens, Latinne and Decaestecker 2002, "Adjusting the
+outputs of a classifier to new a priori probabilities".
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeemo.corpora.labels import NEUTRAL
 from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.editing import constant, operand
 from edgeemo.workstation.graphs.frontend import Heard
@@ -25,20 +35,39 @@ from edgeemo.workstation.graphs.past import Carried
 LEAST_FRAMES = 25
 """Voiced frames of an utterance, below which it does not join the mean."""
 MOST_UTTERANCES = 10
-"""The mean is over so many utterances; from then on, it fades."""
+"""The means are over so many utterances; from then on, they fade."""
+NEUTRAL_SHARE = 1 / 3
+"""How much of what people say is neutral, as far as anybody knows; other labels are as frequent as each other."""
+STRENGTH = 0.5
+"""Of the adjustment. With 1, of utterances in one emotion too much is taken for the network's error."""
 PREFIX = "baseline/"
 _MEANS = ("Add", "Sum", "Mean", "Mul", "Div")
 
 
+def usual_shares(labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """How frequent each label is in what people say, shape `(n_labels,)`, as a stream supposes."""
+    neutral = np.array([label in NEUTRAL for label in labels])
+    if neutral.all() or not neutral.any():
+        return np.full(len(labels), 1 / len(labels), np.float32)
+    n_neutral = int(neutral.sum())
+    others = (1 - NEUTRAL_SHARE) / (len(labels) - n_neutral)
+    return np.where(neutral, np.float32(NEUTRAL_SHARE / n_neutral), np.float32(others))
+
+
 def add_baseline(
-    network: ir.Graph, heard: Heard, relative: npt.NDArray[np.float32], carried: Carried
+    network: ir.Graph,
+    heard: Heard,
+    relative: npt.NDArray[np.float32],
+    labels: Sequence[str],
+    carried: Carried,
 ) -> None:
-    """Let a stream compare a voice with what it usually sounds like.
+    """Let a stream compare a voice with what it usually sounds like, and with what it is usually called.
 
     Args:
         network: of a stream, ending with a dense layer and a softmax, or with the mean of several such layers.
         heard: by its front end.
         relative: what is made of a difference, shape `(n_values, n_labels)`.
+        labels: what the network answers with.
         carried: the states of the stream's front end; those of the baseline are added.
 
     Raises:
@@ -53,9 +82,14 @@ def add_baseline(
             f"a network with a history must end with one dense layer over {len(relative)} values, and a softmax"
         )
     nodes = Nodes(PREFIX)
-    difference = _difference(nodes, embedding, heard.voiced, len(relative), carried)
-    added = nodes("MatMul", difference, nodes.floats(relative), name="relative")
-    softmax.replace_input_with(0, nodes("Add", operand(softmax, 0), added))
+    utterances = _Utterances(nodes, heard.voiced, carried)
+    difference = nodes("Sub", embedding, utterances.mean(embedding, len(relative), "embedding of"))
+    any_heard = nodes("Min", utterances.count, nodes.floats([[1.0]]))
+    added = nodes("MatMul", nodes("Mul", difference, any_heard), nodes.floats(relative), name="relative")
+    logits = nodes("Add", operand(softmax, 0), added)
+    answer = nodes("Softmax", logits, axis=-1)
+    usual = utterances.mean(answer, len(labels), "answer to")
+    softmax.replace_input_with(0, nodes("Add", logits, _adjustment(nodes, usual, utterances.count, labels)))
     nodes.insert(network, before=softmax)
 
 
@@ -73,35 +107,55 @@ def _embedding(softmax: ir.Node, n_values: int) -> ir.Value | None:
     return found[0] if len(found) == 1 else None
 
 
-def _difference(
-    nodes: Nodes, embedding: ir.Value, voiced: ir.Value, n_values: int, carried: Carried
-) -> ir.Value:
-    """The embedding less the mean embedding of the utterances before, shape `(1, n_values)`; zeros if none were."""
-    zero, one = nodes.floats(np.zeros((1, 1))), nodes.floats(np.ones((1, 1)))
-    frames = carried.add((1, 1), "voiced frames of the utterance")
-    before, frames_before, mean, count = (
-        carried.add(shape, holds, lasting=True, voice=True)
-        for shape, holds in (
-            ((1, n_values), "embedding of the latest utterance"),
-            ((1, 1), "voiced frames of the latest utterance"),
-            ((1, n_values), "mean embedding of the utterances before"),
-            ((1, 1), "utterances in that mean"),
-        )
-    )
+def _adjustment(nodes: Nodes, usual: ir.Value, count: ir.Value, labels: Sequence[str]) -> ir.Value:
+    """What makes labels as frequent as people say them; the mean answer is as if one more had been usual."""
+    shares = usual_shares(labels)[np.newaxis]
+    together = nodes("Add", nodes("Mul", usual, count), nodes.floats(shares))
+    frequent = nodes("Div", together, nodes("Add", count, nodes.floats([[1.0]])))
+    rarer = nodes("Log", nodes("Div", nodes.floats(shares), frequent))
+    return nodes("Mul", rarer, nodes.floats(STRENGTH), name="adjustment")
 
-    new = nodes("ReduceSum", voiced, nodes.ints([1]), keepdims=0)
-    frames_now = nodes("Add", frames, new)
-    speaks = nodes("Greater", frames_now, zero)
-    begins = nodes("And", speaks, nodes("Equal", frames, zero))
-    enough = nodes("Greater", frames_before, nodes.floats([[LEAST_FRAMES - 0.5]]))
-    joins = nodes("Cast", nodes("And", begins, enough), to=ir.DataType.FLOAT)
-    count_now = nodes("Min", nodes("Add", count, joins), nodes.floats([[float(MOST_UTTERANCES)]]))
-    share = nodes("Div", joins, nodes("Max", count_now, one))
-    mean_now = nodes("Add", mean, nodes("Mul", share, nodes("Sub", before, mean)))
 
-    carried.carry(frames, frames_now)
-    carried.carry(before, nodes("Where", speaks, embedding, before))
-    carried.carry(frames_before, nodes("Where", speaks, frames_now, frames_before))
-    carried.carry(mean, mean_now)
-    carried.carry(count, count_now)
-    return nodes("Mul", nodes("Sub", embedding, mean_now), nodes("Min", count_now, one))
+class _Utterances:
+    """The utterances that a stream has heard, and means over them.
+
+    Args:
+        nodes: what the graph is written with.
+        voiced: whether each new frame is, shape `(1, n_frames)`.
+        carried: gets the states.
+
+    Attributes:
+        count: how many are in the means, shape `(1, 1)`.
+    """
+
+    def __init__(self, nodes: Nodes, voiced: ir.Value, carried: Carried) -> None:
+        self._nodes, self._carried = nodes, carried
+        frames = carried.add((1, 1), "voiced frames of the utterance")
+        frames_before = self._lasting(1, "voiced frames of the latest utterance")
+        count = self._lasting(1, "utterances in the means")
+
+        zero, one = nodes.floats(np.zeros((1, 1))), nodes.floats(np.ones((1, 1)))
+        frames_now = nodes("Add", frames, nodes("ReduceSum", voiced, nodes.ints([1]), keepdims=0))
+        self._speaks = nodes("Greater", frames_now, zero)
+        begins = nodes("And", self._speaks, nodes("Equal", frames, zero))
+        enough = nodes("Greater", frames_before, nodes.floats([[LEAST_FRAMES - 0.5]]))
+        joins = nodes("Cast", nodes("And", begins, enough), to=ir.DataType.FLOAT)
+        self.count = nodes("Min", nodes("Add", count, joins), nodes.floats([[float(MOST_UTTERANCES)]]))
+        self._share = nodes("Div", joins, nodes("Max", self.count, one))
+
+        carried.carry(frames, frames_now)
+        carried.carry(frames_before, nodes("Where", self._speaks, frames_now, frames_before))
+        carried.carry(count, self.count)
+
+    def mean(self, value: ir.Value, n_values: int, what: str) -> ir.Value:
+        """The mean of what utterances ended with, shape `(1, n_values)`; zeros before the second."""
+        nodes = self._nodes
+        before = self._lasting(n_values, f"{what} the latest utterance")
+        mean = self._lasting(n_values, f"mean {what} the utterances before")
+        mean_now = nodes("Add", mean, nodes("Mul", self._share, nodes("Sub", before, mean)))
+        self._carried.carry(before, nodes("Where", self._speaks, value, before))
+        self._carried.carry(mean, mean_now)
+        return mean_now
+
+    def _lasting(self, n_values: int, holds: str) -> ir.Value:
+        return self._carried.add((1, n_values), holds, lasting=True, voice=True)
