@@ -1,7 +1,7 @@
 """Profile: what a stream has learnt of a microphone and a voice, kept between starts.
 
-A profile is the lasting states of a stream graph: how loud each band usually is, and what the network's last layer
-usually sees. It holds no audio, and no audio can be had from it; of a person it tells no more than such averages do.
+A profile is the lasting states of a stream graph: how loud each band usually is, and what the model usually answers.
+It holds no audio, and no audio can be had from it; of a person it tells no more than such averages do.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from typing import Any
 import keras
 
 from edgeemo.errors import ModelError
-from edgeemo.workstation import committee, history  # noqa: F401 - Keras loads their layers by name
+from edgeemo.workstation import committee  # noqa: F401 - Keras loads its layer by name
 from edgeemo.workstation.formats import CONVERT_H5, H5, check_readable, for_keras_3
 
-LABEL_LAYERS = ("probabilities", "own", "relative", "other")
-"""The layers of our networks that have a value for each label; see `architectures` and `history`."""
+LABEL_LAYERS = ("probabilities", "own", "other")
+"""The layers of our networks that have a value for each label; see `architectures`."""
 MAX_UNPACKED_BYTES = 2 * 2**30
 """Of a `.keras` file: no ONNX file holds more either."""
 _SAID = "Exception encountered: "

@@ -19,7 +19,7 @@ from edgeemo.features import Features
 from edgeemo.metadata import Mode
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.export.file import export
-from edgeemo.workstation.training.recipe import Architecture, Image, Recipe, Window
+from edgeemo.workstation.training.recipe import Architecture, Export, Image, Recipe, Window
 
 LABELS = ("low", "middle", "high")
 FOLDER = Path(__file__).parent
@@ -68,7 +68,7 @@ def make_learning(folder: Path = FOLDER) -> None:
     keras.utils.set_random_seed(1)
     architecture = Architecture(
         builder="attentive_cnn",
-        settings={"filters": [4], "kernels": [5], "strides": [[4, 4]], "hidden": 4, "history": True},
+        settings={"filters": [4], "kernels": [5], "strides": [[4, 4]], "hidden": 4},
     )
     recipe = Recipe(
         name="tiny.learning",
@@ -76,18 +76,18 @@ def make_learning(folder: Path = FOLDER) -> None:
         architecture=architecture,
         features=Features(n_mels=8, level_frames=64, level="running_mean"),
         window=Window(window_s=0.64, step_s=0.16),
+        export=Export(baseline=True),
     )
     model = build(
         architecture.builder,
         architecture.settings,
-        n_frames=recipe.n_frames,
-        n_mels=recipe.features.n_mels,
+        n_frames=recipe.input_shape[0],
+        n_mels=recipe.input_shape[1],
         n_labels=len(labels),
     )
-    model.get_layer("normalisation").adapt(np.array([[[0.0] * 8, [16.0] * 8]], np.float32))
-    for name in ("own", "relative"):
-        kernel = model.get_layer(name).kernel
-        kernel.assign(np.random.default_rng(2).normal(0, 2, kernel.shape))
+    model.get_layer("normalisation").adapt(np.array([[[0.0] * 9, [16.0] * 9]], np.float32))
+    kernel = model.get_layer("probabilities").kernel
+    kernel.assign(np.random.default_rng(2).normal(0, 2, kernel.shape))
     noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     export(
         model,

@@ -25,17 +25,13 @@ def shipped_recipe() -> Callable[[str], Recipe]:
 
 @pytest.fixture(scope="session")
 def random_model(shipped_recipe: Callable[[str], Recipe]) -> Callable[[str], Any]:
-    """The Keras model of a recipe in `export/` with random weights, by the recipe's name; not to be changed.
-
-    Without a history, if it has one: `test_history.py` is of that.
-    """
+    """The Keras model of a recipe in `export/` with random weights, by the recipe's name; not to be changed."""
 
     @functools.cache
     def make(name: str) -> Any:
         import keras
 
         from edgeemo.workstation.architectures import build
-        from edgeemo.workstation.history import without_history
 
         recipe = shipped_recipe(name)
         keras.utils.set_random_seed(len(name))
@@ -46,7 +42,7 @@ def random_model(shipped_recipe: Callable[[str], Recipe]) -> Callable[[str], Any
             n_mels=recipe.input_shape[1],
             n_labels=len(recipe.label_map.labels),
         )
-        return without_history(randomise(model, seed=len(name)))
+        return randomise(model, seed=len(name))
 
     return make
 

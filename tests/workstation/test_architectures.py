@@ -57,9 +57,9 @@ SEQUENCES = {
         *("Dense 128", "Dense 64", "Dense 7"),
     ],
     "conv1d_lstm": ["Conv1D", "MaxPooling1D", "LSTM", "Dense 16", "Dense 7"],
-    "emo_small": [*ATTENTIVE_CNN, "Dense 7", "Softmax"],
-    "emo_tiny": [*ATTENTIVE_CNN, "Dense 7", "Softmax"],
-    "emo_open": [*ATTENTIVE_CNN, "Dense 6", "Softmax"],
+    "emo_small": [*ATTENTIVE_CNN, "Dense 7"],
+    "emo_tiny": [*ATTENTIVE_CNN, "Dense 7"],
+    "emo_open": [*ATTENTIVE_CNN, "Dense 6"],
     "emo_committee": [
         *(*ATTENTIVE_CNN, "Dense 7"),
         *("Conv2D", "MaxPooling2D", "BatchNormalization") * 2,

@@ -27,7 +27,6 @@ filters = [4, 4]
 kernels = [3, 3]
 strides = [[2, 4], [2, 2]]
 hidden = 8
-history = true
 [window]
 window_s = 0.256
 step_s = 0.064

@@ -12,8 +12,6 @@ from keras import layers
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.committee import Committee, CommitteeCrossEntropy, cross_entropy, members
-from edgeemo.workstation.history import without_history
-from edgeemo.workstation.speakers import numbered
 
 SMALL = {"filters": (3, 4), "kernels": (3, 3), "strides": ((2, 4), (2, 2)), "hidden": 5, "units": (4,)}
 N_FRAMES, N_BANDS, N_LABELS = 16, 16, 3
@@ -51,9 +49,7 @@ def network() -> keras.Model:
 
 def test_neither_hears_the_bands_of_the_other(network: keras.Model) -> None:
     """The first member, the bands relative to their mean; the second, those relative to the loudest frame."""
-    heard = keras.Model(
-        network.inputs[0], [network.get_layer("own").output, network.get_layer("other").output]
-    )
+    heard = keras.Model(network.inputs, [network.get_layer("own").output, network.get_layer("other").output])
     rng = np.random.default_rng(1)
     features = rng.normal(0, 1, (1, N_FRAMES, 2 * N_BANDS + 1)).astype(np.float32)
     features[..., -1] = 1
@@ -77,15 +73,14 @@ def test_training_makes_both_better(network: keras.Model) -> None:
     model = keras.models.clone_model(network)
     model.compile(keras.optimizers.Adam(0.01), cross_entropy(model, 0.0))
     for _ in range(60):
-        model.train_on_batch([features, np.array(numbered(["a"] * 24))], labels)
-    alone = keras.Model(model.inputs[0], [model.get_layer("own").output, model.get_layer("other").output])
+        model.train_on_batch(features, labels)
+    alone = keras.Model(model.inputs, [model.get_layer("own").output, model.get_layer("other").output])
     for logits in alone(features):
         assert (np.array(logits).argmax(axis=1) == labels.argmax(axis=1)).mean() > 0.9
 
 
-def test_without_its_history_it_is_a_committee(network: keras.Model) -> None:
+def test_a_committee_has_members(network: keras.Model) -> None:
     assert members(network) == 2
-    assert members(without_history(network)) == 2
     other = build("attentive_cnn", {}, n_frames=160, n_mels=64, n_labels=N_LABELS)
     assert members(other) == 1
     assert isinstance(cross_entropy(other, 0.1), keras.losses.CategoricalCrossentropy)

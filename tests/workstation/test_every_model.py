@@ -18,7 +18,6 @@ from edgeemo.cli import app
 from edgeemo.images import ImageModel, load_model
 from edgeemo.places import EXPORT_DIR
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.history import without_history
 from edgeemo.workstation.networks import load_network
 from edgeemo.workstation.training import speech
 from edgeemo.workstation.training.recipe import load_recipe
@@ -74,7 +73,7 @@ def test_trained_exported_and_equal(
     variant = [] if recipe.image else ["--mode", "window", "--precision", "fp32"]
     command("export", "--model", name, "--run", run, "--data", data, "--output", tmp_path, *variant)
     (path,) = tmp_path.glob(f"{name}*.onnx")
-    trained = without_history(load_network(run / "fold-1_seed-0" / "model.keras"))
+    trained = load_network(run / "fold-1_seed-0" / "model.keras")
     model = load_model(path)
     if isinstance(model, ImageModel):
         inputs = features = bars(12, recipe.image.height, len(model.labels), seed=9)[0].astype(np.float32)

@@ -11,7 +11,6 @@ import pytest
 
 from edgeemo.corpora.manifest import scan
 from edgeemo.errors import CorpusError, RecipeError
-from edgeemo.workstation.history import UNKNOWN
 from edgeemo.workstation.image_corpora import read_images
 from edgeemo.workstation.training import caches, speech
 from edgeemo.workstation.training.cells import open_dataset
@@ -49,11 +48,10 @@ def test_batches_hold_every_image_once(fashion: Path, recipe: Recipe) -> None:
     orders = []
     for epoch in (0, 1, 0):
         batches.start_epoch(epoch)
-        pixels, labels, weights, speakers = (
+        pixels, labels, weights = (
             np.concatenate(part) for part in zip(*(batches[i] for i in range(len(batches))), strict=True)
         )
         assert pixels.shape == (90, 28, 28)
-        assert (speakers == UNKNOWN).all()
         assert pixels.dtype == labels.dtype == weights.dtype == np.float32
         assert pixels.max() == 250, "scaling is the network's"
         assert Counter(p.tobytes() for p in pixels) == Counter(

@@ -286,8 +286,8 @@ def test_epoch_depends_on_seed_and_number_alone(make_examples: Make) -> None:
 def test_batches_hold_every_clip_once(make_examples: Make, manifest: Manifest, cache: AudioCache) -> None:
     found = batches(make_examples(), 0)
     assert [len(batch.labels) for batch in found] == [8, 8, 8, 8, 8, 8]
-    features, labels, weights, speakers = (np.concatenate(part) for part in zip(*found, strict=True))
-    assert len(speakers) == 48
+    features, labels, weights = (np.concatenate(part) for part in zip(*found, strict=True))
+    assert len(features) == 48
     assert features.shape == (48, 16, 8)
     assert features.dtype == labels.dtype == weights.dtype == np.float32
     assert labels.sum(axis=0).tolist() == [12, 12, 0, 0, 12, 12, 0]  # neutral, angry, ..., happy, sad, ...
@@ -300,7 +300,7 @@ def test_class_weights(make_examples: Make, manifest: Manifest) -> None:
     clips = [c for c in manifest.clips if c.emotion == "sad"] + [
         c for c in manifest.clips if c.emotion == "angry"
     ][:2]
-    _, labels, weights, _ = (
+    _, labels, weights = (
         np.concatenate(p) for p in zip(*batches(make_examples(clips=tuple(clips)), 0), strict=True)
     )
     sad, angry = labels[:, 5] == 1, labels[:, 1] == 1
@@ -711,7 +711,7 @@ def test_interrupted_run_on_mel_power_ends_the_same(
         ),
         architecture=Architecture(
             builder="attentive_cnn",
-            settings={"filters": [4], "kernels": [3], "strides": [[2, 4]], "hidden": 4, "history": True},
+            settings={"filters": [4], "kernels": [3], "strides": [[2, 4]], "hidden": 4},
         ),
     )
 

@@ -13,7 +13,6 @@ from edgeemo.workstation.architectures.layers import (
     probabilities,
     strided_conv_stack,
 )
-from edgeemo.workstation.history import own_and_relative
 
 
 def attentive_cnn(
@@ -27,7 +26,6 @@ def attentive_cnn(
     hidden: int = 160,
     dropout: float = 0.3,
     voiced: bool = False,
-    history: bool = False,
 ) -> keras.Model:
     """Conv2D with batch normalisation and ReLU, Conv1D over all bands, attentive statistics pooling, softmax.
 
@@ -42,17 +40,11 @@ def attentive_cnn(
         dropout: rate before the last layer.
         voiced: the last column says which frames are voiced; only positions with such frames are pooled, so that
             neither silence nor how much there is of it says anything.
-        history: also judge a voice by how it differs from what was heard of the speaker before; the model then has
-            the second input `speaker`, see `edgeemo.workstation.history`.
     """
     features, x = normalised_input(n_frames, n_mels)
     heard = features[:, :, -1:] if voiced else None
     bands = x[:, :, :-1] if voiced else x
     x = attentive_embedding(bands, heard, filters=filters, kernels=kernels, strides=strides, hidden=hidden)
-    if history:
-        speaker, own, relative = own_and_relative(x, n_labels, dropout)
-        answer = layers.Softmax(name="probabilities")(layers.Add()([own, relative]))
-        return keras.Model([features, speaker], answer, name="attentive_cnn")
     return keras.Model(features, probabilities(layers.Dropout(dropout)(x), n_labels), name="attentive_cnn")
 
 

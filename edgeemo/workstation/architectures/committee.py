@@ -13,7 +13,6 @@ from edgeemo.workstation.architectures.layers import (
     normalised_input,
 )
 from edgeemo.workstation.committee import Committee
-from edgeemo.workstation.history import own_and_relative
 
 
 def committee(
@@ -32,7 +31,7 @@ def committee(
 ) -> keras.Model:
     """Two members, and the mean of their logits: see `edgeemo.workstation.committee`.
 
-    One is an attentive CNN with a history over the bands relative to their running mean: how the voice sounds now,
+    One is an attentive CNN over the bands relative to their running mean: how the voice sounds now,
     whatever the microphone. The other is a CNN-LSTM over the bands relative to the loudest frame: how it rises and
     falls, pauses and all. The features must have both: `level = "running_mean"` and `peak_bands = true`.
 
@@ -63,7 +62,7 @@ def committee(
         strides=strides,
         hidden=hidden,
     )
-    speaker, own, relative = own_and_relative(embedding, n_labels, dropout)
+    own = layers.Dense(n_labels, name="own")(layers.Dropout(dropout)(embedding))
 
     y = layers.Reshape((n_frames, n_bands, 1))(x[:, :, n_bands : 2 * n_bands])
     y = all_bands(
@@ -72,5 +71,5 @@ def committee(
     y = lstm_stack(layers.Dropout(dropout)(y), units, dropout=dropout)
     other = layers.Dense(n_labels, name="other")(layers.Dense(64, activation="relu")(y))
 
-    answer = Committee(name="probabilities")([layers.Add()([own, relative]), other])
-    return keras.Model([features, speaker], answer, name="committee")
+    answer = Committee(name="probabilities")([own, other])
+    return keras.Model(features, answer, name="committee")

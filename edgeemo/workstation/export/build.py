@@ -83,7 +83,7 @@ def build(
         metadata = dataclasses.replace(metadata, quantization=quantization)
     elif precision == Precision.FP16:
         network = half(as_model(network)).graph
-    return assemble(network, metadata, relative=source.relative)
+    return assemble(network, metadata, baseline=source.recipe.export.baseline)
 
 
 def _refuse_stream(features: Features, n_frames: int, step_frames: int) -> None:

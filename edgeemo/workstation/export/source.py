@@ -27,7 +27,6 @@ from edgeemo.workstation.graphs.imported import imported_graph, original_probabi
 from edgeemo.workstation.graphs.layout import Layout
 from edgeemo.workstation.graphs.network import input_layout, network_graph
 from edgeemo.workstation.graphs.simplify import simplify
-from edgeemo.workstation.history import relative_weights, without_history
 from edgeemo.workstation.networks import in_float32
 from edgeemo.workstation.training.recipe import Recipe
 
@@ -48,8 +47,6 @@ class Source:
         n_clips: how many clips the windows are of, or how many images there are.
         reference: what is compared with: "Keras", or the name of the ONNX file it came from.
         expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`.
-        relative: of a network with a history, its weights over differences, shape `(n_values, n_labels)`: what it
-            adds where something was heard before, which `network` and `expected` do not know.
         stream_expected: likewise of the frames that a stream has of the inputs; None where it has those of a window,
             and where there is no stream.
     """
@@ -61,7 +58,6 @@ class Source:
     n_clips: int
     reference: str
     expected: np.ndarray
-    relative: np.ndarray | None = None
     stream_expected: np.ndarray | None = None
 
     def compared(self, mode: Mode) -> tuple[np.ndarray, np.ndarray]:
@@ -115,15 +111,14 @@ def prepare(
     inputs, features = _inputs(recipe, clips)
     streamed = _streamed(recipe, inputs)
     n_frames, n_mels = recipe.input_shape
-    relative, layout = None, recipe.features.layout
+    layout = recipe.features.layout
     if isinstance(model, Path):
         network = imported_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels), layout=layout)
         reference, answer = model.name, partial(original_probabilities, model, layout=layout)
         n_parameters = _n_weights(network)
     else:
         model = in_float32(model)
-        n_parameters, relative = count_parameters(model), relative_weights(model)
-        model = without_history(model)
+        n_parameters = count_parameters(model)
         network = network_graph(model, n_frames=n_frames, n_mels=n_mels, n_labels=len(labels), layout=layout)
         takes = input_layout(model, n_frames, n_mels, wanted=layout)
         reference, answer = "Keras", partial(_keras_probabilities, model, takes)
@@ -150,7 +145,6 @@ def prepare(
         n_clips=len(clips),
         reference=reference,
         expected=expected,
-        relative=relative,
         stream_expected=rest[0] if rest else None,
     )
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeemo.metadata import CHECKSUM_KEY, KEY, ImageMetadata, Metadata
@@ -22,7 +20,7 @@ def assemble(
     network: ir.Graph,
     metadata: Metadata | ImageMetadata,
     *,
-    relative: npt.NDArray[np.float32] | None = None,
+    baseline: bool = False,
 ) -> ir.Model:
     """Make a model of a network: `audio` or `image` -> `probabilities (1, n_labels)`.
 
@@ -32,8 +30,7 @@ def assemble(
         metadata: goes into the file. For audio, its `mode` says whether it is a window or a stream, and its
             `features` which front end comes before the network. Its states are the network's; those of the front end
             are added here.
-        relative: of a network with a history, what a stream makes of how a voice differs from what it usually sounds
-            like, shape `(n_values, n_labels)`.
+        baseline: a stream of audio remembers what it usually answers.
 
     Raises:
         ExportError: as `add_baseline`.
@@ -41,7 +38,7 @@ def assemble(
     if isinstance(metadata, ImageMetadata):
         network.inputs[0].name = "image"
     else:
-        metadata = _with_frontend(network, metadata, relative)
+        metadata = _with_frontend(network, metadata, baseline=baseline)
     network.outputs[0].name = "probabilities"
     network.name = metadata.name
     domains = {node.domain for node in network} - {""}
@@ -52,9 +49,7 @@ def assemble(
     return model
 
 
-def _with_frontend(
-    network: ir.Graph, metadata: Metadata, relative: npt.NDArray[np.float32] | None
-) -> Metadata:
+def _with_frontend(network: ir.Graph, metadata: Metadata, *, baseline: bool) -> Metadata:
     """Put the front end before a network, and its states into the metadata."""
     is_stream = metadata.mode == "stream"
     n_samples = metadata.step_samples if is_stream else metadata.window_samples
@@ -66,8 +61,8 @@ def _with_frontend(
     network.inputs[0] = audio
     nodes.insert(network, before=network[0])
     if isinstance(past, Carried):
-        if relative is not None:
-            add_baseline(network, heard, relative, metadata.labels, past)
+        if baseline:
+            add_baseline(network, heard, metadata.labels, past)
         network.inputs.extend(past.inputs)
         network.outputs.extend(past.outputs)
         metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))

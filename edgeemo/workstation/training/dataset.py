@@ -43,13 +43,11 @@ class Batch(NamedTuple):
         features: what it takes, shape `(n, *recipe.input_shape)`.
         labels: soft ones, shape `(n, n_labels)`.
         weights: in the loss, shape `(n,)`.
-        speakers: a number for each speaker, shape `(n,)`; of images, `UNKNOWN`.
     """
 
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
-    speakers: npt.NDArray[np.int32]
 
 
 class Batches(Protocol):

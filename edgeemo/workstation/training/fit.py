@@ -15,9 +15,7 @@ from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
 from edgeemo.workstation.committee import cross_entropy
-from edgeemo.workstation.history import has_history
 from edgeemo.workstation.networks import load_network, take_over
-from edgeemo.workstation.speakers import UNKNOWN
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.folder import (
     MODEL_FILE,
@@ -173,12 +171,8 @@ def _start(model: keras.Model, recipe: Recipe, split: Split[ItemT]) -> None:
 
 
 def predict(model: keras.Model, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities `(n_windows, n_labels)` of what the network takes, `(n_windows, *input_shape)`.
-
-    A network with a history judges each as the first that it hears of a speaker.
-    """
-    given = [features, np.full(len(features), UNKNOWN, np.int32)] if has_history(model) else features
-    probabilities: npt.NDArray[np.float32] = model.predict(given, batch_size=64, verbose=0)
+    """Probabilities `(n_windows, n_labels)` of what the network takes, `(n_windows, *input_shape)`."""
+    probabilities: npt.NDArray[np.float32] = model.predict(features, batch_size=64, verbose=0)
     return probabilities
 
 
@@ -259,8 +253,9 @@ def _train_epoch(
     losses, accuracies, sizes = [], [], []
     for index in range(len(examples)):
         batch = examples[index]
-        given = [batch.features, batch.speakers] if has_history(model) else batch.features
-        values = model.train_on_batch(given, batch.labels, sample_weight=batch.weights, return_dict=True)
+        values = model.train_on_batch(
+            batch.features, batch.labels, sample_weight=batch.weights, return_dict=True
+        )
         losses.append(values["loss"])
         accuracies.append(values["accuracy"])
         sizes.append(len(batch.labels))

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.image_corpora import LabelledImage
-from edgeemo.workstation.speakers import UNKNOWN
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.plots import images_figure, save_figure
 from edgeemo.workstation.training.protocols import Split, split
@@ -98,7 +97,6 @@ class ImageBatches:
             self._pixels[chosen].astype(np.float32),
             one_hot,
             self._weights[labels].astype(np.float32),
-            np.full(len(chosen), UNKNOWN, np.int32),
         )
 
 

@@ -144,8 +144,7 @@ class Training:
         balance: `""`: every clip alike. `"corpus"`: every label alike, and within it every corpus, however many clips
             it has; but one with fewer than 25 speakers less, by the root of their number. Clips are then drawn with
             replacement.
-        speaker_run: with a balance, clips are drawn in runs of so many of one speaker: a network with a history meets
-            them in the same batch.
+        speaker_run: with a balance, clips are drawn in runs of so many of one speaker.
         votes: where listeners' votes on a clip are known (CREMA-D), the share of its soft label that is theirs; the
             rest is what the actor meant.
         averaging: the kept weights are an exponential moving average over the batches, with this decay; 0: they are
@@ -294,12 +293,15 @@ class Export:
         quantized_tolerance: mean difference of a probability in int8 and fp16.
         precision: the share of named labels that are to be right on corpora that were left out; below the probability
             that gives it, a model is unsure. Fitted by a run of the protocol `corpus`.
+        baseline: streams remember what they usually answer a voice, and say that less; see `graphs/baseline.py`. It
+            supposes that people say each label but neutral alike often.
         licence: of the weights.
     """
 
     tolerance: float = 1e-4
     quantized_tolerance: float = 0.02
     precision: float = 0.5
+    baseline: bool = False
     licence: str = "not stated"
 
 
@@ -803,6 +805,12 @@ def _check_ranges(recipe: Recipe) -> None:
         ),
         (min(recipe.input_shape) >= 1, "[image] height, width", recipe.input_shape, "1 or more"),
         (0 < recipe.export.precision < 1, "[export] precision", recipe.export.precision, "between 0 and 1"),
+        (
+            not recipe.export.baseline or recipe.features.level == "running_mean",
+            "[export] baseline",
+            recipe.export.baseline,
+            'false without [features] level = "running_mean", which tells where utterances begin',
+        ),
         (recipe.export.tolerance > 0, "[export] tolerance", recipe.export.tolerance, "positive"),
     ]
     for ok, name, got, expected in checks:

@@ -15,13 +15,11 @@ from edgeemo.corpora.votes import votes_on
 from edgeemo.places import CACHE_DIR
 from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.speakers import numbered
 from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerCache
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.epochs import Epochs
 from edgeemo.workstation.training.protocols import Split, split
 from edgeemo.workstation.training.recipe import Augmentation, Recipe, with_data
-from edgeemo.workstation.training.voices import voices
 from edgeemo.workstation.training.windows import AudioWindows, CachedWindows, PowerWindows, Windows
 
 
@@ -123,7 +121,6 @@ class SpeechBatches:
         self._windows, self._recipe, self._mask_db, self._seed = windows, recipe, mask_db, seed
         self._weights = label_weights(self._labels, recipe)
         self._soft_labels = soft_labels(clips, recipe)
-        self._speakers = numbered(voices(clips))
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -151,7 +148,7 @@ class SpeechBatches:
             features = _mix(features, features[partner], share[:, np.newaxis, np.newaxis])
             labels = _mix(labels, labels[partner], share[:, np.newaxis])
         weights = (labels @ self._weights).astype(np.float32)
-        return Batch(features, labels, weights, self._speakers[chosen])
+        return Batch(features, labels, weights)
 
 
 def soft_labels(clips: Sequence[Clip], recipe: Recipe) -> npt.NDArray[np.float32]:
