@@ -3,7 +3,7 @@
     pip install pyroomacoustics
     python benchmarks/rooms.py --data CORPORA
 
-Each clip is spoken in one of `N_ROOMS` furnished rooms of each reverberation time, 4 to 7 m long (image sources with
+Each clip is spoken in one of `N_ROOMS` rooms of each reverberation time, 4 to 7 m long (image sources with
 jittered positions, De Sena et al. 2015; walls after Sabine), and heard from every distance in a random direction, as
 loud as it is without a room: who stands far away speaks up, or the microphone amplifies. Clips are of speakers that
 none of the models has heard; a label is always named. Writes `results/rooms.md` and `.png` beside this file.

@@ -70,7 +70,7 @@ class Profile(Record):
         """Without what was learnt of the microphone and the line, unless the model learns nothing else.
 
         How loud each band is in neutral speech is a bad start for other speech: with it, the utterance that follows
-        is called agitated too often. What the voice usually sounds like does no such harm.
+        is called agitated too often. What the voice is usually called does no such harm.
 
         Args:
             metadata: of its model.

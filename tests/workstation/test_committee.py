@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from keras import layers
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.architectures import build
 from edgeemo.workstation.committee import Committee, CommitteeCrossEntropy, cross_entropy, members
+from edgeemo.workstation.networks import load_network
 
 SMALL = {"filters": (3, 4), "kernels": (3, 3), "strides": ((2, 4), (2, 2)), "hidden": 5, "units": (4,)}
 N_FRAMES, N_BANDS, N_LABELS = 16, 16, 3
@@ -85,6 +88,13 @@ def test_a_committee_has_members(network: keras.Model) -> None:
     assert members(other) == 1
     assert isinstance(cross_entropy(other, 0.1), keras.losses.CategoricalCrossentropy)
     assert isinstance(layers.deserialize(layers.serialize(Committee(name="x"))), Committee)
+
+
+def test_a_file_gives_the_same_network(network: keras.Model, tmp_path: Path) -> None:
+    network.save(tmp_path / "network.keras")
+    again = load_network(tmp_path / "network.keras")
+    features = np.random.default_rng(3).normal(-5, 8, (3, *network.input_shape[1:])).astype(np.float32)
+    np.testing.assert_array_equal(again.predict(features, verbose=0), network.predict(features, verbose=0))
 
 
 def test_features_without_both_kinds_of_bands_are_refused() -> None:
