@@ -98,9 +98,7 @@ class Features(Record):
         level_frames: how many frames `running_peak` looks back on, the current one included.
         level_floor_db: a peak below this counts as this, so that silence is not amplified into noise.
         range_db: with `running_peak` and `running_mean`, values more than this below the peak are clipped to it.
-        voiced_db: with `running_mean`, a frame is voiced if its level is less than this below the peak.
-        peak_bands: with `running_mean`, the bands as `running_peak` has them stand beside those, before the last
-            column.
+        voiced_db: with a level, a frame is voiced if its level is less than this below the peak.
         mean_s: with `running_mean`, seconds of voiced frames that the mean looks back on, fading exponentially.
         mean_start_s: what the mean starts from counts as so many seconds of voiced frames.
         mean_start_db: that start: dB relative to the peak, one for all bands, or one for each.
@@ -153,7 +151,6 @@ class Features(Record):
     level_floor_db: float = -60.0
     range_db: float = 80.0
     voiced_db: float = 25.0
-    peak_bands: bool = False
     mean_s: float = 5.0
     mean_start_s: float = 0.5
     mean_start_db: tuple[float, ...] = (-25.0,)
@@ -184,7 +181,7 @@ class Features(Record):
     @property
     def n_spectral(self) -> int:
         """How many of these are bands or coefficients and their slopes: all but the last of voiced frames."""
-        return self.n_static * (1 + self.deltas + self.peak_bands)
+        return self.n_static * (1 + self.deltas)
 
     @property
     def n_static(self) -> int:
@@ -265,9 +262,7 @@ class Features(Record):
     @property
     def besides_levelling(self) -> tuple[str, ...]:
         """The keys that make more of audio than log-mel bands in dB of causal frames, levelled."""
-        return tuple(
-            name for name in self.to_dict() if name not in (*_ALWAYS_WRITTEN, "peak_bands", "layout")
-        )
+        return tuple(name for name in self.to_dict() if name not in (*_ALWAYS_WRITTEN, "layout"))
 
     # --- reading and writing -------------------------------------------------------------------------------
 
@@ -380,7 +375,6 @@ class Features(Record):
                 "level",
                 "'none' or 'running_peak' with n_mfcc, deltas, mean, std or standardise",
             ),
-            (not self.peak_bands or self.level == "running_mean", "peak_bands", "false without running_mean"),
             (self.level_frames > 0, "level_frames", "at least 1"),
             (self.range_db > 0, "range_db", "positive"),
             (self.voiced_db > 0, "voiced_db", "positive"),

@@ -11,11 +11,10 @@ from typing import Any
 import keras
 
 from edgeemo.errors import ModelError
-from edgeemo.workstation import committee  # noqa: F401 - Keras loads its layer by name
 from edgeemo.workstation.formats import CONVERT_H5, H5, check_readable, for_keras_3
 
-LABEL_LAYERS = ("probabilities", "own", "other")
-"""The layers of our networks that have a value for each label; see `architectures`."""
+LABEL_LAYER = "probabilities"
+"""The layer of our networks that has a value for each label; see `architectures`."""
 MAX_UNPACKED_BYTES = 2 * 2**30
 """Of a `.keras` file: no ONNX file holds more either."""
 _SAID = "Exception encountered: "
@@ -82,7 +81,7 @@ def take_over(model: keras.Model, held: keras.Model, columns: Sequence[int | Non
         if len(weights) != len(theirs):
             raise ValueError(f"{other.name} where {layer.name} was expected")
         for i, value in enumerate(theirs):
-            if layer.name in LABEL_LAYERS and value.shape[:-1] == weights[i].shape[:-1]:
+            if layer.name == LABEL_LAYER and value.shape[:-1] == weights[i].shape[:-1]:
                 for to, column in enumerate(columns):
                     if column is not None:
                         weights[i][..., to] = value[..., column]

@@ -42,8 +42,7 @@ def reference_features(audio: np.ndarray, features: Features) -> np.ndarray:
     if features.level == "running_peak":
         return above
     voiced = level > np.maximum(peak - features.voiced_db, features.level_floor_db)
-    beside = [above] if features.peak_bands else []
-    return np.column_stack([above - running_mean(above, voiced, features), *beside, voiced])
+    return np.column_stack([above - running_mean(above, voiced, features), voiced])
 
 
 def running_mean(above: np.ndarray, voiced: np.ndarray, features: Features) -> np.ndarray:

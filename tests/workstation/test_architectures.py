@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import socket
 import urllib.error
 from collections import Counter
@@ -22,7 +21,6 @@ from edgeemo.errors import ExportError, RecipeError
 from edgeemo.workstation.architectures import ARCHITECTURES, build, count_parameters
 from edgeemo.workstation.architectures.fer_mlp import ACTIVATIONS
 from edgeemo.workstation.architectures.resnet50_lstm import IMAGENET_DEVIATION, WEIGHTS_FILE
-from edgeemo.workstation.committee import Committee, members
 from edgeemo.workstation.graphs.network import network_graph
 from edgeemo.workstation.graphs.simplify import simplify
 from edgeemo.workstation.graphs.stream import stream
@@ -60,12 +58,6 @@ SEQUENCES = {
     "emo_small": [*ATTENTIVE_CNN, "Dense 7"],
     "emo_tiny": [*ATTENTIVE_CNN, "Dense 7"],
     "emo_open": [*ATTENTIVE_CNN, "Dense 6"],
-    "emo_committee": [
-        *(*ATTENTIVE_CNN, "Dense 7"),
-        *("Conv2D", "MaxPooling2D", "BatchNormalization") * 2,
-        *("Dropout", "LSTM", "Dropout", "LSTM", "Dropout", "Dense 64", "Dense 7"),
-        "Committee",
-    ],
     "resnet50_lstm": ["resnet50", "AveragePooling2D", "LSTM", "Dropout", "Dense 7"],
     "fashion_lstm": ["LSTM", "Dense 10"],
     "fashion_lstm2": ["LSTM", "LSTM", "Dense 10"],
@@ -75,7 +67,6 @@ SEQUENCES = {
     ],
     "fer_mlp": ["Flatten", "Dense 128", "Dense 7"],
 }
-LOGITS_BEFORE = (layers.Softmax, Committee)
 SILENT = (
     *(layers.InputLayer, layers.Normalization, layers.Rescaling),
     *(layers.Reshape, layers.ZeroPadding1D, layers.ZeroPadding2D, layers.Concatenate),
@@ -83,10 +74,7 @@ SILENT = (
 
 
 def sequence(model: keras.Model) -> list[str]:
-    """The layers that a published description lists; of a committee, those of one member after the other."""
-    if members(model) > 1:
-        each = [sequence(keras.Model(model.inputs[0], logits)) for logits in model.layers[-1].input]
-        return [*itertools.chain(*each), "Committee"]
+    """The layers that a published description lists."""
     found = []
     for layer in model.layers:
         if isinstance(layer, layers.Dense):
@@ -119,8 +107,7 @@ def test_layers_are_the_published_ones(name: str, random_model: Callable[[str], 
     assert sequence(model) == SEQUENCES[name]
     assert all(layer.rate > 0 for layer in model.layers if "dropout" in layer.name)
     head = [layer.activation.__name__ for layer in model.layers if isinstance(layer, layers.Dense)]
-    last = ["linear"] * members(model) if isinstance(model.layers[-1], LOGITS_BEFORE) else ["softmax"]
-    assert head == ["relu"] * (len(head) - len(last)) + last
+    assert head == ["relu"] * (len(head) - 1) + ["softmax"]
     if name in PUBLISHED:
         assert len(head) == 3
     for layer in model.layers:

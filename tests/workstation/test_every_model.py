@@ -34,7 +34,6 @@ LIKE_EMO_SMALL = ("emo_tiny", "emo_open")  # of another size, on other data
 REDUCED = {
     "resnet50_lstm": ["--set", "features.n_mels=32", "--set", "window.window_s=1.6"],  # as in its benchmark
     "emo_small": ["--set", "training.clips_per_epoch=64"],
-    "emo_committee": ["--set", "training.clips_per_epoch=64"],
 }
 
 

@@ -259,7 +259,6 @@ def test_a_preset_in_place_of_a_recipes_features() -> None:
             {"level": "running_mean", "mean_s": 0.01},
             "mean_s is 0.01; it must be positive, and with running_mean at least two hops",
         ),
-        ({"peak_bands": True}, "peak_bands is True; it must be false without running_mean"),
         ({"level": "running_mean", "deltas": 1}, "'none' or 'running_peak' with n_mfcc, deltas"),
         ({"level": "none", "n_mfcc": 65}, "n_mfcc is 65; it must be from 0 to n_mels (64)"),
         ({"std": (1.0, 0.0)}, "std is (1.0, 0.0); it must be positive"),

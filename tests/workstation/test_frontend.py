@@ -42,9 +42,9 @@ def levelled() -> FrontEnd:
     return FrontEnd(LEVELLED)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["", "peak bands"])
-def centred(request: pytest.FixtureRequest) -> FrontEnd:
-    return FrontEnd(dataclasses.replace(CENTRED, peak_bands=request.param))
+@pytest.fixture(scope="module")
+def centred() -> FrontEnd:
+    return FrontEnd(CENTRED)
 
 
 def assert_same(frontend: FrontEnd, audio: np.ndarray) -> None:
@@ -99,10 +99,9 @@ def test_equals_librosa_on_real_clips(
         assert_same(centred, audio)
 
 
-@pytest.mark.parametrize("level", [*LEVELS, "both"])
+@pytest.mark.parametrize("level", LEVELS)
 def test_the_last_stage_alone_gives_the_same(level: str) -> None:
-    both = level == "both"
-    features = dataclasses.replace(CENTRED, level="running_mean" if both else level, peak_bands=both)
+    features = dataclasses.replace(CENTRED, level=level)
     audio = SIGNALS["silence, then speech"]
     found = Levelling(features)(librosa_power(audio, features).astype(np.float32))
     assert found.dtype == np.float32
@@ -159,7 +158,6 @@ def front_ends(draw: st.DrawFn) -> Features:
         level_floor_db=draw(st.floats(-90, 0)),
         range_db=draw(st.floats(1, 100)),
         voiced_db=draw(st.floats(1, 60)),
-        peak_bands=level == "running_mean" and draw(st.booleans()),
         mean_s=draw(st.floats(2.01 * hop_samples / sample_rate, 10)),
         mean_start_s=draw(st.floats(0.01, 2)),
     )

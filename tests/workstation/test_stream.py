@@ -1472,15 +1472,6 @@ FEATURES = {
     "running mean": Features(
         **SMALL, n_fft=256, hop_samples=80, level="running_mean", mean_s=0.2, mean_start_s=0.05
     ),
-    "mean and peak": Features(
-        **SMALL,
-        n_fft=256,
-        hop_samples=80,
-        level="running_mean",
-        mean_s=0.2,
-        mean_start_s=0.05,
-        peak_bands=True,
-    ),
     "no overlap": Features(**SMALL, n_fft=160, hop_samples=160, level="none"),
     "shipped": Features(),
 }

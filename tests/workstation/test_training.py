@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import shutil
 import subprocess
@@ -368,20 +367,6 @@ def test_balance(make_examples: Make, manifest: Manifest) -> None:
     assert len(make_examples(clips=clips, training={"balance": "corpus"})._order) == len(clips)
 
 
-def test_runs_of_one_speaker(make_examples: Make, manifest: Manifest) -> None:
-    """A network with a history meets a speaker's clips side by side; one of a single clip is as frequent as ever."""
-    lonely = dataclasses.replace(manifest.clips[0], speaker="lonely", sha256="lonely")
-    clips = (*(c for c in manifest.clips if c.emotion == lonely.emotion), lonely)
-    training = {"balance": "corpus", "clips_per_epoch": 4000, "speaker_run": 4}
-    drawn = make_examples(clips=clips, training=training)
-    drawn.start_epoch(0)
-    assert len(drawn._order) == 4000
-    assert abs(np.mean(drawn._order == len(clips) - 1) * len(clips) - 1) < 0.3
-    speakers = [clips[i].speaker for i in drawn._order]
-    pairs = [(a, b) for a, b in itertools.pairwise(speakers) if "lonely" not in (a, b)]
-    assert np.mean([a == b for a, b in pairs]) > 0.6
-
-
 def test_votes_are_part_of_the_label(make_examples: Make, manifest: Manifest, tmp_path: Path) -> None:
     folder = tmp_path / "crema_d"
     (folder / "processedResults").mkdir(parents=True)
@@ -705,7 +690,6 @@ def test_interrupted_run_on_mel_power_ends_the_same(
             run.recipe.training,
             averaging=0.9,
             balance="corpus",
-            speaker_run=4,
             clips_per_epoch=20,
             class_weights=False,
         ),

@@ -18,7 +18,6 @@ import keras
 from edgeemo.errors import RecipeError
 from edgeemo.workstation.architectures.attentive_cnn import attentive_cnn
 from edgeemo.workstation.architectures.cnn_lstm import cnn_lstm
-from edgeemo.workstation.architectures.committee import committee
 from edgeemo.workstation.architectures.conv1d_lstm import conv1d_lstm
 from edgeemo.workstation.architectures.fashion_cnn import fashion_cnn
 from edgeemo.workstation.architectures.fashion_lstm import fashion_lstm
@@ -34,7 +33,6 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "pure_lstm": pure_lstm,
     "conv1d_lstm": conv1d_lstm,
     "attentive_cnn": attentive_cnn,
-    "committee": committee,
     "resnet50_lstm": resnet50_lstm,
     "fashion_lstm": fashion_lstm,
     "fashion_cnn": fashion_cnn,

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgeemo.metadata import CHECKSUM_KEY, KEY, ImageMetadata, Metadata
 from edgeemo.onnx_file import read_onnx
 from edgeemo.workstation.graphs.baseline import add_baseline
-from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, to_bytes
+from edgeemo.workstation.graphs.editing import IR_VERSION, OPSET, remove_unused, to_bytes
 from edgeemo.workstation.graphs.frontend import PREFIX, add_frontend
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried, Zeros
@@ -66,6 +66,7 @@ def _with_frontend(network: ir.Graph, metadata: Metadata, *, baseline: bool) -> 
         network.inputs.extend(past.inputs)
         network.outputs.extend(past.outputs)
         metadata = dataclasses.replace(metadata, states=(*metadata.states, *past.states))
+    remove_unused(network)  # voiced frames, where nothing asks for them
     return metadata
 
 

@@ -63,7 +63,7 @@ def add_baseline(network: ir.Graph, heard: Heard, labels: Sequence[str], carried
     Raises:
         ExportError: the network ends otherwise.
     """
-    assert heard.voiced is not None, "the recipe's [export] baseline asks for a level that tells it"
+    assert heard.voiced is not None, "the recipe's [export] baseline asks for a level, which tells them"
     softmax = network.outputs[0].producer()
     if softmax is None or softmax.op_type != "Softmax":
         raise ExportError(

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from edgeemo.corpora.manifest import Clip
 from edgeemo.workstation.training.recipe import Training
-from edgeemo.workstation.training.voices import voices
 
 _WHOLE_CORPUS = 25  # speakers, from which on a corpus weighs as much as any
 
@@ -26,47 +25,19 @@ class Epochs:
 
     def __init__(self, clips: Sequence[Clip], labels: npt.NDArray[np.int64], training: Training) -> None:
         # Whoever is unknown speaks in one clip, as far as anyone knows.
-        speakers = [clip.speaker or clip.sha256 for clip in clips]
-        self._speakers = np.array(voices(clips) if training.balance else speakers)
+        speakers = np.array([clip.speaker or clip.sha256 for clip in clips])
         self._training = training
         self._chances = balanced(clips, labels) if training.balance else None
-        self._of_speaker = {s: np.flatnonzero(self._speakers == s) for s in np.unique(self._speakers)}
+        self._of_speaker = [np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)]
 
     def draw(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Indices of clips: each at most once, or, balanced, as often as chance has it."""
         n = self._training.clips_per_epoch
         if self._chances is not None:
-            return self._balanced(n or len(self._chances), self._chances, rng)
+            return rng.choice(len(self._chances), n or len(self._chances), p=self._chances)
         limit = self._training.clips_per_speaker
-        chosen = [rng.permutation(clips)[: limit or None] for clips in self._of_speaker.values()]
+        chosen = [rng.permutation(clips)[: limit or None] for clips in self._of_speaker]
         return rng.permutation(np.concatenate(chosen))[: n or None]
-
-    def _balanced(
-        self, n: int, chances: npt.NDArray[np.float64], rng: np.random.Generator
-    ) -> npt.NDArray[np.int64]:
-        """In runs of `speaker_run` clips of one speaker, or as many as there are.
-
-        The chance of a run is that of its clips: a speaker of one clip is drawn as often as that clip is to be.
-        """
-        longest = {s: min(self._training.speaker_run, len(clips)) for s, clips in self._of_speaker.items()}
-        firsts = chances / [longest[s] for s in self._speakers]
-        firsts /= firsts.sum()
-        drawn: list[npt.NDArray[np.int64]] = []
-        n_drawn = 0
-        while n_drawn < n:
-            for first in rng.choice(len(firsts), n, p=firsts):
-                speaker = self._speakers[first]
-                others = self._of_speaker[speaker]
-                others = others[others != first]
-                run = np.array([first])
-                if longest[speaker] > 1:
-                    of_others = chances[others] / chances[others].sum()
-                    run = np.append(run, rng.choice(others, longest[speaker] - 1, replace=False, p=of_others))
-                drawn.append(run)
-                n_drawn += len(run)
-                if n_drawn >= n:
-                    break
-        return np.concatenate(drawn)[:n]
 
 
 def balanced(clips: Sequence[Clip], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

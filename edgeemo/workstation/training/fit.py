@@ -14,7 +14,6 @@ import numpy.typing as npt
 from edgeemo.errors import TrainingError
 from edgeemo.files import replacing
 from edgeemo.workstation.architectures import build, count_parameters
-from edgeemo.workstation.committee import cross_entropy
 from edgeemo.workstation.networks import load_network, take_over
 from edgeemo.workstation.training.dataset import Batches, Dataset, FixedExamples
 from edgeemo.workstation.training.folder import (
@@ -203,7 +202,7 @@ def compile_model(model: keras.Model, recipe: Recipe, n_batches: int) -> None:
         _OPTIMIZERS[t.optimizer](
             rate, clipnorm=t.clip_norm or None, use_ema=bool(t.averaging), ema_momentum=t.averaging
         ),
-        cross_entropy(model, t.label_smoothing),
+        keras.losses.CategoricalCrossentropy(label_smoothing=t.label_smoothing),
         weighted_metrics=[],
         metrics=["accuracy"],
     )

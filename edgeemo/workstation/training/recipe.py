@@ -144,7 +144,6 @@ class Training:
         balance: `""`: every clip alike. `"corpus"`: every label alike, and within it every corpus, however many clips
             it has; but one with fewer than 25 speakers less, by the root of their number. Clips are then drawn with
             replacement.
-        speaker_run: with a balance, clips are drawn in runs of so many of one speaker.
         votes: where listeners' votes on a clip are known (CREMA-D), the share of its soft label that is theirs; the
             rest is what the actor meant.
         averaging: the kept weights are an exponential moving average over the batches, with this decay; 0: they are
@@ -166,7 +165,6 @@ class Training:
     clips_per_speaker: int = 0
     clips_per_epoch: int = 0
     balance: str = ""
-    speaker_run: int = 1
     votes: float = 0.0
     averaging: float = 0.0
     start: str = ""
@@ -732,12 +730,6 @@ def _check_ranges(recipe: Recipe) -> None:
             t.balance,
             "'' with clips_per_speaker",
         ),
-        (
-            t.speaker_run == 1 or (t.balance and t.speaker_run >= 1),
-            "[training] speaker_run",
-            t.speaker_run,
-            "1 or more, with a balance",
-        ),
         (0 <= t.votes <= 1, "[training] votes", t.votes, "in [0, 1]"),
         (0 <= t.averaging < 1, "[training] averaging", t.averaging, "in [0, 1)"),
         (bool(t.seeds), "[training] seeds", t.seeds, "at least one"),
@@ -806,10 +798,10 @@ def _check_ranges(recipe: Recipe) -> None:
         (min(recipe.input_shape) >= 1, "[image] height, width", recipe.input_shape, "1 or more"),
         (0 < recipe.export.precision < 1, "[export] precision", recipe.export.precision, "between 0 and 1"),
         (
-            not recipe.export.baseline or recipe.features.level == "running_mean",
+            not recipe.export.baseline or recipe.features.level != "none",
             "[export] baseline",
             recipe.export.baseline,
-            'false without [features] level = "running_mean", which tells where utterances begin',
+            "false with [features] level = 'none': a level tells where utterances begin",
         ),
         (recipe.export.tolerance > 0, "[export] tolerance", recipe.export.tolerance, "positive"),
     ]

@@ -73,8 +73,7 @@ class SpeechDataset:
         """Clips as they are trained on."""
         if mask is not None and self.recipe.features.level == "running_mean":
             # The mean of what is heard; over all frames, pauses would count.
-            mask = mask.copy()
-            mask[: self.recipe.features.n_mels] = 0
+            mask = np.zeros_like(mask)
         return SpeechBatches(items, self._drawn(items), self.recipe, mask_db=mask, seed=seed)
 
     def illustrate(self, items: Sequence[Clip], predicted: npt.NDArray[np.int64], folder: Path) -> None:

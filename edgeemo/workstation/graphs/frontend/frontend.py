@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgeemo.features import Features
 from edgeemo.session import session_options
-from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session
+from edgeemo.workstation.graphs.editing import OPSET, as_model, open_session, remove_unused
 from edgeemo.workstation.graphs.frontend.cepstra import add_cepstra, add_deltas, add_energy
 from edgeemo.workstation.graphs.frontend.compression import add_compression
 from edgeemo.workstation.graphs.frontend.framing import add_frames, add_window_function
@@ -107,6 +107,7 @@ def _alone(nodes: Nodes, given: ir.Value, output: ir.Value, features: Features) 
         opset_imports={"": OPSET},
         name="frontend",
     )
+    remove_unused(graph)
     return as_model(graph)
 
 

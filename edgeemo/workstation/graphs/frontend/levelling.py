@@ -22,8 +22,8 @@ class Heard:
 
     Attributes:
         features: shape `(n_clips, n_frames, n_columns)`.
-        voiced: 1 where a frame is voiced, 0 elsewhere, shape `(n_clips, n_frames, 1)`; None without a running mean,
-            else the last column of the features.
+        voiced: 1 where a frame is voiced, 0 elsewhere, shape `(n_clips, n_frames, 1)`; None without a level. With a
+            running mean, it is the last column of the features.
     """
 
     features: ir.Value
@@ -49,12 +49,11 @@ def add_levelling(
     peak = _running_peak(nodes, level, frames, features, past)
     peak_db = nodes("Add", peak, nodes.floats(features.level_floor_db))
     relative = nodes("Max", nodes("Sub", logmel, peak_db), nodes.floats(-features.range_db))
-    if features.level == "running_peak":
-        return Heard(relative)
     voiced = _voiced(nodes, level, peak, features)
+    if features.level == "running_peak":
+        return Heard(relative, voiced)
     bands = nodes("Sub", relative, _running_mean(nodes, relative, voiced, features, past))
-    beside = [relative] if features.peak_bands else []
-    return Heard(nodes("Concat", bands, *beside, voiced, axis=2), voiced)
+    return Heard(nodes("Concat", bands, voiced, axis=2), voiced)
 
 
 def _level(nodes: Nodes, power: ir.Value, features: Features) -> ir.Value:
