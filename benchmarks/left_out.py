@@ -131,13 +131,13 @@ def page(found: list[LeftOut]) -> str:
         [
             "# A corpus that was left out",
             "",
-            "Made by `python benchmarks/left_out.py RUN...`, whose first lines say how the runs were trained. "
-            "Each row is one training, of Keras' weights in float32 before calibration. UAR in percent, by the "
-            "most probable of all labels; present: of those that occur in the corpus left out. AUC: agitated "
-            "against calm speech. ECE: how far confidence is from being right. Epochs: trained, of at most; the "
-            "kept one has the lowest validation loss on speakers of the corpora trained on. Of corpora that a "
-            "recipe does not train on, such as SAVEE, [belief.md](belief.md) says what the shipped file is "
-            "worth.",
+            "Made by `python benchmarks/left_out.py RUN...`, whose first lines say how the runs were "
+            "trained. Each row is one training, of Keras' weights in float32, before calibration and "
+            "`[export] usual`. UAR in percent, by the most probable of all labels; present: of those that "
+            "occur in the corpus left out. AUC: agitated against calm speech. ECE: how far confidence is "
+            "from being right. Epochs: trained, of at most; the kept one has the lowest validation loss on "
+            "speakers of the corpora trained on. Of corpora that a recipe does not train on, such as SAVEE, "
+            "[belief.md](belief.md) says what the shipped file is worth.",
             "",
             *markdown_table([row(one) for one in found], left=("recipe", "left out", "trained on")),
             "",

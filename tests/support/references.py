@@ -1,10 +1,15 @@
-"""The front end in librosa and plain numpy, which graphs must equal."""
+"""The front end in librosa and plain numpy, and what comes after a network, which graphs must equal."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeemo.features import Features
+
+if TYPE_CHECKING:  # tests of the device go without the workstation
+    from edgeemo.workstation.training.recipe import Recipe
 
 
 def librosa_power(audio: np.ndarray, features: Features) -> np.ndarray:
@@ -59,3 +64,14 @@ def running_mean(above: np.ndarray, voiced: np.ndarray, features: Features) -> n
             count += 1
         means[t] = mean
     return means
+
+
+def as_usually_said(answers: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """A network's answers, shape `(n_answers, n_labels)`, where the recipe supposes that a third is neutral."""
+    if not recipe.export.usual:
+        return answers
+    neutral = np.array([label == "neutral" for label in recipe.label_map.labels])
+    odds = (1 / 3) / (2 / 3 / (len(neutral) - 1))
+    raised = answers * np.where(neutral, np.sqrt(odds), 1)
+    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return shares

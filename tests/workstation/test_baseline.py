@@ -17,9 +17,10 @@ from edgeemo.workstation.export.build import build as build_variant
 from edgeemo.workstation.export.parity import probabilities
 from edgeemo.workstation.export.source import Source, prepare
 from edgeemo.workstation.graphs.assemble import save
-from edgeemo.workstation.graphs.baseline import LEAST_FRAMES, MOST_UTTERANCES, STRENGTH, usual_shares
+from edgeemo.workstation.graphs.baseline import LEAST_FRAMES, MOST_UTTERANCES
 from edgeemo.workstation.graphs.choose import Choice
 from edgeemo.workstation.graphs.quantize import quantize
+from edgeemo.workstation.graphs.usual import STRENGTH, usual_shares
 from edgeemo.workstation.training.fit import build_network
 from edgeemo.workstation.training.recipe import Recipe, recipe_from_dict
 
@@ -149,21 +150,6 @@ def test_whatever_weights_are_stored_in(
         answers.append(answer)
         stepper.begin_utterance()
     assert np.abs(answers[1] - answers[0]).max() > 1e-3
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (("angry", "neutral", "sad"), [1 / 3, 1 / 3, 1 / 3]),
-        (("neutral", "calm", "happy", "sad", "fear", "angry"), [1 / 6] * 6),
-        (("neutral", "a", "b", "c", "d"), [1 / 3, 1 / 6, 1 / 6, 1 / 6, 1 / 6]),
-        (("on", "off"), [0.5, 0.5]),
-        (("calm", "angry"), [0.5, 0.5]),
-        (("neutral", "calm", "angry"), [1 / 3] * 3),
-    ],
-)
-def test_what_people_usually_say(labels: tuple[str, ...], expected: list[float]) -> None:
-    np.testing.assert_allclose(usual_shares(labels), expected, rtol=1e-6)
 
 
 def test_what_a_voice_is_usually_called_is_said_less(stream_path: Path, clips: list[np.ndarray]) -> None:

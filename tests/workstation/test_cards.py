@@ -53,6 +53,8 @@ def test_a_card_says_what_is_known_of_the_corpora() -> None:
     m, training = shipped()
     assert "acted emotion" in card(m)
     assert "in English" in card(m)
+    assert "a third of what people say is neutral" in card(m)
+    assert "a third of what people say" not in card(EmotionModel(model_path("emo_open")).metadata)
     for corpora in (("emodb",), ("ravdess", "mine")):
         text = card(dataclasses.replace(m, training=dataclasses.replace(training, corpora=corpora)))
         assert "Expect less on speech unlike its training clips" in text

@@ -24,6 +24,7 @@ from edgeemo.workstation.training.recipe import load_recipe
 from support.corpora import bars, write_corpus, write_fashion
 from support.networks import narrow_resnet50
 from support.recipes import RECIPES
+from support.references import as_usually_said
 from support.signals import speech_like
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def test_trained_exported_and_equal(
         inputs = np.stack([speech_like(recipe.window_samples, seed=seed) for seed in range(4)])
         features = FrontEnd(recipe.features)(inputs)
     features = features.reshape(-1, *trained.input_shape[1:])
-    expected = trained.predict(features, verbose=0)
+    expected = as_usually_said(trained.predict(features, verbose=0), recipe)
     assert np.ptp(expected, axis=0).max() > 1e-4, "it says the same of everything"
     found = np.stack([model.predict(given) for given in inputs])
     np.testing.assert_allclose(found, expected, rtol=0, atol=recipe.export.tolerance)

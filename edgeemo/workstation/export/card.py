@@ -28,6 +28,9 @@ _NO_CLASS = (
     "voice."
 )
 _MOST_SPEAKERS = 30  # of a corpus, by name
+_USUAL = (
+    "It supposes that a third of what people say is neutral: answers are adjusted half of the way to that."
+)
 _UNKNOWN = "How it was trained is not stated: measure it on your own data before you trust it."
 
 
@@ -247,7 +250,8 @@ def _expect(training: Training | None) -> str:
         )
     else:
         heard = "Expect less on speech unlike its training clips, on noise and distant microphones."
-    return f"{heard} It labels how speech sounds, not what a person feels. {_NO_CLASS}"
+    supposed = f" {_USUAL}" if training.recipe.get("export", {}).get("usual") else ""
+    return f"{heard}{supposed} It labels how speech sounds, not what a person feels. {_NO_CLASS}"
 
 
 def _weights(training: Training, things: str) -> str:

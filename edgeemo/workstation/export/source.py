@@ -27,6 +27,7 @@ from edgeemo.workstation.graphs.imported import imported_graph, original_probabi
 from edgeemo.workstation.graphs.layout import Layout
 from edgeemo.workstation.graphs.network import input_layout, network_graph
 from edgeemo.workstation.graphs.simplify import simplify
+from edgeemo.workstation.graphs.usual import add_usual, adjusted
 from edgeemo.workstation.networks import in_float32
 from edgeemo.workstation.training.recipe import Recipe
 
@@ -46,7 +47,8 @@ class Source:
             `(n_images, height, width)`.
         n_clips: how many clips the windows are of, or how many images there are.
         reference: what is compared with: "Keras", or the name of the ONNX file it came from.
-        expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`.
+        expected: the reference's probabilities of the inputs, shape `(n_inputs, n_labels)`, adjusted as the recipe's
+            `[export] usual` has it.
         stream_expected: likewise of the frames that a stream has of the inputs; None where it has those of a window,
             and where there is no stream.
     """
@@ -126,8 +128,11 @@ def prepare(
     if softmax:
         _add_softmax(network)
         found = [_softmax(reference, logits) for logits in found]
+    _check_probabilities(reference, found[0])
+    if recipe.export.usual:
+        add_usual(network, labels)
+        found = [adjusted(answers, labels) for answers in found]
     expected, *rest = found
-    _check_probabilities(reference, expected)
     simplify(network)
     metadata = dataclasses.replace(
         _metadata(recipe, labels, judgement),

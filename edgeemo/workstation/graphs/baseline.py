@@ -1,16 +1,15 @@
 """What a voice is usually called: lasting states of a stream graph, and what they do to its answers.
 
 A stream remembers the mean *answer* to the utterances before, and adds to the logits half of what makes every label
-as frequent as people usually say it (`usual_shares`). Of somebody who always sounds angry to a network, it is the
+as frequent as people usually say it (`usual.py`). Of somebody who always sounds angry to a network, it is the
 network that errs: on voices that it never heard, this is so even where all that was heard before was spoken in one
 emotion.
 
 Nobody has to tell it anything: with the first sound of an utterance, the answer that the one before ended with joins
 the mean. Where nothing was heard before, nothing is added, and the stream is the window. No training has a part.
 
-From Saerens, Latinne and Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori probabilities".
-That what a speaker usually sounds like should be taken away is from Busso et al. 2011, "Iterative feature
-normalization for emotional speech detection", who do so with features.
+What a speaker usually sounds like is taken away by Busso et al. 2011, "Iterative feature normalization for emotional
+speech detection", who do so with features.
 """
 
 from __future__ import annotations
@@ -18,37 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from edgeemo.corpora.labels import NEUTRAL
-from edgeemo.errors import ExportError
 from edgeemo.workstation.graphs.editing import operand
 from edgeemo.workstation.graphs.frontend import Heard
 from edgeemo.workstation.graphs.nodes import Nodes
 from edgeemo.workstation.graphs.past import Carried
+from edgeemo.workstation.graphs.usual import STRENGTH, last_softmax, usual_shares
 
 LEAST_FRAMES = 25
 """Voiced frames of an utterance, below which it does not join the mean."""
 MOST_UTTERANCES = 10
 """The mean is over so many utterances; from then on, it fades."""
-NEUTRAL_SHARE = 1 / 3
-"""How much of what people say is neutral, as far as anybody knows: at least so much, and at least as much as anything
-else. Other labels are as frequent as each other."""
-STRENGTH = 0.5
-"""Of the adjustment. With 1, of utterances in one emotion too much is taken for the network's error."""
 PREFIX = "baseline/"
-
-
-def usual_shares(labels: Sequence[str]) -> npt.NDArray[np.float32]:
-    """How frequent each label is in what people say, shape `(n_labels,)`, as a stream supposes."""
-    neutral = np.array([label in NEUTRAL for label in labels])
-    if neutral.all() or not neutral.any():
-        return np.full(len(labels), 1 / len(labels), np.float32)
-    n_neutral = int(neutral.sum())
-    share = max(NEUTRAL_SHARE, n_neutral / len(labels))
-    others = (1 - share) / (len(labels) - n_neutral)
-    return np.where(neutral, np.float32(share / n_neutral), np.float32(others))
 
 
 def add_baseline(network: ir.Graph, heard: Heard, labels: Sequence[str], carried: Carried) -> None:
@@ -64,11 +45,7 @@ def add_baseline(network: ir.Graph, heard: Heard, labels: Sequence[str], carried
         ExportError: the network ends otherwise.
     """
     assert heard.voiced is not None, "the recipe's [export] baseline asks for a level, which tells them"
-    softmax = network.outputs[0].producer()
-    if softmax is None or softmax.op_type != "Softmax":
-        raise ExportError(
-            "[export] baseline needs a network that ends with a softmax; leave it out, or add --softmax"
-        )
+    softmax = last_softmax(network, "baseline")
     nodes = Nodes(PREFIX)
     logits = operand(softmax, 0)
     usual, count = _usual(nodes, nodes("Softmax", logits, axis=-1), heard.voiced, len(labels), carried)

@@ -291,14 +291,17 @@ class Export:
         quantized_tolerance: mean difference of a probability in int8 and fp16.
         precision: the share of named labels that are to be right on corpora that were left out; below the probability
             that gives it, a model is unsure. Fitted by a run of the protocol `corpus`.
+        usual: answers are adjusted half of the way from labels alike often, as a balanced training has them, to how
+            often people say them; see `graphs/usual.py`. It supposes that a third is neutral, and the rest alike.
         baseline: streams remember what they usually answer a voice, and say that less; see `graphs/baseline.py`. It
-            supposes that people say each label but neutral alike often.
+            supposes the same.
         licence: of the weights.
     """
 
     tolerance: float = 1e-4
     quantized_tolerance: float = 0.02
     precision: float = 0.5
+    usual: bool = False
     baseline: bool = False
     licence: str = "not stated"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeemo.workstation.graphs.usual import adjusted
 from edgeemo.workstation.training.cells import Cell, known_cells, planned_cells
 from edgeemo.workstation.training.dataset import Dataset
 from edgeemo.workstation.training.fit import build_network, fit
@@ -71,22 +72,25 @@ def train(
     known = (finished(cell.folder, cell.split) for cell in known_cells(recipe, dataset, folder))
     metrics = summarise(recipe, [cell for cell in known if cell])
     write_run_metrics(folder, metrics)
-    if recipe.protocol.kind == "corpus" and (parts := _left_out(recipe, folder)):
+    if recipe.protocol.kind == "corpus" and (parts := left_out(recipe, folder)):
         write_judging(folder, fit_judging(parts, precision=recipe.export.precision))
     return metrics
 
 
-def _left_out(recipe: Recipe, folder: Path) -> list[LeftOut]:
-    """What was said of each corpus that was left out, if it has more than one label."""
+def left_out(recipe: Recipe, folder: Path) -> list[LeftOut]:
+    """What files would say of each corpus that was left out, if it has more than one label."""
     found = []
     for path in cell_folders(folder):
         cell = read_cell(path)
         if cell is not None and cell.test_answers is not None and len(set(cell.test_answers.truth)) > 1:
             answers = cell.test_answers
+            probabilities = np.array(answers.probabilities)
+            if recipe.export.usual:
+                probabilities = adjusted(probabilities, recipe.label_map.labels)
             found.append(
                 LeftOut(
                     corpus=cell.fold.removeprefix(WITHOUT),
-                    probabilities=np.array(answers.probabilities),
+                    probabilities=probabilities,
                     truth=np.array(answers.truth),
                 )
             )
