@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keras
-from keras import KerasTensor, layers
+from keras import layers
 
 from edgeemo.workstation.architectures.layers import (
     active,
@@ -44,33 +44,11 @@ def attentive_cnn(
     features, x = normalised_input(n_frames, n_mels)
     heard = features[:, :, -1:] if voiced else None
     bands = x[:, :, :-1] if voiced else x
-    x = attentive_embedding(bands, heard, filters=filters, kernels=kernels, strides=strides, hidden=hidden)
-    return keras.Model(features, probabilities(layers.Dropout(dropout)(x), n_labels), name="attentive_cnn")
-
-
-def attentive_embedding(
-    bands: KerasTensor,
-    heard: KerasTensor | None,
-    *,
-    filters: tuple[int, ...],
-    kernels: tuple[int, ...],
-    strides: tuple[tuple[int, int], ...],
-    hidden: int,
-) -> KerasTensor:
-    """What an attentive CNN makes of a window, shape `(2 * hidden,)`.
-
-    Args:
-        bands: normalised, shape `(n_frames, n_mels)`.
-        heard: 1 for frames that count and 0 for others, shape `(n_frames, 1)`; None: all count.
-        filters: channels of each convolution.
-        kernels: size of each, in frames and in bands.
-        strides: of each, in frames and in bands.
-        hidden: channels of the convolution over time.
-    """
     x = layers.Reshape((*bands.shape[1:], 1))(bands)
     x = all_bands(strided_conv_stack(x, filters, kernels=kernels, strides=strides))
     x = layers.ZeroPadding1D((2, 0))(x)
     x = active(layers.Conv1D(hidden, 3, use_bias=False)(x))
     if heard is not None:
-        heard = layers.MaxPooling1D(bands.shape[1] // x.shape[1])(heard)
-    return attentive_statistics(x, heard)
+        heard = layers.MaxPooling1D(n_frames // x.shape[1])(heard)
+    x = layers.Dropout(dropout)(attentive_statistics(x, heard))
+    return keras.Model(features, probabilities(x, n_labels), name="attentive_cnn")
