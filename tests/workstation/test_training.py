@@ -23,12 +23,13 @@ from typer.testing import CliRunner
 from edgeemo.audio import clip_audio, read_audio
 from edgeemo.classify import Classifier
 from edgeemo.cli import app
+from edgeemo.clip import spoken
 from edgeemo.corpora.manifest import Clip, Manifest, scan
 from edgeemo.errors import CorpusError, RecipeError, TrainingError
 from edgeemo.features import Features
 from edgeemo.high_pass import without_constant
 from edgeemo.model import EmotionModel
-from edgeemo.windows import clip_windows
+from edgeemo.windows import clip_windows, window_bounds
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training import caches, speech, windows
 from edgeemo.workstation.training import fit as fit_module
@@ -437,6 +438,31 @@ def test_fixed_examples_are_never_augmented(
     np.testing.assert_allclose(found.features, expected, rtol=0, atol=0.5)
     assert np.abs(found.features - expected).mean() < 0.01  # 16-bit audio in the cache
     assert found.labels.tolist() == [recipe.label_map.index(c.emotion) for c in clips]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_running_mean_goes_on_from_window_to_window(
+    manifest: Manifest, small_recipe: Recipe, cached: bool
+) -> None:
+    recipe = dataclasses.replace(
+        small_recipe,
+        features=dataclasses.replace(small_recipe.features, level="running_mean"),
+        data=Data(corpora=("ravdess",), cached=cached),
+    )
+    clips = [clip for clip in manifest.clips if clip.corpus == "ravdess"][:4]
+    found = SpeechDataset(recipe, manifest).fixed(clips)
+    n = recipe.n_frames
+    frontend = FrontEnd(recipe.features)
+    for i, clip in enumerate(clips):
+        audio = spoken(without_constant(read_audio(clip.path, 8000), 8000), 8000)
+        bounds = list(window_bounds(len(audio) // recipe.features.hop_samples, n))
+        windows = found.features[found.clip_index == i]
+        assert len(windows) == len(bounds)
+        for (start, _), (again, _), one, other in zip(bounds, bounds[1:], windows, windows[1:], strict=False):
+            np.testing.assert_array_equal(one[again - start :], other[: n - again + start])
+        assert len(bounds) > 1
+        afresh = frontend(audio[np.newaxis, -recipe.window_samples :])[0]
+        assert np.abs(windows[-1] - afresh).mean() > 0.5
 
 
 def test_clip_probabilities_are_the_mean_over_windows() -> None:

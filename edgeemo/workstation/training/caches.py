@@ -17,7 +17,7 @@ from edgeemo.corpora.manifest import Clip
 from edgeemo.features import Features
 from edgeemo.files import replacing
 from edgeemo.high_pass import CUTOFF_HZ, without_constant
-from edgeemo.windows import clip_windows, preceded_by_silence
+from edgeemo.windows import clip_windows, preceded_by_silence, window_bounds
 from edgeemo.workstation.graphs.frontend import FrontEnd
 from edgeemo.workstation.training.recipe import Recipe
 
@@ -67,15 +67,38 @@ class FeatureCache:
 
     def __init__(self, recipe: Recipe, audio: AudioCache, frontend: FrontEnd, folder: Path) -> None:
         self._audio, self._frontend, self._window_samples = audio, frontend, recipe.window_samples
-        self._folder = _folder_of([recipe.features.to_dict(), recipe.window_samples, CUTOFF_HZ], folder)
+        settings = [recipe.features.to_dict(), recipe.window_samples, CUTOFF_HZ]
+        if recipe.features.level == "running_mean":
+            settings.append("heard in a row")
+        self._folder = _folder_of(settings, folder)
 
     def __getitem__(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Features of the windows that a clip is scored by, in dB, shape `(n_windows, n_frames, n_mels)`."""
 
         def made() -> npt.NDArray[np.float32]:
-            return self._frontend(clip_windows(self._audio[clip], self._window_samples))
+            return scored_windows(self._frontend, self._audio[clip], self._window_samples)
 
         return _kept(self._folder / f"{clip.sha256}.npy", made)
+
+
+def scored_windows(
+    frontend: FrontEnd, audio: npt.NDArray[np.float32], window_samples: int
+) -> npt.NDArray[np.float32]:
+    """Features of the windows that a clip is scored by, shape `(n_windows, n_frames, n_columns)`.
+
+    A running mean goes on from window to window, as in a stream: started afresh in each, it says of long clips what no
+    stream says.
+
+    Args:
+        frontend: computes them.
+        audio: of a clip, mono float32, shape `(n_samples,)`.
+        window_samples: length of a window.
+    """
+    if frontend.features.level != "running_mean":
+        return frontend(clip_windows(audio, window_samples))
+    frames = frontend(preceded_by_silence(audio, window_samples)[np.newaxis])[0]
+    bounds = window_bounds(len(frames), frontend.features.n_frames(window_samples))
+    return np.stack([frames[start:end] for start, end in bounds])
 
 
 class PowerCache:

@@ -13,9 +13,8 @@ from edgeemo.corpora.find import understood
 from edgeemo.corpora.manifest import Clip, Manifest
 from edgeemo.corpora.votes import votes_on
 from edgeemo.places import CACHE_DIR
-from edgeemo.windows import clip_windows
 from edgeemo.workstation.graphs.frontend import FrontEnd
-from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerCache
+from edgeemo.workstation.training.caches import AudioCache, FeatureCache, PowerCache, scored_windows
 from edgeemo.workstation.training.dataset import Batch, FixedExamples, label_indices, label_weights
 from edgeemo.workstation.training.epochs import Epochs
 from edgeemo.workstation.training.protocols import Split, split
@@ -89,7 +88,7 @@ class SpeechDataset:
     def _windows(self, clip: Clip) -> npt.NDArray[np.float32]:
         if self._features is not None:
             return self._features[clip]
-        return self._frontend(clip_windows(self.audio[clip], self.recipe.window_samples))
+        return scored_windows(self._frontend, self.audio[clip], self.recipe.window_samples)
 
 
 class SpeechBatches:
