@@ -365,8 +365,24 @@ def test_a_long_clip_gives_any_of_its_stretches(cache: PowerCache, make_clip: Ca
     assert {0, 12} <= starts
 
 
+def test_a_stretch_is_heard_after_what_was_said_before(
+    cache: PowerCache, make_clip: Callable[..., Clip]
+) -> None:
+    """Level and mean are those of the clip so far."""
+    clip = make_clip(6, n_frames=60)
+    draw, rng = windows([clip], cache), np.random.default_rng(0)
+    (whole,) = FrontEnd(FEATURES)(audio_of(clip)[np.newaxis])
+    found = [draw([clip], rng)[0] for _ in range(40)]
+    ends = [
+        [i for i in range(N_FRAMES, 61) if np.abs(x - whole[i - N_FRAMES : i]).max() < ROUNDING_DB]
+        for x in found
+    ]
+    assert all(len(near) == 1 for near in ends)
+    assert len({near[0] for near in ends}) > 5
+
+
 def test_history_is_of_the_same_speaker(cache: PowerCache, make_clip: Callable[..., Clip]) -> None:
-    """Running peak and mean start from one or two other clips; the window is the clip's own."""
+    """The running mean starts from one or two other clips, the running peak from none; the window is its own."""
     own, *others = [make_clip(seed) for seed in (7, 8, 9)]
     stranger = make_clip(10, speaker="b")
     draw, rng = (
@@ -374,8 +390,11 @@ def test_history_is_of_the_same_speaker(cache: PowerCache, make_clip: Callable[.
         np.random.default_rng(0),
     )
     frontend = FrontEnd(FEATURES)
+    silence = np.zeros(FEATURES.level_frames * FEATURES.hop_samples, np.float32)
     candidates = {
-        before: frontend(audio_of(*before, own)[np.newaxis])[0, -N_FRAMES:]
+        before: frontend(np.concatenate([audio_of(*before), silence, audio_of(own)])[np.newaxis])[
+            0, -N_FRAMES:
+        ]
         for before in [*itertools.permutations(others, 1), *itertools.permutations(others, 2)]
     }
     seen = set()

@@ -86,8 +86,8 @@ def scored_windows(
 ) -> npt.NDArray[np.float32]:
     """Features of the windows that a clip is scored by, shape `(n_windows, n_frames, n_columns)`.
 
-    A running mean goes on from window to window, as in a stream: started afresh in each, it says of long clips what no
-    stream says.
+    A running mean goes on from window to window, as in a stream: started afresh in each, it says of long clips what
+    no stream says.
 
     Args:
         frontend: computes them.

@@ -76,10 +76,10 @@ class CachedWindows:
 class PowerWindows:
     """Windows of mel power through a channel, levelled as the front-end graph does it.
 
-    Before some, other clips of the speaker are heard, so that the running peak and mean start from those, as in a
-    stream. A clip that leaves room is anywhere in its window, after a pause of up to the recipe's `shift_s` in any
-    case; a longer one gives any of its stretches. Behind the clip nothing is heard, neither noise nor room: a stream
-    is judged while somebody speaks.
+    Before some, other clips of the speaker are heard, so that the running mean starts from those, as in a stream;
+    the running peak starts afresh in each utterance. A clip that leaves room is anywhere in its window, after a pause
+    of up to the recipe's `shift_s` in any case; a longer one gives any of its stretches, of which what came before is
+    heard too. Behind the clip nothing is heard, neither noise nor room: a stream is judged while somebody speaks.
 
     Args:
         clips: of which windows are drawn, and from which those before them are chosen.
@@ -117,12 +117,13 @@ class PowerWindows:
         pause = np.zeros((n_pause, n_mels), np.float32)
         room_for = self._n_frames - len(pause)
         start = int(rng.integers(max(len(said) - room_for, 0), endpoint=True))
-        said = said[start : start + room_for]
-        heard = np.concatenate([*before, pause, said])
+        heard = np.concatenate([*before, pause, said[: start + room_for]])
         if changed:
             heard = transmitted(heard, self._channel, self._features, rng)
-        behind = np.zeros((room_for - len(said), n_mels), np.float32)
-        return self._levelling(np.concatenate([heard, behind]))[-self._n_frames :]
+        earlier, own = np.split(heard, [sum(map(len, before))])
+        apart = np.zeros((self._features.level_frames if before else 0, n_mels), np.float32)
+        behind = np.zeros((max(room_for - len(said), 0), n_mels), np.float32)
+        return self._levelling(np.concatenate([earlier, apart, own, behind]))[-self._n_frames :]
 
     def _heard_before(self, clip: Clip, rng: np.random.Generator) -> list[Clip]:
         if rng.random() >= self._channel.history:
