@@ -208,8 +208,8 @@ class Channel:
     the masks and `mixup` apply too.
 
     Attributes:
-        history: share of the windows before which one or two other clips of the speaker are heard, so that running
-            peak and mean start from what a stream heard before.
+        history: share of the windows before which one or two other clips of the speaker are heard, so that the
+            running mean starts from what a stream heard before.
         partial_share: share of the windows in which an utterance is heard in part, from its beginning, as a stream
             hears it.
         partial: least and largest part.
